@@ -1,0 +1,59 @@
+"""Text to numbers: corpora, tokens, vocabularies, sentences, batches. NumPy and NLTK, no JAX."""
+
+from __future__ import annotations
+
+from rnn_jax.text.batches import bucket_lengths, random_batches, sequential_batches
+from rnn_jax.text.cache import cache_folder
+from rnn_jax.text.corpus import (
+    Sentences,
+    TokenizedCorpus,
+    character_corpus,
+    encode_sentences,
+    tokenize_corpus,
+)
+from rnn_jax.text.download import fetch
+from rnn_jax.text.python_docs import collect
+from rnn_jax.text.sources import (
+    DEFAULT_CORPUS,
+    NAMED_CORPORA,
+    Documents,
+    NamedCorpus,
+    read_documents,
+)
+from rnn_jax.text.tokenize import normalize_letters, split_sentences, tokenize_words
+from rnn_jax.text.vocabulary import (
+    SENTENCE_END,
+    SENTENCE_START,
+    UNKNOWN_TOKEN,
+    Vocabulary,
+    frequency_vocabulary,
+    reference_vocabulary,
+)
+
+__all__ = [
+    "DEFAULT_CORPUS",
+    "NAMED_CORPORA",
+    "SENTENCE_END",
+    "SENTENCE_START",
+    "UNKNOWN_TOKEN",
+    "Documents",
+    "NamedCorpus",
+    "Sentences",
+    "TokenizedCorpus",
+    "Vocabulary",
+    "bucket_lengths",
+    "cache_folder",
+    "character_corpus",
+    "collect",
+    "encode_sentences",
+    "fetch",
+    "frequency_vocabulary",
+    "normalize_letters",
+    "random_batches",
+    "read_documents",
+    "reference_vocabulary",
+    "sequential_batches",
+    "split_sentences",
+    "tokenize_corpus",
+    "tokenize_words",
+]

@@ -1,0 +1,143 @@
+"""Cutting a stream of tokens into mini-batches, and sentence lengths into buckets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Ids = NDArray[np.int32]
+
+
+def random_batches(
+    ids: ArrayLike, batch_size: int, seq_length: int, rng: np.random.Generator
+) -> Iterator[tuple[Ids, Ids]]:
+    """Random sampling: non-overlapping windows in random order.
+
+    The first 0 to T - 1 tokens are dropped, the rest is cut into windows of T, and these are
+    shuffled; neighbouring batches are unrelated, so that the state starts anew at each.
+
+    Args:
+        ids: int[N], N at least B * T + 1.
+        batch_size: B.
+        seq_length: T.
+        rng: source of the offset and the order.
+
+    Returns:
+        Iterator of (x, y), int32[T, B] each; y is one token later than x.
+
+    Raises:
+        ValueError: a size is below 1, or the corpus is shorter than one batch.
+
+    Example:
+        >>> x, y = next(random_batches(range(35), 2, 5, np.random.default_rng(0)))
+        >>> x.shape, bool((y == x + 1).all())
+        ((5, 2), True)
+
+    Reference:
+        Zhang et al., Dive into Deep Learning, section 9.3 (batch-major there).
+    """
+    corpus, offset = _drop_offset(ids, batch_size, seq_length, seq_length - 1, rng)
+    starts = offset + seq_length * np.arange((len(corpus) - offset - 1) // seq_length)
+    rng.shuffle(starts)
+    steps = np.arange(seq_length)[:, None]
+    windows = (
+        starts[i : i + batch_size] + steps
+        for i in range(0, len(starts) - batch_size + 1, batch_size)
+    )
+    return ((corpus[window], corpus[window + 1]) for window in windows)
+
+
+def sequential_batches(
+    ids: ArrayLike, batch_size: int, seq_length: int, rng: np.random.Generator
+) -> Iterator[tuple[Ids, Ids]]:
+    """Sequential partitioning: each row of a batch continues that row of the batch before.
+
+    The first 0 to T tokens are dropped and the rest is laid out as B long rows, which are walked
+    along T tokens at a time; the state is carried from batch to batch.
+
+    Args:
+        ids: int[N], N at least B * T + 1.
+        batch_size: B.
+        seq_length: T.
+        rng: source of the offset.
+
+    Returns:
+        Iterator of (x, y), int32[T, B] each; y is one token later than x.
+
+    Raises:
+        ValueError: a size is below 1, or the corpus is shorter than one batch.
+
+    Example:
+        >>> batches = sequential_batches(range(35), 2, 5, np.random.default_rng(0))
+        >>> (a, _), (b, _) = next(batches), next(batches)
+        >>> (b[0] - a[-1]).tolist()
+        [1, 1]
+
+    Reference:
+        Zhang et al., Dive into Deep Learning, section 9.3 (batch-major there).
+    """
+    corpus, offset = _drop_offset(ids, batch_size, seq_length, seq_length, rng)
+    length = (len(corpus) - offset - 1) // batch_size
+    last = offset + length * batch_size
+    x = corpus[offset:last].reshape(batch_size, length).T
+    y = corpus[offset + 1 : last + 1].reshape(batch_size, length).T
+    cuts = (slice(i, i + seq_length) for i in range(0, length - seq_length + 1, seq_length))
+    return ((x[cut], y[cut]) for cut in cuts)
+
+
+def _drop_offset(
+    ids: ArrayLike, batch_size: int, seq_length: int, largest: int, rng: np.random.Generator
+) -> tuple[Ids, int]:
+    corpus = np.asarray(ids, np.int32)
+    for option, size in (("--batch-size", batch_size), ("--seq-length", seq_length)):
+        if size < 1:
+            raise ValueError(f"{option} {size} is too small; it must be at least 1")
+    needed = batch_size * seq_length + 1
+    if len(corpus) < needed:
+        raise ValueError(
+            f"the corpus of {len(corpus)} tokens is shorter than one batch: --batch-size "
+            f"{batch_size} and --seq-length {seq_length} need {needed}, so make one of them smaller"
+        )
+    # A corpus only just long enough must not lose its one batch to an unlucky offset.
+    return corpus, int(rng.integers(0, min(largest, len(corpus) - needed), endpoint=True))
+
+
+def bucket_lengths(lengths: ArrayLike, most: int = 6) -> tuple[int, ...]:
+    """The padded lengths, few of them, that waste the fewest padded steps.
+
+    Args:
+        lengths: int[N], the lengths of N sentences.
+        most: the largest number of buckets.
+
+    Returns:
+        Increasing lengths, the last the longest sentence's; a sentence goes into the first that
+        holds it. The total of padded steps is the least possible.
+
+    Raises:
+        ValueError: there are no lengths, or ``most`` is below 1.
+
+    Example:
+        >>> bucket_lengths([3, 3, 3, 4, 9, 10], most=2)
+        (4, 10)
+    """
+    values, counts = np.unique(np.asarray(lengths), return_counts=True)
+    if not len(values) or most < 1:
+        raise ValueError("bucket_lengths needs at least one length and at least one bucket")
+    before = np.concatenate([[0], np.cumsum(counts)])
+    # cost[j] is the least total for the j shortest distinct lengths with one bucket more a round;
+    # came[k][j] is where its last bucket begins.
+    cost = np.where(before == 0, 0.0, np.inf)
+    came = []
+    for _ in range(min(most, len(values))):
+        # total[i, j]: buckets for the first i lengths, and one for lengths i to j.
+        total = cost[:-1, None] + values * (before[1:] - before[:-1, None])
+        total[np.tril_indices(len(values), -1)] = np.inf
+        came.append(total.argmin(axis=0))
+        cost = np.concatenate([[np.inf], total.min(axis=0)])
+    buckets, end = [], len(values)
+    for begins in reversed(came):
+        buckets.append(int(values[end - 1]))
+        end = int(begins[end - 1])
+    return tuple(reversed(buckets))

@@ -1,0 +1,50 @@
+"""Where derived and downloaded files are kept between runs, and how arrays are kept there."""
+
+from __future__ import annotations
+
+import os
+import warnings
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnn_jax.files import atomic_path, reason
+
+
+def cache_folder() -> Path:
+    """The cache's folder, which need not exist yet.
+
+    Returns:
+        $RNN_JAX_CACHE, else $XDG_CACHE_HOME/rnn_jax, else ~/.cache/rnn_jax.
+    """
+    if own := os.environ.get("RNN_JAX_CACHE"):
+        return Path(own)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path(os.path.expanduser("~/.cache"))) / "rnn_jax"
+
+
+def load_arrays(name: str) -> dict[str, NDArray[np.generic]] | None:
+    """The arrays kept under a name, or None where there are none or the file is damaged."""
+    try:
+        # Opened here, because np.load leaves a file open that it cannot read.
+        with (cache_folder() / f"{name}.npz").open("rb") as file, np.load(file) as archive:
+            return dict(archive)
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+        return None
+
+
+def store_arrays(name: str, arrays: dict[str, NDArray[np.generic]]) -> None:
+    """Keep arrays under a name; where that cannot be done, warn and go on without."""
+    target = cache_folder() / f"{name}.npz"
+    try:
+        with atomic_path(target) as temporary, temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+    except OSError as error:
+        warnings.warn(
+            f"the cache folder {target.parent} cannot be written to ({reason(error)}), so the text "
+            "is prepared anew each time; set RNN_JAX_CACHE to a folder that can be",
+            stacklevel=2,
+        )

