@@ -1,0 +1,41 @@
+"""Settings of every test: no silent rank promotion, and no file outside a temporary folder."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+# Before JAX and matplotlib are imported. The platform can be overridden, to test on an accelerator.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["MPLBACKEND"] = "Agg"
+
+import jax
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# No deadline: a first call compiles. In CI the same examples come each time.
+settings.register_profile("local", max_examples=25, deadline=None)
+settings.register_profile("repeatable", settings.get_profile("local"), derandomize=True)
+settings.load_profile("repeatable" if os.environ.get("CI") else "local")
+
+_cache = tempfile.TemporaryDirectory(prefix="rnn_jax-tests-")
+
+
+# In hooks rather than a fixture, so that the doctests of rnn_jax are under it too.
+def pytest_configure() -> None:
+    os.environ["RNN_JAX_CACHE"] = _cache.name
+
+
+def pytest_unconfigure() -> None:
+    _cache.cleanup()
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    """Float64 throughout the test; under `@given`, use `with jax.enable_x64(True):` instead."""
+    with jax.enable_x64(True):
+        yield
