@@ -1,0 +1,86 @@
+"""Parameters in a safetensors file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnn_jax.files import atomic_path, reason
+from rnn_jax.types import Params
+
+__all__ = ["load_params", "save_params"]
+
+
+def save_params(path: str | os.PathLike[str], params: Params) -> None:
+    """Write nested dicts of arrays to a safetensors file, whole or not at all.
+
+    An array is named by its path joined by dots: ``layer.w_ih``.
+
+    Args:
+      path: the file.
+      params: nested dicts of arrays; names hold no dot.
+
+    Raises:
+      ValueError: the file cannot be written.
+
+    Example:
+      >>> import tempfile, jax.numpy as jnp
+      >>> file = tempfile.mkdtemp() + "/parameters.safetensors"
+      >>> save_params(file, {"layer": {"w": jnp.ones((2, 3))}})
+      >>> load_params(file)["layer"]["w"].shape
+      (2, 3)
+    """
+    from safetensors.numpy import save
+
+    leaves = jax.tree.leaves_with_path(params)
+    flat = {_name(keys): np.ascontiguousarray(leaf) for keys, leaf in leaves}
+    try:
+        with atomic_path(Path(path)) as temporary:
+            temporary.write_bytes(save(flat))
+    except OSError as error:
+        raise ValueError(f"cannot write {os.fspath(path)}: {reason(error)}") from None
+
+
+def load_params(path: str | os.PathLike[str], like: Params = None) -> Params:
+    """Nested dicts of arrays from a safetensors file, as `save_params` wrote them.
+
+    Args:
+      path: the file.
+      like: parameters, or their shapes from ``jax.eval_shape``, which the file must match; they
+        also restore empty dicts, which a file cannot hold.
+
+    Raises:
+      ValueError: there is no such file, it is none of this kind, or it does not match ``like``.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        flat = load(Path(path).read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{os.fspath(path)} is not a readable safetensors file: {error}") from None
+    if like is not None:
+        expected = {_name(keys): leaf.shape for keys, leaf in jax.tree.leaves_with_path(like)}
+        if expected != {name: leaf.shape for name, leaf in flat.items()}:
+            raise ValueError(
+                f"{os.fspath(path)} holds the parameters of another model: "
+                f"{sorted(flat)} do not match {sorted(expected)} in names and shapes"
+            )
+        return jax.tree.map_with_path(lambda keys, _: jnp.asarray(flat[_name(keys)]), like)
+    params: Params = {}
+    for name, leaf in flat.items():
+        *folders, last = name.split(".")
+        place = params
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[last] = jnp.asarray(leaf)
+    return params
+
+
+def _name(keys: tuple[Any, ...]) -> str:
+    return ".".join(str(key.key) for key in keys)

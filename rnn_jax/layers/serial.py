@@ -1,0 +1,120 @@
+"""Layers one on top of the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Unpack
+
+import jax
+
+from rnn_jax.layers.carries import all_carries, initial_or
+from rnn_jax.types import Along, Array, Carry, Layer, Params
+
+__all__ = ["Serial", "serial"]
+
+
+@dataclass(frozen=True)
+class Serial:
+    """Hyperparameters of `serial`, with the pure functions of a `Layer`."""
+
+    layers: tuple[Layer, ...]
+
+    @property
+    def output_size(self) -> int | None:
+        """That of the highest layer which has one of its own."""
+        sizes = [layer.output_size for layer in self.layers if layer.output_size is not None]
+        return sizes[-1] if sizes else None
+
+    @property
+    def causal(self) -> bool:
+        """Whether every layer is."""
+        return all(layer.causal for layer in self.layers)
+
+    @property
+    def input_table(self) -> tuple[str, ...] | None:
+        """Where in the parameters the rows stand that an integer input selects."""
+        table = getattr(self.layers[0], "input_table", None)
+        return None if table is None else ("0", *table)
+
+    def init(self, key: Array, input_size: int) -> Params:
+        """``{"0": …, "1": …}``, the layers' parameters from the bottom."""
+        params, size = {}, input_size
+        keys = jax.random.split(key, len(self.layers))
+        for i, (layer, layer_key) in enumerate(zip(self.layers, keys, strict=True)):
+            params[str(i)] = layer.init(layer_key, size)
+            size = size if layer.output_size is None else layer.output_size
+        return params
+
+    def initial_carry(self, batch_shape: tuple[int, ...], params: Params = None) -> Carry:
+        """A tuple of the layers' initial carries."""
+        return tuple(
+            layer.initial_carry(batch_shape, None if params is None else params[str(i)])
+            for i, layer in enumerate(self.layers)
+        )
+
+    def apply(
+        self,
+        params: Params,
+        carry: Carry,
+        xs: Array,
+        *,
+        mask: Array | None = None,
+        key: Array | None = None,
+        **along: Unpack[Along],
+    ) -> tuple[Carry, Array]:
+        """Every layer on the outputs of the one below; the carry is a tuple of theirs."""
+        carry, new = initial_or(carry, self, params, xs), []
+        for i, (layer, layer_key) in enumerate(zip(self.layers, self._keys(key), strict=True)):
+            c, xs = layer.apply(params[str(i)], carry[i], xs, mask=mask, key=layer_key, **along)
+            new.append(c)
+        return tuple(new), xs
+
+    def carries(
+        self,
+        params: Params,
+        carry: Carry,
+        xs: Array,
+        *,
+        mask: Array | None = None,
+        key: Array | None = None,
+        **along: Unpack[Along],
+    ) -> tuple[Carry, Array]:
+        """As ``apply``, with the carries after every step; see `all_carries`."""
+        kept = []
+        for i, (layer, layer_key) in enumerate(zip(self.layers, self._keys(key), strict=True)):
+            c, xs = all_carries(
+                layer, params[str(i)], carry[i], xs, mask=mask, key=layer_key, **along
+            )
+            kept.append(c)
+        return tuple(kept), xs
+
+    def _keys(self, key: Array | None) -> list[Array] | list[None]:
+        count = len(self.layers)
+        return [None] * count if key is None else list(jax.random.split(key, count))
+
+
+def serial(*layers: Layer) -> Serial:
+    """A stack: every layer reads the outputs of the one below it.
+
+    Parameters are ``{"0": …, "1": …}`` from the bottom, the carry is a tuple.
+
+    Args:
+      *layers: one or more `Layer`; cells are wrapped with `recurrent` first.
+
+    Raises:
+      ValueError: no layer, or something that is not a layer.
+
+    Example:
+      >>> import jax, rnn_jax
+      >>> deep = rnn_jax.serial(*[rnn_jax.recurrent(rnn_jax.elman(3)) for _ in range(2)])
+      >>> params = deep.init(jax.random.key(0), 5)
+      >>> carry, ys = deep.apply(params, None, jax.numpy.ones((7, 4, 5)))
+      >>> len(carry), ys.shape
+      (2, (7, 4, 3))
+    """
+    if not layers:
+        raise ValueError("serial() needs at least one layer")
+    for layer in layers:
+        if not isinstance(layer, Layer):
+            raise ValueError(f"serial() takes layers, not {layer!r}: wrap a cell with recurrent()")
+    return Serial(layers)

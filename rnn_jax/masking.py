@@ -1,0 +1,86 @@
+"""Masks ``bool[T, B]``: where False, a carry is held and an output is zero."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnn_jax.types import Array
+
+__all__ = ["check_mask", "expand", "fill_masked", "last_valid", "length_mask", "select"]
+
+
+def length_mask(lengths: Array, length: int) -> Array:
+    """A mask that is True on the first ``lengths[b]`` of ``length`` steps.
+
+    ``mask[t, b] = t < lengths[b]``.
+
+    Args:
+      lengths: ``int[B]`` (or any batch shape), each in ``0 … T``.
+      length: ``T``, the number of steps of the padded sequences.
+
+    Returns:
+      ``bool[T, B]``.
+
+    Raises:
+      ValueError: a length is negative or exceeds ``T`` (where it can be seen: not under jit), or
+        lengths are not integers.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> length_mask(jnp.array([2, 0, 3]), 3).astype(int)
+      Array([[1, 0, 1],
+             [1, 0, 1],
+             [0, 0, 1]], dtype=int32)
+    """
+    lengths = jnp.asarray(lengths)
+    if not jnp.issubdtype(lengths.dtype, jnp.integer):
+        raise ValueError(f"lengths must be integers, not {lengths.dtype}: count the valid steps")
+    if not isinstance(lengths, jax.core.Tracer) and lengths.size:
+        low, high = np.asarray(lengths).min(), np.asarray(lengths).max()
+        if low < 0 or high > length:
+            raise ValueError(
+                f"lengths must lie in 0 … {length}, but range from {low} to {high}: "
+                "pass the padded length as the second argument"
+            )
+    return jnp.arange(length).reshape((length,) + (1,) * lengths.ndim) < lengths[None]
+
+
+def check_mask(mask: Array | None, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless ``mask`` is None or ``bool`` of exactly ``shape``, ``[T, B]``."""
+    if mask is None:
+        return
+    if mask.shape != shape:
+        raise ValueError(
+            f"the mask has shape {mask.shape}, but the inputs have steps and rows {shape}: "
+            "pass a mask of that shape"
+        )
+    if mask.dtype != bool:
+        raise ValueError(f"the mask must be boolean, not {mask.dtype}: pass mask.astype(bool)")
+
+
+def expand(flags: Array, leaf: Array) -> Array:
+    """``flags`` with trailing axes of size one added, so that it broadcasts against ``leaf``."""
+    return flags.reshape(flags.shape + (1,) * (leaf.ndim - flags.ndim))
+
+
+def select(flags: Array, if_true: Any, if_false: Any) -> Any:
+    """Leaf-wise ``where`` on two pytrees whose leading axes are those of ``flags``."""
+    return jax.tree.map(lambda a, b: jnp.where(expand(flags, a), a, b), if_true, if_false)
+
+
+def fill_masked(xs: Array, mask: Array | None) -> Array:
+    """Zeros at masked steps of ``xs``: padding, NaN included, must not reach a product.
+
+    A masked product would still do: 0 * NaN in the backward pass is NaN.
+    """
+    return xs if mask is None else jnp.where(expand(mask, xs), xs, jnp.zeros((), xs.dtype))
+
+
+def last_valid(mask: Array) -> Array:
+    """``int[B]``: the position of the last True of each row of ``bool[T, B]``, or -1."""
+    positions = jnp.arange(mask.shape[0]).reshape((-1,) + (1,) * (mask.ndim - 1))
+    return jnp.where(mask, positions, -1).max(axis=0, initial=-1)

@@ -1,0 +1,145 @@
+"""A recurrent language model: tokens in, logits of the next token out."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Unpack
+
+import jax
+import jax.numpy as jnp
+
+from rnn_jax.checks import positive
+from rnn_jax.masking import check_mask, fill_masked
+from rnn_jax.paths import at_path
+from rnn_jax.tokens import check_ids, look_up
+from rnn_jax.types import Along, Array, Carry, Layer, Params
+
+__all__ = ["LanguageModel", "language_model"]
+
+_uniform = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """Hyperparameters of `language_model`, with the pure functions of a `Model`."""
+
+    vocab_size: int
+    layer: Layer
+    embedding_size: int | None = None
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        positive(vocab_size=self.vocab_size)
+        if self.embedding_size is not None:
+            positive(embedding_size=self.embedding_size)
+
+    @property
+    def output_size(self) -> int:
+        """``V``."""
+        return self.vocab_size
+
+    @property
+    def causal(self) -> bool:
+        """Whether the recurrent part is."""
+        return self.layer.causal
+
+    @property
+    def input_table(self) -> tuple[str, ...] | None:
+        """Where in the parameters the rows stand that a token selects."""
+        if self.embedding_size is not None:
+            return ("embedding",)
+        table = getattr(self.layer, "input_table", None)
+        return None if table is None else ("layer", *table)
+
+    def over(self, layer: Layer) -> LanguageModel:
+        """The same model over another recurrent part; all else acts on each step alone."""
+        return dataclasses.replace(self, layer=layer)
+
+    def init(self, key: Array) -> Params:
+        """``{"embedding"?, "layer", "readout": {"w", "b"?}}``; see `language_model`."""
+        embedding_key, layer_key, readout_key = jax.random.split(key, 3)
+        params: Params = {}
+        if self.embedding_size is not None:
+            params["embedding"] = jax.random.normal(
+                embedding_key, (self.vocab_size, self.embedding_size)
+            )
+        input_size = self.embedding_size or self.vocab_size
+        params["layer"] = self.layer.init(layer_key, input_size)
+        features = self.layer.output_size or input_size
+        params["readout"] = {"w": _uniform(readout_key, (features, self.vocab_size))}
+        if self.bias:
+            params["readout"]["b"] = jnp.zeros(self.vocab_size)
+        return params
+
+    def initial_carry(self, batch_shape: tuple[int, ...], params: Params = None) -> Carry:
+        """The recurrent part's initial carry."""
+        return self.layer.initial_carry(batch_shape, None if params is None else params["layer"])
+
+    def apply(
+        self,
+        params: Params,
+        carry: Carry,
+        xs: Array,
+        *,
+        mask: Array | None = None,
+        key: Array | None = None,
+        **along: Unpack[Along],
+    ) -> tuple[Carry, Array]:
+        """Tokens ``int[T, B]`` to the new carry and logits ``float[T, B, V]``.
+
+        Logits at masked steps are those of a zero feature vector; losses mask them.
+        """
+        if not jnp.issubdtype(xs.dtype, jnp.integer):
+            raise ValueError(f"a language model reads token ids, integers, not {xs.dtype}")
+        check_mask(mask, xs.shape)
+        table = self.input_table
+        check_ids(xs, self.vocab_size if table is None else at_path(params, table).shape[0], mask)
+        if self.embedding_size is not None:
+            xs = look_up(params["embedding"], fill_masked(xs, mask))
+        carry, ys = self.layer.apply(params["layer"], carry, xs, mask=mask, key=key, **along)
+        logits = ys @ params["readout"]["w"]
+        if self.bias:
+            bias = params["readout"]["b"]
+            logits = logits + bias.reshape((1,) * (logits.ndim - 1) + bias.shape)
+        return carry, logits
+
+
+def language_model(
+    vocab_size: int, layer: Layer, *, embedding_size: int | None = None, bias: bool = True
+) -> LanguageModel:
+    """A language model: embedding, recurrent part, linear read-out.
+
+    ``e_t = E[x_t]``, ``h = layer(e)``, ``logits_t = h_t W + b``. Without an embedding the layer
+    reads the tokens themselves: integers are one-hot vectors and select a row of its input matrix.
+
+    Parameters: ``{"embedding": [V, E], "layer": …, "readout": {"w": [H, V], "b": [V]}}``; the
+    embedding is drawn from N(0, 1), ``w`` uniform in ±1/√H, ``b`` zero.
+
+    Args:
+      vocab_size: ``V``.
+      layer: the recurrent part, a `Layer`; its carry is the model's.
+      embedding_size: ``E``, or None for one-hot inputs.
+      bias: whether the read-out has a bias.
+
+    Returns:
+      A `Model`: ``init(key)``, ``apply(params, carry, int[T, B]) -> (carry, float[T, B, V])``.
+
+    Raises:
+      ValueError: sizes that are not positive, or something that is not a layer. ``apply`` raises
+        it for a token outside the vocabulary, which is NaN under jit.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, rnn_jax
+      >>> model = language_model(50, rnn_jax.recurrent(rnn_jax.elman(8)))
+      >>> params = model.init(jax.random.key(0))
+      >>> carry, logits = model.apply(params, None, jnp.array([[3, 1], [4, 1], [5, 9]]))
+      >>> carry.shape, logits.shape
+      ((2, 8), (3, 2, 50))
+
+    Reference:
+      Mikolov et al., Recurrent neural network based language model, Interspeech 2010.
+    """
+    if not isinstance(layer, Layer):
+        raise ValueError(f"language_model() takes a layer, not {layer!r}: wrap a cell, recurrent()")
+    return LanguageModel(vocab_size, layer, embedding_size, bias)

@@ -1,0 +1,171 @@
+"""The recurrence: a cell run along time by ``lax.scan``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from rnn_jax.masking import check_mask, expand, fill_masked, select
+from rnn_jax.tokens import is_ids
+from rnn_jax.types import Array, Carry, Cell, Params
+
+__all__ = ["batch_shape_of", "gate_gradient", "unroll", "unroll_carries"]
+
+
+def unroll(
+    cell: Cell,
+    params: Params,
+    carry: Carry,
+    xs: Array,
+    *,
+    mask: Array | None = None,
+    gate: Array | None = None,
+    reverse: bool = False,
+) -> tuple[Carry, Array]:
+    """Run a cell along a sequence.
+
+    ``c_t, y_t = step(params, c_{t-1}, z_t)`` for ``t = 0 … T-1``, with ``z = project(params, xs)``
+    computed for all steps at once.
+
+    Args:
+      cell: a `Cell`.
+      params: its parameters.
+      carry: ``c_{-1}``, or None for the cell's initial carry.
+      xs: ``float[T, B, D]`` or ``int[T, B]``; ``T`` may be 0, the batch shape may be ``()``.
+      mask: ``bool[T, B]``; where False the carry is held, the output is zero, and the input is
+        not read.
+      gate: ``float[T, B]``, the factor on the gradient of the carry before each step. A gate on
+        a masked step takes effect at the next valid step.
+      reverse: run from the last step to the first; outputs stay in place. With a mask of right
+        padding this is the reversed sequence; nothing need be flipped.
+
+    Returns:
+      The carry after the last step and the outputs ``float[T, B, H]``.
+
+    Raises:
+      ValueError: inputs, carry, mask or gate whose shapes do not fit; a token id that selects no
+        row (under jit its step is NaN instead).
+
+    Example:
+      >>> import jax, jax.numpy as jnp, rnn_jax
+      >>> cell = rnn_jax.elman(3)
+      >>> params = cell.init(jax.random.key(0), 10)
+      >>> carry, ys = unroll(cell, params, None, jnp.array([1, 4, 9]))
+      >>> bool((carry == ys[-1]).all())
+      True
+    """
+    carry, (_, ys) = _scan(cell, params, carry, xs, mask, gate, reverse, keep_carries=False)
+    return carry, ys
+
+
+def unroll_carries(
+    cell: Cell,
+    params: Params,
+    carry: Carry,
+    xs: Array,
+    *,
+    mask: Array | None = None,
+    gate: Array | None = None,
+) -> tuple[Carry, Array]:
+    """As `unroll`, but the first result holds the carry after every step, ``[T, B, …]``.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, rnn_jax
+      >>> cell = rnn_jax.elman(3)
+      >>> params = cell.init(jax.random.key(0), 10)
+      >>> carries, ys = unroll_carries(cell, params, None, jnp.array([1, 4, 9]))
+      >>> carries.shape
+      (3, 3)
+    """
+    _, (carries, ys) = _scan(cell, params, carry, xs, mask, gate, False, keep_carries=True)
+    return carries, ys
+
+
+def _scan(
+    cell: Cell,
+    params: Params,
+    carry: Carry,
+    xs: Array,
+    mask: Array | None,
+    gate: Array | None,
+    reverse: bool,
+    *,
+    keep_carries: bool,
+) -> tuple[Carry, tuple[Any, Array]]:
+    batch_shape = batch_shape_of(xs)
+    shape = (xs.shape[0], *batch_shape)
+    check_mask(mask, shape)
+    if gate is not None and gate.shape != shape:
+        raise ValueError(
+            f"the gate has shape {gate.shape}, but the inputs have steps and rows {shape}: "
+            "pass a gate of that shape"
+        )
+    if carry is None:
+        carry = cell.initial_carry(batch_shape, params)
+    _check_carry(cell, params, carry, batch_shape)
+    if gate is not None and mask is not None:
+        gate = _delay_to_valid_steps(gate, mask, reverse)
+
+    def body(carry: Carry, step: tuple[Any, Array | None, Array | None]) -> Any:
+        z, valid, factor = step
+        gated = carry if factor is None else gate_gradient(carry, factor)
+        new, y = cell.step(params, gated, z)
+        if valid is not None:
+            new, y = select(valid, new, carry), select(valid, y, jnp.zeros_like(y))
+        return new, (new if keep_carries else None, y)
+
+    zs = cell.project(params, fill_masked(xs, mask))
+    return lax.scan(body, carry, (zs, mask, gate), reverse=reverse)
+
+
+def batch_shape_of(xs: Array) -> tuple[int, ...]:
+    """The batch shape of ``float[T, B, D]`` or ``int[T, B]``.
+
+    Raises:
+      ValueError: there is no time axis.
+    """
+    if xs.ndim < (1 if is_ids(xs) else 2):
+        raise ValueError(
+            f"a sequence of shape {xs.shape} and dtype {xs.dtype} has no time axis: pass "
+            "float[T, B, D] or int[T, B] (the batch shape may be empty)"
+        )
+    return xs.shape[1:] if is_ids(xs) else xs.shape[1:-1]
+
+
+def gate_gradient(carry: Carry, factor: Array) -> Carry:
+    """``sg(c) + g · (c - sg(c))``: the value of ``c``, its gradient times ``g [B]``."""
+
+    def one(c: Array) -> Array:
+        held = lax.stop_gradient(c)
+        return held + expand(factor, c).astype(c.dtype) * (c - held)
+
+    return jax.tree.map(one, carry)
+
+
+def _check_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple[int, ...]) -> None:
+    needed = jax.eval_shape(lambda params: cell.initial_carry(batch_shape, params), params)
+    given, needed = (jax.tree.map(jnp.shape, tree) for tree in (carry, needed))
+    if given != needed:
+        raise ValueError(
+            f"the carry has shape {given}, but inputs of batch shape {batch_shape} need {needed}: "
+            "pass initial_carry(batch_shape) or None"
+        )
+
+
+def _delay_to_valid_steps(gate: Array, mask: Array, reverse: bool) -> Array:
+    """Gates of masked steps multiplied into the next valid step's.
+
+    A held carry is the carry of the last valid step: were it gated while held, padding behind a
+    sequence would change the gradient of its final carry.
+    """
+
+    def body(pending: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+        factor, valid = step
+        pending = pending * factor
+        return jnp.where(valid, jnp.ones_like(pending), pending), pending
+
+    ones = jnp.ones(gate.shape[1:], gate.dtype)
+    return lax.scan(body, ones, (gate, mask), reverse=reverse)[1]

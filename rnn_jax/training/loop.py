@@ -1,0 +1,112 @@
+"""Many steps inside one compiled call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from rnn_jax.losses import cross_entropy
+from rnn_jax.training.batches import SentenceStream, Windows
+from rnn_jax.training.step import TrainState, TrainStep
+from rnn_jax.types import Array, Batch, Carry, Params
+
+__all__ = ["make_evaluate", "make_train_steps"]
+
+Totals = tuple[Array, Array]
+
+
+def make_train_steps(
+    train_step: TrainStep, *, summed: bool = False
+) -> Callable[..., tuple[TrainState, Totals]]:
+    """Steps ``begin … end-1`` of a data set as one compiled call with its state donated.
+
+    One call allocates once for all its steps and leaves the device no idle moment between them.
+    The bounds are arguments, not constants: any part of an epoch runs through one compilation.
+
+    Args:
+      train_step: from `make_train_step`.
+      summed: whether its loss is summed over a batch's tokens, and not their mean.
+
+    Returns:
+      ``run(state, data, begin, end, key=None) -> (state, (nats, tokens))``: ``data`` is a `Windows`
+      or a `SentenceStream`, ``nats`` the loss summed over all tokens seen. Each step gets its own
+      key, made from ``key`` and the step's number.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, rnn_jax
+      >>> model = rnn_jax.language_model(50, rnn_jax.recurrent(rnn_jax.elman(8)))
+      >>> optimizer = rnn_jax.sgd(0.1)
+      >>> state = rnn_jax.init_train_state(model, optimizer, model.init(jax.random.key(0)))
+      >>> run = make_train_steps(rnn_jax.make_train_step(model, optimizer))
+      >>> data = rnn_jax.Windows(jnp.ones((10, 5, 2), int), jnp.ones((10, 5, 2), int))
+      >>> state, (nats, tokens) = run(state, data, 0, 10)
+      >>> int(state.step), int(tokens)
+      (10, 100)
+    """
+
+    @partial(jax.jit, donate_argnums=0)
+    def run(
+        state: TrainState,
+        data: Windows | SentenceStream,
+        begin: int,
+        end: int,
+        key: Array | None = None,
+    ) -> tuple[TrainState, Totals]:
+        def consume(loop: tuple[TrainState, Totals], batch: Batch) -> tuple[TrainState, Totals]:
+            state, (nats, tokens) = loop
+            step_key = None if key is None else jax.random.fold_in(key, state.step)
+            state, metrics = train_step(state, batch, key=step_key)
+            seen = metrics["tokens"]
+            nats = nats + metrics["loss"] * (1 if summed else seen)
+            return state, (nats, tokens + seen)
+
+        def body(index: Array, loop: Any) -> Any:
+            return data.visit(index, consume, loop)
+
+        zero = jnp.zeros((), jax.tree.leaves(state.params)[0].dtype)
+        return lax.fori_loop(begin, end, body, (state, (zero, jnp.zeros((), int))))
+
+    return run
+
+
+def make_evaluate(model: Any) -> Callable[[Params, Windows | SentenceStream, Carry], Totals]:
+    """The loss over a whole data set as one compiled call.
+
+    Args:
+      model: a `Model`.
+
+    Returns:
+      ``evaluate(params, data, carry=None) -> (nats, tokens)``. With ``carry=None`` every batch
+      begins anew; with a carry each batch continues the one before.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, rnn_jax
+      >>> model = rnn_jax.language_model(50, rnn_jax.recurrent(rnn_jax.elman(8)))
+      >>> data = rnn_jax.Windows(jnp.ones((10, 5, 2), int), jnp.ones((10, 5, 2), int))
+      >>> nats, tokens = make_evaluate(model)(model.init(jax.random.key(0)), data)
+      >>> 3 < float(nats / tokens) < 5  # about ln 50
+      True
+    """
+
+    @jax.jit
+    def evaluate(params: Params, data: Windows | SentenceStream, carry: Carry = None) -> Totals:
+        def consume(loop: tuple[Carry, Totals], batch: Batch) -> tuple[Carry, Totals]:
+            carry, (nats, tokens) = loop
+            new, logits = model.apply(params, carry, batch.inputs, mask=batch.mask)
+            loss = cross_entropy(logits, batch.targets, mask=batch.mask, reduction="sum")
+            count = batch.targets.size if batch.mask is None else batch.mask.sum()
+            return (None if carry is None else new), (nats + loss, tokens + count)
+
+        def body(index: Array, loop: Any) -> Any:
+            return data.visit(index, consume, loop)
+
+        zero = jnp.zeros((), jax.tree.leaves(params)[0].dtype)
+        start = (carry, (zero, jnp.zeros((), int)))
+        return lax.fori_loop(0, data.count, body, start)[1]
+
+    return evaluate

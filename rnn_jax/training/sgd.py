@@ -1,0 +1,47 @@
+"""Plain gradient descent, recognisable as such."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optax
+
+__all__ = ["PlainSGD", "learning_rate", "sgd", "with_learning_rate"]
+
+
+class PlainSGD(optax.GradientTransformation):
+    """An optax optimiser whose update is ``-η g`` and nothing else.
+
+    A row of the input matrix that a batch does not use has no gradient, and this optimiser then
+    leaves it alone: `make_train_step` updates the used rows only.
+    """
+
+
+def sgd(rate: float) -> PlainSGD:
+    """Plain gradient descent ``p ← p - η ∇p``, without momentum, decay or clipping.
+
+    As ``optax.inject_hyperparams(optax.sgd)``, so that the learning rate stands in the optimiser's
+    state; with it a train step touches only those rows of the input matrix that the batch uses.
+
+    Args:
+      rate: ``η``, the learning rate.
+
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> optimizer = sgd(0.5)
+      >>> params = {"w": jnp.array([1.0, 2.0])}
+      >>> updates, state = optimizer.update(params, optimizer.init(params))
+      >>> optax.apply_updates(params, updates)["w"]
+      Array([0.5, 1. ], dtype=float32)
+    """
+    return PlainSGD(*optax.inject_hyperparams(optax.sgd)(learning_rate=rate))
+
+
+def learning_rate(opt_state: Any) -> Any:
+    """The learning rate inside the state of `sgd` or of any ``optax.inject_hyperparams``."""
+    return opt_state.hyperparams["learning_rate"]
+
+
+def with_learning_rate(opt_state: Any, rate: Any) -> Any:
+    """The same optimiser state with another learning rate."""
+    return opt_state._replace(hyperparams={**opt_state.hyperparams, "learning_rate": rate})

@@ -1,0 +1,143 @@
+"""One training step as a pure function of the state and a batch."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rnn_jax.losses import cross_entropy
+from rnn_jax.paths import at_path, replace_at
+from rnn_jax.tokens import is_ids
+from rnn_jax.training.rows import add_rows, gather_rows
+from rnn_jax.training.sgd import PlainSGD
+from rnn_jax.types import Array, Batch, Carry, Params
+
+__all__ = ["Loss", "Metrics", "TrainState", "TrainStep", "init_train_state", "make_train_step"]
+
+Metrics = dict[str, Array]
+
+
+class Loss(Protocol):
+    """A loss of outputs ``[T, B, …]`` against targets ``[T, B]`` under a mask."""
+
+    def __call__(self, logits: Array, targets: Array, *, mask: Array | None) -> Array:
+        """The scalar that is minimised."""
+        ...
+
+
+class TrainState(NamedTuple):
+    """Everything that training changes.
+
+    carry: None where every batch begins with the initial carry; otherwise the carry after the
+      batch before, detached, for batches that continue each other.
+    """
+
+    params: Params
+    opt_state: Any
+    carry: Carry
+    step: Array
+
+
+class TrainStep(Protocol):
+    """``(state, batch, *, key=None) -> (state, metrics)``."""
+
+    def __call__(
+        self, state: TrainState, batch: Batch, *, key: Array | None = None
+    ) -> tuple[TrainState, Metrics]:
+        """The state after one step, and its metrics."""
+        ...
+
+
+def init_train_state(
+    model: Any,
+    optimizer: optax.GradientTransformation,
+    params: Params,
+    *,
+    batch_shape: tuple[int, ...] | None = None,
+) -> TrainState:
+    """The state before the first step.
+
+    Args:
+      model: a `Model`.
+      optimizer: any optax optimiser.
+      params: the model's parameters, from ``model.init(key)`` or elsewhere.
+      batch_shape: of the batches, where each continues the one before it; None where every batch
+        begins anew.
+
+    Example:
+      >>> import jax, optax, rnn_jax
+      >>> model = rnn_jax.language_model(50, rnn_jax.recurrent(rnn_jax.elman(8)))
+      >>> state = init_train_state(model, optax.adam(1e-3), model.init(jax.random.key(0)))
+      >>> state.carry is None, int(state.step)
+      (True, 0)
+    """
+    carry = None if batch_shape is None else model.initial_carry(batch_shape, params)
+    return TrainState(params, optimizer.init(params), carry, jnp.zeros((), jnp.int32))
+
+
+def make_train_step(
+    model: Any, optimizer: optax.GradientTransformation, *, loss: Loss = cross_entropy
+) -> TrainStep:
+    """The step ``(state, batch, *, key=None) -> (state, metrics)``, pure; the caller jits it.
+
+    ``l, ∇ = value_and_grad(loss(model(params, inputs), targets))``, then the optimiser's update.
+    The carry from the batch before is a constant of the step: gradients stop between batches.
+    With `sgd` only those rows of the input matrix that the batch uses are differentiated and
+    updated; the result is the same.
+
+    Args:
+      model: a `Model`, truncated or not.
+      optimizer: any optax optimiser.
+      loss: ``loss(logits, targets, mask=…) -> scalar``; the mean cross-entropy by default.
+
+    Returns:
+      The step. ``key`` is for dropout and randomised truncation; None means none. The metrics are
+      ``loss`` and ``tokens``, the number of valid steps.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, rnn_jax
+      >>> model = rnn_jax.language_model(50, rnn_jax.recurrent(rnn_jax.elman(8)))
+      >>> optimizer = rnn_jax.sgd(0.1)
+      >>> state = rnn_jax.init_train_state(model, optimizer, model.init(jax.random.key(0)))
+      >>> step = jax.jit(make_train_step(model, optimizer), donate_argnums=0)
+      >>> tokens = jnp.arange(12).reshape(6, 2)
+      >>> losses = []
+      >>> for _ in range(3):
+      ...     state, metrics = step(state, rnn_jax.Batch(tokens[:-1], tokens[1:]))
+      ...     losses.append(float(metrics["loss"]))
+      >>> losses == sorted(losses, reverse=True)
+      True
+    """
+    path = getattr(model, "input_table", None) if isinstance(optimizer, PlainSGD) else None
+
+    def train_step(
+        state: TrainState, batch: Batch, *, key: Array | None = None
+    ) -> tuple[TrainState, Metrics]:
+        inputs, targets, mask = batch
+        rows = path if is_ids(inputs) else None
+        params = state.params
+        if rows is not None:
+            params, inputs = gather_rows(params, rows, inputs, mask)
+
+        def objective(params: Params) -> tuple[Array, Carry]:
+            carry, logits = model.apply(params, state.carry, inputs, mask=mask, key=key)
+            return loss(logits, targets, mask=mask), carry
+
+        (value, carry), grads = jax.value_and_grad(objective, has_aux=True)(params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, params)
+        if rows is not None:
+            table = at_path(state.params, rows)
+            table = add_rows(table, batch.inputs, mask, at_path(updates, rows))
+            rest = replace_at(params, rows, None), replace_at(updates, rows, None)
+            params = replace_at(optax.apply_updates(*rest), rows, table)
+        else:
+            params = optax.apply_updates(params, updates)
+        carry = None if state.carry is None else carry
+        tokens = jnp.asarray(targets.size if mask is None else mask.sum())
+        new = TrainState(params, opt_state, carry, state.step + 1)
+        return new, {"loss": value, "tokens": tokens}
+
+    return train_step

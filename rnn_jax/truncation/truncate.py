@@ -1,0 +1,215 @@
+"""Truncated backpropagation through time, every kind of it, by ``stop_gradient`` alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Unpack
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from rnn_jax.layers.carries import all_carries, initial_or
+from rnn_jax.masking import expand, last_valid, select
+from rnn_jax.recurrence import batch_shape_of
+from rnn_jax.truncation.kinds import Sliding, Steps, Tail, Truncation
+from rnn_jax.types import Along, Array, Carry, Layer, Params
+
+__all__ = ["Truncated", "truncate"]
+
+
+@dataclass(frozen=True)
+class Truncated:
+    """A layer or model with truncated gradients; made by `truncate`."""
+
+    layer: Any
+    kind: Truncation
+
+    @property
+    def output_size(self) -> int | None:
+        """That of the layer."""
+        size: int | None = self.layer.output_size
+        return size
+
+    @property
+    def causal(self) -> bool:
+        """True: nothing else can be truncated."""
+        return True
+
+    @property
+    def input_table(self) -> tuple[str, ...] | None:
+        """That of the layer."""
+        return getattr(self.layer, "input_table", None)
+
+    def init(self, key: Array, *input_size: int) -> Params:
+        """The layer's parameters."""
+        return self.layer.init(key, *input_size)
+
+    def initial_carry(self, batch_shape: tuple[int, ...], params: Params = None) -> Carry:
+        """The layer's initial carry."""
+        return self.layer.initial_carry(batch_shape, params)
+
+    def apply(
+        self,
+        params: Params,
+        carry: Carry,
+        xs: Array,
+        *,
+        mask: Array | None = None,
+        key: Array | None = None,
+        **along: Unpack[Along],
+    ) -> tuple[Carry, Array]:
+        """The layer's values; gradients as `truncate` says."""
+        if isinstance(self.kind, Sliding) and xs.shape[0] > self.kind.steps + 1:
+            first = initial_or(carry, self.layer, params, xs)
+            carries, ys = _windows(self.layer, self.kind, params, first, xs, mask, key, along)
+            return _final(carries, first, mask), ys
+        gate, live = self._gates(xs, mask, key, along)
+        carry, ys = self.layer.apply(params, carry, xs, mask=mask, key=key, **gate)
+        return carry, _detach_dead(ys, live)
+
+    def carries(
+        self,
+        params: Params,
+        carry: Carry,
+        xs: Array,
+        *,
+        mask: Array | None = None,
+        key: Array | None = None,
+        **along: Unpack[Along],
+    ) -> tuple[Carry, Array]:
+        """As ``apply``, with the carry after every step; see `all_carries`."""
+        if isinstance(self.kind, Sliding) and xs.shape[0] > self.kind.steps + 1:
+            return _windows(self.layer, self.kind, params, carry, xs, mask, key, along)
+        gate, live = self._gates(xs, mask, key, along)
+        carries, ys = all_carries(self.layer, params, carry, xs, mask=mask, key=key, **gate)
+        return jax.tree.map(lambda c: _detach_dead(c, live), carries), _detach_dead(ys, live)
+
+    def _gates(
+        self, xs: Array, mask: Array | None, key: Array | None, along: Along
+    ) -> tuple[Along, Array | None]:
+        start = along.get("start", 0)
+        steps = Steps(xs.shape[0], batch_shape_of(xs), mask, key, start)
+        gate, outer = self.kind.gate(steps), along.get("gate")
+        if gate is None or outer is None:
+            gate = outer if gate is None else gate
+        else:
+            gate = gate * outer
+        return {**along, "gate": gate}, self.kind.live_outputs(steps)
+
+
+def _detach_dead(ys: Array, live: Array | None) -> Array:
+    return ys if live is None else jnp.where(expand(live, ys), ys, lax.stop_gradient(ys))
+
+
+def _windows(
+    layer: Layer,
+    kind: Sliding,
+    params: Params,
+    carry: Carry,
+    xs: Array,
+    mask: Array | None,
+    key: Array | None,
+    along: Along,
+) -> tuple[Carry, Array]:
+    """The last carry and output of every step's window, ``[T, B, …]``.
+
+    Step t's window is recomputed from the detached carry before it; the first windows begin at
+    step 0, with the carry that was handed in, and are padded in front by masked steps.
+    """
+    length, k = xs.shape[0], kind.steps
+    shape = (length, *batch_shape_of(xs))
+    valid = jnp.ones(shape, bool) if mask is None else mask
+    detached = lax.stop_gradient((params, carry))
+    before, _ = all_carries(layer, *detached, xs, mask=mask, key=key, **along)
+
+    def first_carries(handed_in: Array, after: Array) -> Array:
+        early = jnp.broadcast_to(handed_in, (k + 1, *handed_in.shape))
+        return jnp.concatenate([early, lax.stop_gradient(after[: length - k - 1])])
+
+    def shifted(array: Array, fill: int = 0) -> Array:
+        """``[k+1, T, …]``: row i holds the array's entry of step t-k+i, ``fill`` before step 0."""
+        padded = jnp.concatenate([jnp.full((k, *array.shape[1:]), fill, array.dtype), array])
+        return jnp.stack([padded[i : i + length] for i in range(k + 1)])
+
+    def window(carry: Carry, xs: Array, mask: Array, begin: Array, gate: Array | None) -> Any:
+        options: Along = {"start": begin} if gate is None else {"start": begin, "gate": gate}
+        carry, ys = layer.apply(params, carry, xs, mask=mask, key=key, **options)
+        return carry, ys[-1]
+
+    outer = along.get("gate")
+    # A gate on the padding in front would be held back to step 0 and cut off the handed-in carry.
+    gates = None if outer is None else shifted(outer, fill=1)
+    begins = along.get("start", 0) + jnp.arange(length) - k
+    axes = (0, 1, 1, 0, None if gates is None else 1)
+    carries = jax.tree.map(first_carries, carry, before)
+    result: tuple[Carry, Array] = jax.vmap(window, axes)(
+        carries, shifted(xs), shifted(valid), begins, gates
+    )
+    return result
+
+
+def _final(carries: Carry, handed_in: Carry, mask: Array | None) -> Carry:
+    """Each row's carry after its last valid step: later windows hold it, but detached."""
+    if mask is None:
+        return jax.tree.map(lambda c: c[-1], carries)
+    last = last_valid(mask)
+
+    def at_last(c: Array) -> Array:
+        index = expand(jnp.maximum(last, 0), c[0])[None]
+        return jnp.take_along_axis(c, index, axis=0)[0]
+
+    return select(last >= 0, jax.tree.map(at_last, carries), handed_in)
+
+
+def truncate(layer: Any, kind: Truncation) -> Any:
+    """The same layer or model with truncated gradients: no value changes, whatever the kind.
+
+    `chunked`, `tail` and `randomized` multiply the carry's gradient by ``g_t`` before step ``t``,
+    ``c ↦ sg(c) + g_t (c - sg(c))``; `sliding` recomputes a window for every step. The carry that
+    is handed in is never detached by itself: a truncation that reaches the first step lets the
+    gradient through to it.
+
+    Args:
+      layer: any causal `Layer`, or a `Model`.
+      kind: `full`, `chunked`, `sliding`, `tail` or `randomized`.
+
+    Returns:
+      A layer with the same parameters and carry. For a model all kinds but `tail` only concern
+      its recurrent part, and the result is the model over that part truncated; `tail` wraps the
+      whole model, because it cuts off the read-out of early steps as well.
+
+    Raises:
+      ValueError: the layer is not causal, is truncated already, or ``kind`` is not a truncation.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, rnn_jax
+      >>> layer = rnn_jax.recurrent(rnn_jax.elman(3))
+      >>> params = layer.init(jax.random.key(0), 10)
+      >>> ids = jnp.array([1, 2, 3, 4, 5])
+      >>> def loss(params, layer):
+      ...     return layer.apply(params, None, ids)[1].sum()
+      >>> whole = jax.grad(loss)(params, layer)["w_hh"]
+      >>> short = jax.grad(loss)(params, rnn_jax.truncate(layer, rnn_jax.chunked(2)))["w_hh"]
+      >>> bool(jnp.allclose(whole, short))
+      False
+      >>> long = jax.grad(loss)(params, rnn_jax.truncate(layer, rnn_jax.chunked(5)))["w_hh"]
+      >>> bool(jnp.allclose(whole, long))
+      True
+    """
+    if not isinstance(kind, Truncation) or type(kind) is Truncation:
+        raise ValueError(f"{kind!r} is not a truncation: use full(), chunked(35), sliding(4), …")
+    if not isinstance(getattr(layer, "causal", None), bool):
+        raise ValueError(
+            f"truncate() takes a layer or model, not {layer!r}: wrap a cell, recurrent()"
+        )
+    over, inner = getattr(layer, "over", None), getattr(layer, "layer", layer)
+    if isinstance(layer, Truncated) or isinstance(inner, Truncated):
+        raise ValueError(f"{layer!r} is truncated already: truncate the bare layer instead")
+    if not layer.causal:
+        raise ValueError(
+            f"{layer!r} is not causal: only a layer that runs forwards can be truncated"
+        )
+    if over is not None and not isinstance(kind, Tail):
+        return over(truncate(layer.layer, kind))
+    return Truncated(layer, kind)

@@ -1,0 +1,144 @@
+"""The vocabulary of the package: shapes, options and the protocols `Cell`, `Layer` and `Model`.
+
+Shapes are time-major everywhere: ``T`` time steps, ``B`` batch, ``D`` input features, ``H`` hidden
+units, ``V`` vocabulary. The batch shape may be ``()``, ``(B,)`` or longer. Inputs are
+``float[T, B, D]`` or ``int[T, B]``; integers are one-hot vectors and select a row of the input
+matrix.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol, TypedDict, Unpack, runtime_checkable
+
+import jax
+
+__all__ = ["Along", "Array", "Batch", "Carry", "Cell", "Layer", "Model", "Params"]
+
+Array = jax.Array
+Params = Any  # a dict of arrays, possibly nested
+Carry = Any  # a pytree of arrays whose leading axes are the batch shape
+
+
+class Along(TypedDict, total=False):
+    """What travels along the sequence beside the input; a layer forwards what it does not use.
+
+    gate: ``float[T, B]``, the factor on the carry's gradient before each step (values never
+      change). This is how a truncation reaches every recurrence below it.
+    start: the absolute position of the first step, so that noise depends on the step and not on
+      how a sequence was cut.
+    """
+
+    gate: Array | None
+    start: Array | int
+
+
+class Batch(NamedTuple):
+    """One batch of sequences: ``inputs [T, B(, D)]``, ``targets [T, B]``, ``mask bool[T, B]``."""
+
+    inputs: Array
+    targets: Array
+    mask: Array | None = None
+
+
+@runtime_checkable
+class Cell(Protocol):
+    """One recurrent step as pure functions; an immutable, hashable set of hyperparameters.
+
+    ``y_t, c_t = step(params, c_{t-1}, z_t)`` with ``z = project(params, xs)`` the product of all
+    inputs with the input matrix, which does not depend on the carry.
+    """
+
+    @property
+    def output_size(self) -> int:
+        """Features of one output."""
+        ...
+
+    def init(self, key: Array, input_size: int) -> Params:
+        """New parameters for inputs of ``input_size`` features (or ids below it)."""
+        ...
+
+    def initial_carry(self, batch_shape: tuple[int, ...], params: Params = None) -> Carry:
+        """The carry before the first step: zeros, or learned from ``params``."""
+        ...
+
+    def project(self, params: Params, xs: Array) -> Any:
+        """The input product of all steps, ``[T, B, D]`` or ``int[T, B]`` to ``[T, B, …]``."""
+        ...
+
+    def step(self, params: Params, carry: Carry, z: Any) -> tuple[Carry, Array]:
+        """One step: the new carry and the output."""
+        ...
+
+
+@runtime_checkable
+class Layer(Protocol):
+    """A map of sequences to sequences with a carry; an immutable, hashable value.
+
+    ``causal`` says that an output depends on no later input; only a causal layer can be
+    truncated, streamed or sampled from.
+    """
+
+    @property
+    def output_size(self) -> int | None:
+        """Features of one output; None where it equals the number of input features."""
+        ...
+
+    @property
+    def causal(self) -> bool:
+        """Whether an output depends on no later input."""
+        ...
+
+    def init(self, key: Array, input_size: int) -> Params:
+        """New parameters for inputs of ``input_size`` features (or ids below it)."""
+        ...
+
+    def initial_carry(self, batch_shape: tuple[int, ...], params: Params = None) -> Carry:
+        """The carry before the first step."""
+        ...
+
+    def apply(
+        self,
+        params: Params,
+        carry: Carry,
+        xs: Array,
+        *,
+        mask: Array | None = None,
+        key: Array | None = None,
+        **along: Unpack[Along],
+    ) -> tuple[Carry, Array]:
+        """The sequence ``xs`` from ``carry`` (None: the initial one): new carry and outputs.
+
+        Where ``mask`` is False the carry is held and the output is zero. ``key=None`` means
+        inference: no noise.
+        """
+        ...
+
+
+class Model(Protocol):
+    """As a `Layer`, with tokens ``int[T, B]`` in, logits ``float[T, B, V]`` out, ``init(key)``."""
+
+    @property
+    def causal(self) -> bool:
+        """Whether an output depends on no later input."""
+        ...
+
+    def init(self, key: Array) -> Params:
+        """New parameters."""
+        ...
+
+    def initial_carry(self, batch_shape: tuple[int, ...], params: Params = None) -> Carry:
+        """The carry before the first step."""
+        ...
+
+    def apply(
+        self,
+        params: Params,
+        carry: Carry,
+        xs: Array,
+        *,
+        mask: Array | None = None,
+        key: Array | None = None,
+        **along: Unpack[Along],
+    ) -> tuple[Carry, Array]:
+        """The tokens ``xs`` from ``carry``: the new carry and the logits."""
+        ...
