@@ -1,0 +1,26 @@
+"""Training runs of the command line: configuration, data, folder, training, samples."""
+
+from rnn_jax.runs.config import CELLS, TrainConfig, make_model, make_optimizer
+from rnn_jax.runs.data import RunData, prepare
+from rnn_jax.runs.fit import Listener, evaluator, fit, initial_parameters
+from rnn_jax.runs.folder import RunFolder, create_folder, open_folder
+from rnn_jax.runs.plots import plot_loss
+from rnn_jax.runs.samples import sample_texts
+
+__all__ = [
+    "CELLS",
+    "Listener",
+    "RunData",
+    "RunFolder",
+    "TrainConfig",
+    "create_folder",
+    "evaluator",
+    "fit",
+    "initial_parameters",
+    "make_model",
+    "make_optimizer",
+    "open_folder",
+    "plot_loss",
+    "prepare",
+    "sample_texts",
+]

@@ -1,0 +1,174 @@
+"""The configuration of a training run, and the model and optimiser it names."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import optax
+
+from rnn_jax.cells import elman
+from rnn_jax.layers import dropout, recurrent, serial
+from rnn_jax.models import LanguageModel, language_model
+from rnn_jax.training import sgd
+from rnn_jax.truncation import parse_truncation, truncate
+from rnn_jax.types import Cell, Layer
+
+__all__ = ["CELLS", "TrainConfig", "make_model", "make_optimizer"]
+
+CELLS: dict[str, Callable[[int, bool], Cell]] = {
+    "tanh": lambda size, bias: elman(size, bias=bias),
+    "relu": lambda size, bias: elman(size, activation=jax.nn.relu, bias=bias),
+    "sigmoid": lambda size, bias: elman(size, activation=jax.nn.sigmoid, bias=bias),
+}
+
+# Default learning rates; sgd's depends on how the loss is reduced.
+_RATES = {"adam": 0.002, "adamw": 0.002, "rmsprop": 0.002, "adagrad": 0.05}
+_SENTENCE_RATE, _WINDOW_RATE = 0.005, 0.5
+
+
+def _option(default: Any, help: str) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Every setting of ``rnn-jax train``, under the names of its flags.
+
+    Raises:
+      ValueError: a setting out of its range, named as the flag it is.
+
+    Example:
+      >>> TrainConfig(hidden_size=-1)
+      Traceback (most recent call last):
+      ValueError: --hidden-size must be at least 1, not -1
+    """
+
+    corpus: str = _option(
+        "python-docs",
+        "Name of a corpus (python-docs, comments-sample, time-machine, tiny-shakespeare, "
+        "war-and-peace) or path of a .txt or .csv file.",
+    )
+    column: str = _option("body", "Column of a .csv file that holds the text.")
+    max_sentences: int | None = _option(None, "Use only the first so many sentences.")
+    max_tokens: int | None = _option(None, "Use only the first so many tokens of a stream.")
+    level: Literal["word", "char"] = _option("word", "Unit of the text.")
+    letters_only: bool = _option(False, "Lower-case, every run of non-letters one space.")
+    vocab_size: int | None = _option(
+        None, "Tokens in the vocabulary; default: min(8000, distinct tokens)."
+    )
+    held_out: float = _option(0.1, "Last part of the text to evaluate on; 0: on the training text.")
+    cell: str = _option("tanh", f"Recurrent cell: {', '.join(CELLS)}.")
+    hidden_size: int = _option(256, "Hidden units of a layer.")
+    num_layers: int = _option(1, "Recurrent layers.")
+    embedding_size: int = _option(128, "Features of a token's embedding; 0: one-hot vectors.")
+    bias: bool = _option(True, "Biases in the cells and the read-out.")
+    dropout: float = _option(0.0, "Dropout rate before, between and after the layers.")
+    bptt: str = _option(
+        "full", "Truncation: full, chunked:35, sliding:4, tail:4 or randomized:0.9."
+    )
+    batching: Literal["sentences", "sequential", "random"] = _option(
+        "sequential",
+        "One sentence after the other (loss summed), or windows of --seq-length tokens (loss "
+        "averaged) that continue each other or come in random order.",
+    )
+    batch_size: int = _option(32, "Sentences or windows a step.")
+    seq_length: int = _option(35, "Tokens of a window.")
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad"] = _option("adam", "Optimiser.")
+    lr: float | None = _option(
+        None,
+        f"Learning rate, halved when the evaluated loss rises; default: {_RATES['adam']} for adam, "
+        f"adamw and rmsprop, {_RATES['adagrad']} for adagrad, for sgd {_SENTENCE_RATE} with "
+        f"sentences and {_WINDOW_RATE} with windows.",
+    )
+    clip: float = _option(1.0, "Largest global norm of the gradient; 0: no clipping.")
+    epochs: int = _option(8, "Passes over the training text.")
+    evaluate_every: int = _option(1, "Epochs between evaluations.")
+    seed: int = _option(0, "Seed of the parameters, the batches, the noise and the samples.")
+
+    def __post_init__(self) -> None:
+        sizes = ("hidden_size", "num_layers", "batch_size", "seq_length", "evaluate_every")
+        for name in sizes:
+            self._hold(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("embedding_size", "epochs"):
+            self._hold(name, getattr(self, name) >= 0, "at least 0")
+        for name, least in (("max_sentences", 1), ("max_tokens", 2), ("vocab_size", 2)):
+            value = getattr(self, name)
+            self._hold(name, value is None or value >= least, f"at least {least}")
+        if self.in_sentences and self.max_tokens is not None:
+            raise ValueError("--max-tokens cuts a stream: with sentences, use --max-sentences")
+        if not self.from_sentences and self.max_sentences is not None:
+            raise ValueError(
+                "--max-sentences counts sentences, and this text is a stream of "
+                f"{'characters' if self.level == 'char' else 'words'}: use --max-tokens"
+            )
+        self._hold("seed", 0 <= self.seed < 2**32, "an integer from 0 to 2**32 - 1")
+        self._hold("held_out", 0 <= self.held_out < 1, "at least 0 and below 1")
+        self._hold("dropout", 0 <= self.dropout < 1, "at least 0 and below 1")
+        self._hold("clip", math.isfinite(self.clip) and self.clip >= 0, "finite and at least 0")
+        self._hold(
+            "lr",
+            self.lr is None or (math.isfinite(self.lr) and self.lr > 0),
+            "finite and above 0",
+        )
+        self._hold("cell", self.cell in CELLS, f"one of {', '.join(CELLS)}")
+        try:
+            parse_truncation(self.bptt)
+        except ValueError as error:
+            raise ValueError(f"--bptt {error}") from None
+
+    def _hold(self, name: str, good: bool, wanted: str) -> None:
+        if not good:
+            flag = "--" + name.replace("_", "-")
+            raise ValueError(f"{flag} must be {wanted}, not {getattr(self, name)}")
+
+    @property
+    def learning_rate(self) -> float:
+        """``lr``, or the optimiser's default."""
+        sgd_rate = _SENTENCE_RATE if self.in_sentences else _WINDOW_RATE
+        return _RATES.get(self.optimizer, sgd_rate) if self.lr is None else self.lr
+
+    @property
+    def in_sentences(self) -> bool:
+        """Whether a step sees whole sentences, and not windows of a stream."""
+        return self.batching == "sentences"
+
+    @property
+    def from_sentences(self) -> bool:
+        """Whether the text is split into sentences with markers, and not a stream of lines."""
+        return self.in_sentences or (self.level == "word" and not self.letters_only)
+
+    @property
+    def stateful(self) -> bool:
+        """Whether a batch continues the one before it."""
+        return self.batching == "sequential"
+
+
+def make_model(config: TrainConfig, vocab_size: int, *, truncated: bool = True) -> LanguageModel:
+    """The language model of a configuration, truncated as ``bptt`` says."""
+    layers: list[Layer] = []
+    for _ in range(config.num_layers):
+        noisy = config.dropout and (layers or config.embedding_size)
+        layers += [dropout(config.dropout)] if noisy else []
+        layers.append(recurrent(CELLS[config.cell](config.hidden_size, config.bias)))
+    layers += [dropout(config.dropout)] if config.dropout else []
+    layer = layers[0] if len(layers) == 1 else serial(*layers)
+    embedding_size = config.embedding_size or None
+    model = language_model(vocab_size, layer, embedding_size=embedding_size, bias=config.bias)
+    return truncate(model, parse_truncation(config.bptt)) if truncated else model
+
+
+def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
+    """The optimiser of a configuration; its state holds the learning rate."""
+    if config.optimizer == "sgd" and not config.clip:
+        return sgd(config.learning_rate)
+
+    def chain(learning_rate: Any) -> optax.GradientTransformation:
+        clip = optax.clip_by_global_norm(config.clip) if config.clip else optax.identity()
+        return optax.chain(clip, getattr(optax, config.optimizer)(learning_rate))
+
+    return optax.inject_hyperparams(chain)(learning_rate=config.learning_rate)

@@ -1,0 +1,196 @@
+"""From a configuration to the vocabulary and the batches of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+
+from rnn_jax import text
+from rnn_jax.runs.config import TrainConfig
+from rnn_jax.training import SentenceStream, Windows, sentence_stream
+
+__all__ = ["RunData", "prepare"]
+
+_EVALUATION_ROWS = 16  # sentences evaluated at once; their order does not matter
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class RunData:
+    """What a run reads: vocabulary, training batches of every epoch, evaluation batches.
+
+    tokens: the number of targets in one epoch.
+    unigram_loss: cross-entropy of the evaluation targets under the frequencies of the training
+      targets (one added to each), in nats: what a model without any context reaches.
+    """
+
+    config: TrainConfig
+    origin: str
+    sha256: str
+    vocabulary: text.Vocabulary
+    training: text.Sentences | np.ndarray
+    evaluation: SentenceStream | Windows
+    tokens: int
+    unigram_loss: float
+
+    def epoch(self, number: int) -> tuple[SentenceStream | Windows, int]:
+        """The batches of epoch ``number`` and how many of them are real."""
+        config = self.config
+        if isinstance(self.training, text.Sentences):
+            stream = _stream(self.training, config.batch_size)
+            return stream, stream.count
+        rng = np.random.default_rng((config.seed, number))
+        cut = text.sequential_batches if config.stateful else text.random_batches
+        pairs = list(cut(self.training, config.batch_size, config.seq_length, rng))
+        # The random offset may cost a batch; padding keeps the shape, so nothing is compiled anew.
+        most = (len(self.training) - 1) // config.seq_length // config.batch_size
+        fill = [(0, most - len(pairs)), (0, 0), (0, 0)]
+        inputs, targets = (np.pad(np.stack(side), fill) for side in zip(*pairs, strict=True))
+        return Windows(jnp.asarray(inputs), jnp.asarray(targets)), len(pairs)
+
+
+def prepare(
+    config: TrainConfig,
+    *,
+    vocabulary: text.Vocabulary | None = None,
+    progress: Progress | None = None,
+) -> RunData:
+    """Read, tokenise and cut the corpus of a configuration.
+
+    Args:
+      config: the configuration.
+      vocabulary: the vocabulary of an existing run; None makes one of the training text.
+      progress: called now and then with the characters tokenised and their total.
+
+    Raises:
+      ValueError: no such corpus, or one that is too short for the configuration.
+    """
+    documents = text.read_documents(config.corpus, column=config.column)
+    if config.from_sentences:
+        tokenized = text.tokenize_corpus(
+            documents,
+            level=config.level,
+            letters_only=config.letters_only,
+            limit=config.max_sentences,
+            progress=progress,
+        )
+        if vocabulary is None:
+            vocabulary = text.reference_vocabulary(tokenized.counts(), config.vocab_size)
+        sentences = text.encode_sentences(tokenized, vocabulary)
+        if config.in_sentences:
+            return _from_sentences(config, documents, vocabulary, sentences)
+        stream = sentences.stream
+    else:
+        stream, found = text.character_corpus(
+            documents.texts, config.level, letters_only=config.letters_only
+        )
+        if vocabulary is None:
+            vocabulary = _most_frequent(found, config.vocab_size)
+        stream = vocabulary.encode(found.tokens)[stream]
+    return _from_stream(config, documents, vocabulary, stream[: config.max_tokens])
+
+
+def _most_frequent(found: text.Vocabulary, size: int | None) -> text.Vocabulary:
+    size = min(8000, len(found)) if size is None else size
+    if size > len(found):
+        raise ValueError(
+            f"--vocab-size {size} does not fit: the corpus has {len(found)} tokens ("
+            f"{found.tokens[0]} among them), so choose 2 to {len(found)}"
+        )
+    return text.Vocabulary(found.tokens[:size], found.unknown)
+
+
+def _from_sentences(
+    config: TrainConfig,
+    documents: text.Documents,
+    vocabulary: text.Vocabulary,
+    sentences: text.Sentences,
+) -> RunData:
+    cut = _training_part(config, len(sentences), "sentences")
+    training = sentences.subset(0, cut)
+    held_out = sentences.subset(cut) if config.held_out else training
+    # Sorted by length, a batch wastes little padding.
+    order = np.argsort(held_out.lengths, kind="stable")
+    pieces = [held_out.stream[slice(*held_out.offsets[i : i + 2])] for i in order]
+    offsets = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])])
+    evaluation = text.Sentences(np.concatenate(pieces), offsets)
+    return RunData(
+        config,
+        documents.origin,
+        documents.sha256,
+        vocabulary,
+        training,
+        _stream(evaluation, _EVALUATION_ROWS),
+        training.word_count,
+        _unigram_loss(_targets(training), _targets(held_out), len(vocabulary)),
+    )
+
+
+def _from_stream(
+    config: TrainConfig,
+    documents: text.Documents,
+    vocabulary: text.Vocabulary,
+    stream: np.ndarray,
+) -> RunData:
+    cut = _training_part(config, len(stream), "tokens")
+    training = stream[:cut]
+    held_out = stream[cut:] if config.held_out else training
+    rng = np.random.default_rng(0)
+    cut_batches = text.sequential_batches if config.stateful else text.random_batches
+    next(iter(cut_batches(training, config.batch_size, config.seq_length, rng)))  # long enough?
+    evaluation = _all_windows(held_out, config.batch_size, config.seq_length)
+    return RunData(
+        config,
+        documents.origin,
+        documents.sha256,
+        vocabulary,
+        training,
+        evaluation,
+        len(training) - 1,
+        _unigram_loss(training[1:], np.asarray(evaluation.targets).ravel(), len(vocabulary)),
+    )
+
+
+def _training_part(config: TrainConfig, size: int, unit: str) -> int:
+    """How much of ``size`` is trained on; neither side is left without a single target."""
+    least = 1 if unit == "sentences" else 2
+    cut = size - math.ceil(size * config.held_out)
+    if cut < least or (config.held_out and size - cut < least):
+        raise ValueError(
+            f"the corpus has {size} {unit}, too few to hold a part of {config.held_out} out: "
+            "use a larger corpus or --held-out 0"
+        )
+    return cut
+
+
+def _all_windows(ids: np.ndarray, batch_size: int, seq_length: int) -> Windows:
+    """All of ``ids`` but a remainder, as rows that continue from window to window."""
+    rows = max(1, min(batch_size, (len(ids) - 1) // seq_length))
+    length = min(seq_length, (len(ids) - 1) // rows)
+    count = (len(ids) - 1) // rows // length
+    sides = (ids[:-1], ids[1:])
+    inputs, targets = (
+        side[: rows * count * length].reshape(rows, count, length).transpose(1, 2, 0)
+        for side in sides
+    )
+    return Windows(jnp.asarray(inputs), jnp.asarray(targets))
+
+
+def _stream(sentences: text.Sentences, batch_size: int) -> SentenceStream:
+    buckets = text.bucket_lengths(sentences.lengths)
+    return sentence_stream(
+        sentences.stream, sentences.offsets, buckets=buckets, batch_size=batch_size
+    )
+
+
+def _targets(sentences: text.Sentences) -> np.ndarray:
+    return np.delete(sentences.stream, sentences.offsets[:-1])
+
+
+def _unigram_loss(seen: np.ndarray, targets: np.ndarray, vocab_size: int) -> float:
+    counts = np.bincount(seen, minlength=vocab_size) + 1
+    return float(-np.log(counts / counts.sum())[targets].mean())

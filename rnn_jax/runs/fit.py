@@ -1,0 +1,219 @@
+"""Training of a run: epochs of compiled chunks, evaluation, halving, checkpoints, interruption."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from rnn_jax.losses import Reduction, cross_entropy
+from rnn_jax.runs.checkpoint import restore_checkpoint, save_checkpoint
+from rnn_jax.runs.config import make_model, make_optimizer
+from rnn_jax.runs.data import RunData
+from rnn_jax.runs.folder import RunFolder
+from rnn_jax.training import (
+    TrainState,
+    init_train_state,
+    learning_rate,
+    make_evaluate,
+    make_train_step,
+    make_train_steps,
+    with_learning_rate,
+)
+from rnn_jax.types import Params
+
+__all__ = ["Listener", "evaluator", "fit", "initial_parameters"]
+
+_CHUNK_SECONDS = 0.5  # between two looks at the clock, the progress bar and Ctrl-C
+
+
+class Listener(Protocol):
+    """Hears how training goes."""
+
+    def progress(self, epoch: int, done: int, total: int, loss: float) -> None:
+        """Within an epoch: batches done, their total, training loss so far."""
+        ...
+
+    def evaluated(self, row: dict[str, Any]) -> None:
+        """A new row of metrics."""
+        ...
+
+
+def initial_parameters(data: RunData) -> Params:
+    """The parameters that a run starts from."""
+    model = make_model(data.config, len(data.vocabulary))
+    return model.init(jax.random.key(data.config.seed))
+
+
+def fit(folder: RunFolder, data: RunData, listener: Listener, *, resume: bool = False) -> bool:
+    """Train as the configuration says; metrics, checkpoint and parameters go into the folder.
+
+    The learning rate is halved whenever the evaluated loss is higher than the one before. Ctrl-C
+    ends the chunk of steps at hand and saves; a resumed run goes on at that very step.
+
+    Args:
+      folder: where the run is kept.
+      data: what it reads.
+      listener: hears how it goes.
+      resume: begin from the checkpoint in the folder.
+
+    Returns:
+      Whether all epochs are done; False after Ctrl-C.
+
+    Raises:
+      ValueError: the loss is no longer finite, or there is nothing to resume.
+    """
+    config = data.config
+    model, optimizer = make_model(config, len(data.vocabulary)), make_optimizer(config)
+    batch_shape = (config.batch_size,)
+    state = init_train_state(
+        model,
+        optimizer,
+        initial_parameters(data),
+        batch_shape=batch_shape if config.stateful else None,
+    )
+    # Everything a resumed run must know beside the state; arrays, for the checkpoint's sake.
+    done = {"epoch": 0, "batch": 0, "nats": 0.0, "tokens": 0, "seen": 0, "loss": math.inf}
+    rows: list[dict[str, Any]] = []
+    if resume:
+        restored = restore_checkpoint(folder.checkpoint, {"state": state, "done": done})
+        state = restored["state"]
+        done = {name: value.item() for name, value in restored["done"].items()}
+        rows = [row for row in folder.read_metrics() if row["step"] <= int(state.step)]
+    run = _Run(folder, data, listener, rows)
+    with _interrupts() as interrupted:
+        if not rows:
+            state, done = run.evaluate(state, done, None, 0.0)
+        while done["epoch"] < config.epochs and not interrupted():
+            if not done["batch"] and config.stateful:
+                state = state._replace(carry=model.initial_carry(batch_shape, state.params))
+            state, done = run.epoch(state, done, interrupted)
+            run.save(state, done)
+        run.save(state, done)
+    return bool(done["epoch"] >= config.epochs)
+
+
+def evaluator(model: Any) -> Callable[[Params, RunData], tuple[float, int]]:
+    """The mean loss in nats on a run's evaluation text, and its number of tokens."""
+    totals = make_evaluate(model)
+
+    def loss(params: Params, data: RunData) -> tuple[float, int]:
+        batches, carry = data.evaluation, None
+        if data.config.stateful:
+            carry = model.initial_carry((batches.batch_size,), params)
+        nats, tokens = totals(params, batches, carry)
+        return float(nats) / int(tokens), int(tokens)
+
+    return loss
+
+
+class _Run:
+    """The compiled functions of a run, and what they write."""
+
+    def __init__(
+        self, folder: RunFolder, data: RunData, listener: Listener, rows: list[dict[str, Any]]
+    ) -> None:
+        self.folder, self.data, self.listener, self.rows = folder, data, listener, rows
+        config, vocab_size = data.config, len(data.vocabulary)
+        reduction: Reduction = "sum" if config.in_sentences else "mean"
+        step = make_train_step(
+            make_model(config, vocab_size),
+            make_optimizer(config),
+            loss=partial(cross_entropy, reduction=reduction),
+        )
+        self.train = make_train_steps(step, summed=config.in_sentences)
+        self.loss = evaluator(make_model(config, vocab_size, truncated=False))
+        self.key = jax.random.fold_in(jax.random.key(config.seed), 1)
+
+    def epoch(
+        self, state: TrainState, done: dict[str, Any], interrupted: Any
+    ) -> tuple[TrainState, dict[str, Any]]:
+        """One epoch from batch ``done["batch"]`` on, or as much of it as Ctrl-C leaves."""
+        batches, count = self.data.epoch(done["epoch"])
+        batch, nats, tokens = done["batch"], done["nats"], done["tokens"]
+        chunk, timed_tokens, timed_seconds = 4, 0.0, 0.0
+        while batch < count and not interrupted():
+            end, began = min(batch + chunk, count), time.perf_counter()
+            state, totals = self.train(state, batches, batch, end, self.key)
+            new_nats, new_tokens = (float(total) for total in totals)
+            seconds = time.perf_counter() - began
+            if not math.isfinite(new_nats):
+                raise ValueError(
+                    f"the loss is no longer finite at step {int(state.step)}: lower --lr or --clip"
+                )
+            if chunk > 4 or done["epoch"] or done["batch"]:  # the first chunk also compiles
+                timed_tokens, timed_seconds = timed_tokens + new_tokens, timed_seconds + seconds
+            # Per-batch time from the latest chunk; the first one compiled and says nothing.
+            pace = _CHUNK_SECONDS * (end - batch) / seconds
+            chunk = 8 if chunk == 4 else int(np.clip(pace, 8, 8 * chunk))
+            batch, nats, tokens = end, nats + new_nats, tokens + new_tokens
+            self.listener.progress(done["epoch"] + 1, batch, count, nats / max(tokens, 1))
+        done = {**done, "batch": batch, "nats": nats, "tokens": tokens}
+        if batch < count:
+            return state, done
+        epoch = done["epoch"] + 1
+        done = {**done, "epoch": epoch, "batch": 0, "nats": 0.0, "tokens": 0}
+        done["seen"] += int(tokens)
+        if epoch % self.data.config.evaluate_every and epoch < self.data.config.epochs:
+            return state, done
+        rate = timed_tokens / timed_seconds if timed_seconds else 0.0
+        return self.evaluate(state, done, nats / max(tokens, 1), rate)
+
+    def evaluate(
+        self, state: TrainState, done: dict[str, Any], train_loss: float | None, rate: float
+    ) -> tuple[TrainState, dict[str, Any]]:
+        """A row of metrics; the learning rate halved if the loss has risen."""
+        loss, _ = self.loss(state.params, self.data)
+        current = float(learning_rate(state.opt_state))
+        if loss > done["loss"]:
+            state = state._replace(
+                opt_state=with_learning_rate(state.opt_state, learning_rate(state.opt_state) * 0.5)
+            )
+        row = {
+            "epoch": done["epoch"],
+            "step": int(state.step),
+            "tokens": done["seen"],
+            "train_loss": train_loss,
+            "loss": loss,
+            "perplexity": math.exp(min(loss, 700.0)),
+            "tokens_per_second": round(rate),
+            "learning_rate": current,
+            "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+        }
+        self.rows.append(row)
+        self.folder.write_metrics(self.rows)
+        self.listener.evaluated(row)
+        return state, {**done, "loss": loss}
+
+    def save(self, state: TrainState, done: dict[str, Any]) -> None:
+        """The checkpoint to resume from and the parameters to use."""
+        save_checkpoint(self.folder.checkpoint, int(state.step), {"state": state, "done": done})
+        self.folder.save_parameters(state.params)
+
+
+@contextmanager
+def _interrupts() -> Iterator[Any]:
+    """A function that says whether Ctrl-C was pressed; pressed twice, it interrupts as usual."""
+    pressed = threading.Event()
+
+    def handle(signum: int, frame: Any) -> None:
+        if pressed.is_set():
+            raise KeyboardInterrupt
+        pressed.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set
+        return
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)

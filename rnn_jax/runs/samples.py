@@ -1,0 +1,105 @@
+"""Texts sampled from the model of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnn_jax import text
+from rnn_jax.checks import positive
+from rnn_jax.generation import generate
+from rnn_jax.runs.config import TrainConfig
+from rnn_jax.types import Params
+
+__all__ = ["sample_texts"]
+
+_ROWS, _ROUNDS = 32, 20  # rows drawn at once, and how often at the most
+
+
+def sample_texts(
+    model: Any,
+    params: Params,
+    vocabulary: text.Vocabulary,
+    config: TrainConfig,
+    *,
+    count: int = 10,
+    prefix: str = "",
+    length: int = 60,
+    temperature: float = 1.0,
+    min_length: int = 7,
+    seed: int = 0,
+) -> list[str]:
+    """Sentences where the run's text has sentences, else continuations of ``prefix``.
+
+    A sentence is drawn word by word from its start marker (and the prefix), never the unknown
+    word, until its end marker; one of fewer than ``min_length`` words, or without an end after
+    ``length`` words, is drawn anew. Should too few come, the longest of the others fill up, an
+    endless one with an ellipsis.
+
+    Args:
+      model: the run's model.
+      params: its parameters.
+      vocabulary: its vocabulary.
+      config: its configuration, which says how a prefix is tokenised and tokens are joined.
+      count: how many texts.
+      prefix: how each of them begins.
+      length: tokens at most (sentences) or exactly (continuations), without the prefix.
+      temperature: of the draws; 0 is the arg-max.
+      min_length: words of a sentence at least; continuations have none.
+      seed: of the draws.
+
+    Raises:
+      ValueError: a count, length or temperature out of range.
+    """
+    positive(count=count, length=length)
+    positive(least=0, min_length=min_length)
+    sentences = config.from_sentences
+    shown = _tokenize(prefix, config)
+    head = [text.SENTENCE_START, *shown] if sentences else shown or [_neutral(vocabulary)]
+    ids = jnp.asarray(vocabulary.encode(head))
+    stop = vocabulary.id(text.SENTENCE_END) if sentences else None
+    barred = [vocabulary.unknown] if vocabulary.unknown is not None else []
+    if sentences:
+        barred.append(vocabulary.id(text.SENTENCE_START))
+    rows = max(count, _ROWS) if sentences else count
+    good: list[list[str]] = []
+    rest: list[list[str]] = []
+    key = jax.random.key(seed)
+    for turn in range(_ROUNDS):
+        _, drawn = generate(
+            model,
+            params,
+            None,
+            jnp.broadcast_to(ids[:, None], (len(head), rows)),
+            length=length,
+            key=jax.random.fold_in(key, turn),
+            temperature=temperature,
+            forbidden=tuple(barred),
+            stop=stop,
+        )
+        for row in np.asarray(drawn).T.tolist():
+            ended = stop in row
+            tokens = shown + vocabulary.decode(row[: row.index(stop)] if ended else row)
+            fine = not sentences or (ended and len(tokens) >= min_length)
+            (good if fine else rest).append(tokens if ended or not sentences else [*tokens, "…"])
+        if len(good) >= count or temperature == 0:
+            break
+    rest.sort(key=len, reverse=True)
+    joint = "" if config.level == "char" else " "
+    return [joint.join(tokens) for tokens in (good + rest)[:count]]
+
+
+def _tokenize(prefix: str, config: TrainConfig) -> list[str]:
+    if config.letters_only:
+        prefix = text.normalize_letters(prefix)
+    if config.level == "char":
+        return list(prefix)
+    return prefix.split() if config.letters_only else text.tokenize_words(prefix.lower())
+
+
+def _neutral(vocabulary: text.Vocabulary) -> str:
+    """What a continuation of nothing starts from: a line's end, a space, or the commonest token."""
+    return next((t for t in ("\n", " ") if t in vocabulary), vocabulary.tokens[1])
