@@ -1,0 +1,26 @@
+"""The command ``rnn-jax``."""
+
+from __future__ import annotations
+
+import typer
+
+from rnn_jax.cli import evaluate, gradcheck, sample, train
+from rnn_jax.cli.options import run
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="rnn-jax",
+    help="Recurrent networks in JAX: train, evaluate and sample language models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for _command in (train.train, evaluate.evaluate, sample.sample, gradcheck.gradcheck):
+    app.command()(_command)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    return run(app, arguments)

@@ -1,0 +1,70 @@
+"""``rnn-jax gradcheck``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import typer
+
+from rnn_jax.gradient_check import gradient_check
+from rnn_jax.losses import cross_entropy
+from rnn_jax.runs import TrainConfig, make_model
+
+__all__ = ["gradcheck"]
+
+
+def gradcheck(
+    cell: Annotated[str, typer.Option(help="Recurrent cell, as for train.")] = "tanh",
+    vocab_size: Annotated[int, typer.Option(help="Tokens in the vocabulary, at least 5.")] = 100,
+    hidden_size: Annotated[int, typer.Option(help="Hidden units of a layer.")] = 10,
+    num_layers: Annotated[int, typer.Option(help="Recurrent layers.")] = 1,
+    embedding_size: Annotated[int, typer.Option(help="0: one-hot vectors.")] = 0,
+    bias: Annotated[bool, typer.Option(help="Biases in the cells and the read-out.")] = False,
+    bptt: Annotated[str, typer.Option(help="Truncation, as for train.")] = "sliding:1000",
+    seed: Annotated[int, typer.Option(help="Seed of the parameters.")] = 0,
+) -> None:
+    """Every parameter's gradient against central differences, in float64.
+
+    The defaults are the reference's: x = [0, 1, 2, 3], y = [1, 2, 3, 4], h = 0.001, relative error
+    below 0.01. A truncation shorter than the four steps must fail; the exit code is then 1.
+    """
+    if vocab_size < 5:
+        raise ValueError(f"--vocab-size must be at least 5 for the tokens 0 to 4, not {vocab_size}")
+    config = TrainConfig(
+        cell=cell,
+        hidden_size=hidden_size,
+        num_layers=num_layers,
+        embedding_size=embedding_size,
+        bias=bias,
+        bptt=bptt,
+        seed=seed,
+    )
+    with jax.enable_x64(True):
+        report = _check(config, vocab_size)
+    print(report)
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+def _check(config: TrainConfig, vocab_size: int) -> Any:
+    model = make_model(config, vocab_size)
+    params = jax.tree.map(
+        lambda leaf: leaf.astype(jnp.float64), model.init(jax.random.key(config.seed))
+    )
+    leaves, tree = jax.tree.flatten(params)
+    names = [
+        ".".join(str(key.key) for key in keys) for keys, _ in jax.tree.leaves_with_path(params)
+    ]
+    x, y = jnp.arange(4), jnp.arange(1, 5)
+
+    @jax.jit
+    def loss(leaves: list[Any]) -> Any:
+        _, logits = model.apply(jax.tree.unflatten(tree, leaves), None, x)
+        return cross_entropy(logits, y, reduction="sum")
+
+    gradients = dict(zip(names, map(np.asarray, jax.grad(loss)(leaves)), strict=True))
+    arrays = dict(zip(names, map(np.asarray, leaves), strict=True))
+    return gradient_check(lambda arrays: float(loss(list(arrays.values()))), arrays, gradients)

@@ -1,0 +1,43 @@
+"""``rnn-jax sample``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rnn_jax.runs import open_folder, sample_texts
+
+__all__ = ["sample"]
+
+
+def sample(
+    run: Annotated[str, typer.Argument(help="Folder of a run.")],
+    prefix: Annotated[str, typer.Option(help="How every text begins.")] = "",
+    count: Annotated[int, typer.Option(help="How many texts.")] = 10,
+    length: Annotated[
+        int, typer.Option(help="Tokens: at most, of a sentence; exactly, of a continuation.")
+    ] = 60,
+    temperature: Annotated[
+        float, typer.Option(help="1: the model's distribution; lower: bolder; 0: the arg-max.")
+    ] = 1.0,
+    min_length: Annotated[
+        int, typer.Option(help="Shorter sentences are drawn anew (words; markers not counted).")
+    ] = 7,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+) -> None:
+    """Texts drawn from the model of a run, one a line."""
+    folder = open_folder(run)
+    samples = sample_texts(
+        folder.model,
+        folder.load_parameters(),
+        folder.vocabulary,
+        folder.config,
+        count=count,
+        prefix=prefix,
+        length=length,
+        temperature=temperature,
+        min_length=min_length,
+        seed=seed,
+    )
+    print("\n".join(samples))

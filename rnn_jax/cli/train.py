@@ -1,0 +1,110 @@
+"""``rnn-jax train``."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import platform
+from typing import Annotated
+
+import jax
+import typer
+
+from rnn_jax.cli.options import with_options
+from rnn_jax.cli.report import TrainingReport, parameter_summary, tokenizing
+from rnn_jax.reference_step import compare_step_time
+from rnn_jax.runs import (
+    RunData,
+    RunFolder,
+    TrainConfig,
+    create_folder,
+    fit,
+    initial_parameters,
+    open_folder,
+    plot_loss,
+    prepare,
+    sample_texts,
+)
+
+__all__ = ["train"]
+
+
+# What may change when a run goes on; anything else would make it another run.
+_RESUMABLE = ("epochs", "evaluate_every")
+
+
+@with_options(TrainConfig)
+def train(
+    config: TrainConfig,
+    given: set[str],
+    out: Annotated[
+        str | None, typer.Option(help="Folder of the run; default: a new one under runs/.")
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(help="Folder of a run to go on with; only --epochs may be set anew."),
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Replace the run in --out.")] = False,
+    compare: Annotated[
+        bool, typer.Option(help="Close with the step time against the NumPy baseline.")
+    ] = True,
+) -> None:
+    """Train a language model, sample from it, and time its step against the NumPy baseline."""
+    if resume is None:
+        folder, data = _new(config, out, force)
+    elif out is not None or force:
+        raise ValueError("--resume goes on in its own folder: leave --out and --force away")
+    else:
+        folder, data = _continued(resume, config, given)
+    config = data.config
+    unigram = math.exp(data.unigram_loss)
+    print(f"{data.origin}: {data.tokens:,} tokens to train on, vocabulary {len(data.vocabulary):,}")
+    print(f"unigram perplexity {unigram:.1f}: what the words' frequencies alone give\n")
+    print(parameter_summary(initial_parameters(data)))
+    print(f"\nPython {platform.python_version()}, JAX {jax.__version__}, {jax.devices()[0]}\n")
+    with TrainingReport() as report:
+        finished = fit(folder, data, report, resume=resume is not None)
+    rows = folder.read_metrics()
+    plot_loss(folder, rows, data.unigram_loss)
+    if not finished:
+        print(f"\nstopped and saved; to go on: rnn-jax train --resume {folder.path}")
+        return
+    print(f"\nperplexity {rows[-1]['perplexity']:.1f}, unigram {unigram:.1f}\n")
+    samples = sample_texts(
+        folder.model, folder.load_parameters(), data.vocabulary, config, seed=config.seed
+    )
+    folder.write_text("samples.txt", "\n".join(samples) + "\n")
+    print("\n".join(samples))
+    if compare:
+        print(f"\n{compare_step_time()}")
+    print(f"\nthe run is in {folder.path}; more: rnn-jax sample {folder.path}")
+
+
+def _new(config: TrainConfig, out: str | None, force: bool) -> tuple[RunFolder, RunData]:
+    # The corpus is read before the folder is made: bad input leaves nothing behind.
+    with tokenizing() as progress:
+        data = prepare(config, progress=progress)
+    folder = create_folder(out, force=force)
+    folder.save_settings(config, data.vocabulary, data.sha256, data.origin)
+    return folder, data
+
+
+def _continued(resume: str, config: TrainConfig, given: set[str]) -> tuple[RunFolder, RunData]:
+    folder = open_folder(resume)
+    other = sorted(given - set(_RESUMABLE))
+    if other:
+        raise ValueError(
+            f"--{other[0].replace('_', '-')} cannot change when a run goes on: --resume keeps the "
+            "run's settings, only --epochs and --evaluate-every may be set anew"
+        )
+    new = {name: getattr(config, name) for name in given}
+    kept = dataclasses.replace(folder.config, **new)
+    with tokenizing() as progress:
+        data = prepare(kept, vocabulary=folder.vocabulary, progress=progress)
+    if data.sha256 != folder.corpus_sha256:
+        raise ValueError(
+            f"the text of --corpus {kept.corpus} has changed since {resume} was trained on it: "
+            "restore that text, or begin a new run"
+        )
+    folder.save_settings(kept, data.vocabulary, data.sha256, data.origin)
+    return folder, data
