@@ -8,6 +8,7 @@ Shapes are time-major: ``xs`` is ``float[T, B, D]`` or ``int[T, B]`` (integers a
 
 from rnn_jax import interop
 from rnn_jax.cells import Elman, elman
+from rnn_jax.generation import generate, predict
 from rnn_jax.layers import (
     Dropout,
     Recurrent,
@@ -80,6 +81,7 @@ __all__ = [
     "dropout",
     "elman",
     "full",
+    "generate",
     "init_train_state",
     "interop",
     "language_model",
@@ -89,6 +91,7 @@ __all__ = [
     "make_train_steps",
     "parse_truncation",
     "perplexity",
+    "predict",
     "randomized",
     "recurrent",
     "sentence_stream",

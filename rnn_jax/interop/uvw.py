@@ -94,10 +94,10 @@ def load_uvw(path: str | os.PathLike[str]) -> Params:
     Raises:
       ValueError: no such file, or one without these three arrays in shapes that fit.
     """
-    # np.load fails in as many ways as files can be broken.
+    # np.load fails in as many ways as files can be broken, and may leave open what it opened.
     broken = (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             return from_uvw(file["U"], file["V"], file["W"])
     except broken as error:
         raise ValueError(

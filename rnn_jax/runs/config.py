@@ -54,8 +54,12 @@ class TrainConfig:
         "war-and-peace) or path of a .txt or .csv file.",
     )
     column: str = _option("body", "Column of a .csv file that holds the text.")
-    max_sentences: int | None = _option(None, "Use only the first so many sentences.")
-    max_tokens: int | None = _option(None, "Use only the first so many tokens of a stream.")
+    max_sentences: int | None = _option(
+        None, "Use only the first so many sentences (the vocabulary is that of all)."
+    )
+    max_tokens: int | None = _option(
+        None, "Use only the first so many tokens of a stream (the vocabulary is that of all)."
+    )
     level: Literal["word", "char"] = _option("word", "Unit of the text.")
     letters_only: bool = _option(False, "Lower-case, every run of non-letters one space.")
     vocab_size: int | None = _option(
@@ -86,7 +90,7 @@ class TrainConfig:
         f"sentences and {_WINDOW_RATE} with windows.",
     )
     clip: float = _option(1.0, "Largest global norm of the gradient; 0: no clipping.")
-    epochs: int = _option(8, "Passes over the training text.")
+    epochs: int = _option(4, "Passes over the training text.")
     evaluate_every: int = _option(1, "Epochs between evaluations.")
     seed: int = _option(0, "Seed of the parameters, the batches, the noise and the samples.")
 

@@ -75,12 +75,11 @@ def prepare(
             documents,
             level=config.level,
             letters_only=config.letters_only,
-            limit=config.max_sentences,
             progress=progress,
         )
         if vocabulary is None:
             vocabulary = text.reference_vocabulary(tokenized.counts(), config.vocab_size)
-        sentences = text.encode_sentences(tokenized, vocabulary)
+        sentences = text.encode_sentences(tokenized, vocabulary).subset(0, config.max_sentences)
         if config.in_sentences:
             return _from_sentences(config, documents, vocabulary, sentences)
         stream = sentences.stream

@@ -38,6 +38,7 @@ def fetch(url: str, sha256: str, target: Path, *, size: int | None = None) -> No
                 with temporary.open("wb") as out:
                     received, digest = _stream(url, out, size)
             except urllib.error.HTTPError as error:
+                error.close()  # it is the response as well, and holds its socket
                 raise ValueError(
                     f"{url} cannot be downloaded: the server answers {error.code} {error.reason}; "
                     f"{mend}"

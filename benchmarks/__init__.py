@@ -1,0 +1,1 @@
+"""Benchmarks of rnn_jax: ``python -m benchmarks``."""
