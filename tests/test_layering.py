@@ -20,7 +20,7 @@ PACKAGE = "rnn_jax"
 LAYERS = (
     ("files",),
     ("types", "checks"),
-    ("masking", "paths", "tokens"),
+    ("masking", "paths", "products", "tokens"),
     ("cells", "losses"),
     ("recurrence",),
     ("layers",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rnn_jax.products import affine
 from rnn_jax.tokens import check_ids, is_ids, look_up
 from rnn_jax.types import Array
 
@@ -26,11 +27,10 @@ def input_product(w_ih: Array, xs: Array, bias: Array | None = None) -> Array:
     if is_ids(xs):
         check_ids(xs, w_ih.shape[0])
         zs = look_up(w_ih, xs)
-    elif xs.ndim == 0 or xs.shape[-1] != w_ih.shape[0]:
+        return zs if bias is None else zs + bias.reshape((1,) * (zs.ndim - 1) + bias.shape)
+    if xs.ndim == 0 or xs.shape[-1] != w_ih.shape[0]:
         raise ValueError(
             f"inputs of shape {xs.shape} do not fit parameters made for {w_ih.shape[0]} features: "
             "the last axis must hold the features (token ids must be integers)"
         )
-    else:
-        zs = xs.astype(w_ih.dtype) @ w_ih
-    return zs if bias is None else zs + bias.reshape((1,) * (zs.ndim - 1) + bias.shape)
+    return affine(xs.astype(w_ih.dtype), w_ih, bias)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from rnn_jax.checks import positive
 from rnn_jax.masking import check_mask, fill_masked
 from rnn_jax.paths import at_path
+from rnn_jax.products import affine
 from rnn_jax.tokens import check_ids, look_up
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
@@ -98,11 +99,7 @@ class LanguageModel:
         if self.embedding_size is not None:
             xs = look_up(params["embedding"], fill_masked(xs, mask))
         carry, ys = self.layer.apply(params["layer"], carry, xs, mask=mask, key=key, **along)
-        logits = ys @ params["readout"]["w"]
-        if self.bias:
-            bias = params["readout"]["b"]
-            logits = logits + bias.reshape((1,) * (logits.ndim - 1) + bias.shape)
-        return carry, logits
+        return carry, affine(ys, params["readout"]["w"], params["readout"].get("b"))
 
 
 def language_model(
