@@ -7,7 +7,7 @@ Shapes are time-major: ``xs`` is ``float[T, B, D]`` or ``int[T, B]`` (integers a
 """
 
 from rnn_jax import interop
-from rnn_jax.cells import Elman, elman
+from rnn_jax.cells import LSTM, Elman, GRUAfter, GRUBefore, PointwiseCell, elman, gru, lstm
 from rnn_jax.generation import generate, predict
 from rnn_jax.layers import (
     Dropout,
@@ -55,16 +55,20 @@ from rnn_jax.types import Batch, Cell, Layer, Model
 __version__ = "0.1.0"
 
 __all__ = [
+    "LSTM",
     "Batch",
     "Cell",
     "Chunked",
     "Dropout",
     "Elman",
     "Full",
+    "GRUAfter",
+    "GRUBefore",
     "LanguageModel",
     "Layer",
     "Model",
     "PlainSGD",
+    "PointwiseCell",
     "Randomized",
     "Recurrent",
     "SentenceStream",
@@ -82,10 +86,12 @@ __all__ = [
     "elman",
     "full",
     "generate",
+    "gru",
     "init_train_state",
     "interop",
     "language_model",
     "length_mask",
+    "lstm",
     "make_evaluate",
     "make_train_step",
     "make_train_steps",

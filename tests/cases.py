@@ -26,6 +26,9 @@ CELLS: dict[str, r.Cell] = {
     "elman-relu": r.elman(3, activation=jax.nn.relu),
     "elman-relu-no-bias": r.elman(3, activation=jax.nn.relu, bias=False),
     "elman-sigmoid": r.elman(3, activation=jax.nn.sigmoid),
+    "gru-after": r.gru(3),
+    "gru-before": r.gru(3, reset="before"),
+    "lstm": r.lstm(3, forget_bias=1.0),
     "elman-sigmoid-no-bias": r.elman(3, activation=jax.nn.sigmoid, bias=False),
 }
 

@@ -5,61 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 
-from rnn_jax.cells.projection import input_product
-from rnn_jax.checks import positive
-from rnn_jax.types import Array, Params
+from rnn_jax.cells.pointwise import PointwiseCell
+from rnn_jax.types import Array, Carry
 
 __all__ = ["Elman", "elman"]
 
-_uniform = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-
 
 @dataclass(frozen=True)
-class Elman:
+class Elman(PointwiseCell):
     """Hyperparameters of `elman`, with the pure functions of a `Cell`."""
 
-    hidden_size: int
     activation: Callable[[Array], Array] = jnp.tanh
-    bias: bool = True
 
-    def __post_init__(self) -> None:
-        positive(hidden_size=self.hidden_size)
-
-    @property
-    def output_size(self) -> int:
-        """``H``."""
-        return self.hidden_size
-
-    @property
-    def input_table(self) -> tuple[str, ...]:
-        """Where in the parameters the rows stand that an integer input selects."""
-        return ("w_ih",)
-
-    def init(self, key: Array, input_size: int) -> Params:
-        """``w_ih [D, H]`` and ``w_hh [H, H]`` uniform in ±1/√fan-in; ``b [H]`` zero."""
-        positive(input_size=input_size)
-        key_ih, key_hh = jax.random.split(key)
-        params = {
-            "w_ih": _uniform(key_ih, (input_size, self.hidden_size)),
-            "w_hh": _uniform(key_hh, (self.hidden_size, self.hidden_size)),
-        }
-        return params | {"b": jnp.zeros(self.hidden_size)} if self.bias else params
-
-    def initial_carry(self, batch_shape: tuple[int, ...], params: Params = None) -> Array:
-        """Zeros ``[*B, H]`` in the dtype of ``params``."""
-        dtype = None if params is None else params["w_hh"].dtype
-        return jnp.zeros((*batch_shape, self.hidden_size), dtype)
-
-    def project(self, params: Params, xs: Array) -> Array:
-        """``z = x W_ih + b`` for all steps: ``[T, B, H]``."""
-        return input_product(params["w_ih"], xs, params.get("b"))
-
-    def step(self, params: Params, carry: Array, z: Array) -> tuple[Array, Array]:
-        """``h_t = φ(z_t + h_{t-1} W_hh)``; the output is the carry."""
-        h = self.activation(z + carry @ params["w_hh"])
+    def pointwise(
+        self, carry: Carry, z: tuple[Array, ...], r: tuple[Array, ...]
+    ) -> tuple[Carry, Array]:
+        """``h_t = φ(z_t + r_t)``; the output is the carry."""
+        h = self.activation(z[0] + r[0])
         return h, h
 
 
@@ -75,7 +39,7 @@ def elman(
 
     Args:
       hidden_size: ``H``.
-      activation: ``φ``, element-wise, for instance ``jnp.tanh``, ``jax.nn.relu``,
+      activation: ``φ``, of one number, for instance ``jnp.tanh``, ``jax.nn.relu``,
         ``jax.nn.sigmoid``.
       bias: whether there is a ``b``.
 
@@ -96,4 +60,4 @@ def elman(
     Reference:
       Elman, Finding structure in time, Cognitive Science 14 (1990).
     """
-    return Elman(hidden_size, activation, bias)
+    return Elman(hidden_size, bias, activation)

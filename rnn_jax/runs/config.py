@@ -11,7 +11,7 @@ from typing import Any, Literal
 import jax
 import optax
 
-from rnn_jax.cells import elman
+from rnn_jax.cells import elman, gru, lstm
 from rnn_jax.layers import dropout, recurrent, serial
 from rnn_jax.models import LanguageModel, language_model
 from rnn_jax.training import sgd
@@ -23,6 +23,9 @@ __all__ = ["CELLS", "TrainConfig", "make_model", "make_optimizer"]
 CELLS: dict[str, Callable[[int, bool], Cell]] = {
     "tanh": lambda size, bias: elman(size, bias=bias),
     "relu": lambda size, bias: elman(size, activation=jax.nn.relu, bias=bias),
+    "gru": lambda size, bias: gru(size, bias=bias),
+    "gru-before": lambda size, bias: gru(size, reset="before", bias=bias),
+    "lstm": lambda size, bias: lstm(size, forget_bias=1.0, bias=bias),
     "sigmoid": lambda size, bias: elman(size, activation=jax.nn.sigmoid, bias=bias),
 }
 
