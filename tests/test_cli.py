@@ -93,7 +93,9 @@ def test_sample_keeps_its_rules(run_folder: str, capsys: pytest.CaptureFixture[s
 
 def test_characters_are_continued(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = str(tmp_path / "run")
-    options = ["--level", "char", "--letters-only", "--max-tokens", "800", "--out", folder]
+    options = shlex.split(
+        f"--level char --letters-only --max-tokens 800 --cell lstm --out {folder}"
+    )
     assert main([*TRAIN, *options]) == 0
     capsys.readouterr()
     assert main(["sample", folder, "--prefix", "Time", "--length", "30", "--count", "1"]) == 0

@@ -55,6 +55,7 @@ def test_the_published_training_comes_out_as_in_numpy(tmp_path: Path) -> None:
         tmp_path / "run",
         corpus="python-docs",
         max_sentences=100,
+        cell="tanh",
         hidden_size=100,
         embedding_size=0,
         bias=False,

@@ -31,8 +31,10 @@ class LSTM(PointwiseCell):
         self, batch_shape: tuple[int, ...], params: Params = None
     ) -> tuple[Array, Array]:
         """Zeros ``(h, c)``, ``[*B, H]`` each."""
-        zeros = super().initial_carry(batch_shape, params)
-        return zeros, zeros
+        # Two arrays, not one twice: a train step that donates its state cannot give one away twice.
+        return super().initial_carry(batch_shape, params), super().initial_carry(
+            batch_shape, params
+        )
 
     def fed(self, carry: Carry) -> Array:
         """``h``."""

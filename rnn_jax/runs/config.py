@@ -69,7 +69,7 @@ class TrainConfig:
         None, "Tokens in the vocabulary; default: min(8000, distinct tokens)."
     )
     held_out: float = _option(0.1, "Last part of the text to evaluate on; 0: on the training text.")
-    cell: str = _option("tanh", f"Recurrent cell: {', '.join(CELLS)}.")
+    cell: str = _option("gru", f"Recurrent cell: {', '.join(CELLS)}.")
     hidden_size: int = _option(256, "Hidden units of a layer.")
     num_layers: int = _option(1, "Recurrent layers.")
     embedding_size: int = _option(128, "Features of a token's embedding; 0: one-hot vectors.")
