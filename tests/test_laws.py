@@ -1,8 +1,9 @@
 """The laws, over the table of all members: see tests/cases.py.
 
 All in float64. Where two programs do the same arithmetic in another order (batched products,
-sums over rows), 1e-10 is some 1e5 roundings, and far below any wrong term; where they do the very
-same operations, values are compared exactly.
+sums over rows), 1e-10 is some 1e5 roundings, and far below any wrong term; where one does the
+other's operations among its own, 1e-13 is some hundred roundings; the same program's values are
+compared exactly.
 """
 
 from __future__ import annotations
@@ -74,11 +75,10 @@ def test_truncation_changes_no_value(case: Case) -> None:
     mask = r.length_mask(jnp.array([6, 0, 4]), 6)
     members = (case.member, *truncated(case, *KINDS))
     expected, *results = values(members, params, carry, xs, mask=mask, key=KEY)
-    for kind, result in zip(KINDS, results, strict=True):
-        if isinstance(kind, r.Sliding):  # recomputed, with the windows in one batch
-            assert_close(result, expected, rtol=1e-13)
-        else:  # c + g (c - c)
-            jax.tree.map(np.testing.assert_array_equal, result, expected)
+    # The same numbers, c + g (c - c), but in another program: the compiler may contract a product
+    # and a sum there that it leaves apart here, and the last bit goes either way.
+    for result in results:
+        assert_close(result, expected, rtol=1e-13)
 
 
 def test_noise_is_on_in_law_1() -> None:

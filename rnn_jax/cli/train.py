@@ -68,7 +68,7 @@ def train(
     plot_loss(folder, rows, data.unigram_loss)
     if not finished:
         print(f"\nstopped and saved; to go on: rnn-jax train --resume {folder.path}")
-        return
+        raise typer.Exit(130)
     print(f"\nperplexity {rows[-1]['perplexity']:.1f}, unigram {unigram:.1f}\n")
     samples = sample_texts(
         folder.model, folder.load_parameters(), data.vocabulary, config, seed=config.seed

@@ -69,7 +69,8 @@ def make_train_steps(
             return data.visit(index, consume, loop)
 
         zero = jnp.zeros((), jax.tree.leaves(state.params)[0].dtype)
-        return lax.fori_loop(begin, end, body, (state, (zero, jnp.zeros((), int))))
+        last = jnp.minimum(end, data.count)  # an index beyond would be the last batch again
+        return lax.fori_loop(begin, last, body, (state, (zero, jnp.zeros((), int))))
 
     return run
 
