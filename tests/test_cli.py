@@ -42,7 +42,7 @@ def test_train_writes_all_it_promises(run_folder: str) -> None:
         "vocabulary.json",
         "samples.txt",
         "parameters.safetensors",
-        "checkpoint",
+        "checkpoint.safetensors",
         "loss.png",
     }
     assert len((Path(run_folder) / "samples.txt").read_text().splitlines()) == 10

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 import rnn_jax
 from rnn_jax import reference, runs, text
@@ -89,8 +90,8 @@ def test_a_run_that_was_interrupted_ends_as_if_it_had_not_been(tmp_path: Path) -
     assert runs.fit(whole, data, Silent())
     parts, data = start(tmp_path / "parts", **options)
     assert not runs.fit(parts, data, Silent(interrupt_at=3))
-    position = [path.name for path in parts.checkpoint.iterdir()]
-    assert len(position) == 1 and int(position[0]) % data.epoch(0)[1] != 0  # within an epoch
+    with safe_open(parts.path / "checkpoint.safetensors", "np") as checkpoint:
+        assert checkpoint.get_tensor("done.batch") > 0  # within an epoch
     assert runs.fit(parts, data, Silent(), resume=True)
     for a, b in zip(*(jax.tree.leaves(f.load_parameters()) for f in (whole, parts)), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -193,6 +194,7 @@ def test_a_folder_holds_what_it_promises(tmp_path: Path) -> None:
         ("config.json", "{"),
         ("config.json", '{"format": "another"}'),
         ("vocabulary.json", "[]"),
+        ("config.json", '{"format": "rnn_jax run 1", "config": {}}'),
         ("parameters.safetensors", "text"),
     ],
 )
@@ -227,3 +229,19 @@ def test_force_replaces_a_run_and_nothing_else(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"would delete notes\.txt"):
         runs.create_folder(str(folder.path), force=True)
     assert (folder.path / "config.json").exists()
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "of another model"])
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
+    folder, data = start(tmp_path / "run", max_sentences=50, epochs=0)
+    runs.fit(folder, data, Silent())
+    file = folder.path / "checkpoint.safetensors"
+    if damage == "missing":
+        file.unlink()
+    elif damage == "cut":
+        file.write_bytes(file.read_bytes()[:5000])
+    else:
+        folder.save_checkpoint({"state": runs.initial_parameters(data)})
+    message = "another model" if damage == "of another model" else "not a readable safetensors"
+    with pytest.raises(ValueError, match=message):
+        runs.fit(folder, data, Silent(), resume=True)

@@ -1,4 +1,4 @@
-"""Parameters in a safetensors file."""
+"""Parameters, or any other tree of arrays, in a safetensors file."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ __all__ = ["load_params", "save_params"]
 
 
 def save_params(path: str | os.PathLike[str], params: Params) -> None:
-    """Write nested dicts of arrays to a safetensors file, whole or not at all.
+    """Write a tree of arrays to a safetensors file, whole or not at all.
 
     An array is named by its path joined by dots: ``layer.w_ih``.
 
     Args:
       path: the file.
-      params: nested dicts of arrays; names hold no dot.
+      params: nested dicts of arrays; names hold no dot. Other trees, such as a `TrainState`, can
+        be written as well, and read with ``like``.
 
     Raises:
       ValueError: the file cannot be written.
@@ -38,7 +39,7 @@ def save_params(path: str | os.PathLike[str], params: Params) -> None:
     from safetensors.numpy import save
 
     leaves = jax.tree.leaves_with_path(params)
-    flat = {_name(keys): np.ascontiguousarray(leaf) for keys, leaf in leaves}
+    flat = {_name(keys): np.asarray(leaf, order="C") for keys, leaf in leaves}
     try:
         with atomic_path(Path(path)) as temporary:
             temporary.write_bytes(save(flat))
@@ -51,8 +52,9 @@ def load_params(path: str | os.PathLike[str], like: Params = None) -> Params:
 
     Args:
       path: the file.
-      like: parameters, or their shapes from ``jax.eval_shape``, which the file must match; they
-        also restore empty dicts, which a file cannot hold.
+      like: a tree, or its shapes from ``jax.eval_shape``, which the file must match in names and
+        shapes and whose structure comes back: other containers than dicts, empty ones, NumPy
+        arrays where it has no JAX arrays.
 
     Raises:
       ValueError: there is no such file, it is none of this kind, or it does not match ``like``.
@@ -65,13 +67,14 @@ def load_params(path: str | os.PathLike[str], like: Params = None) -> Params:
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{os.fspath(path)} is not a readable safetensors file: {error}") from None
     if like is not None:
-        expected = {_name(keys): leaf.shape for keys, leaf in jax.tree.leaves_with_path(like)}
-        if expected != {name: leaf.shape for name, leaf in flat.items()}:
+        expected = {(_name(keys), np.shape(x)) for keys, x in jax.tree.leaves_with_path(like)}
+        if differences := sorted(expected ^ {(name, leaf.shape) for name, leaf in flat.items()}):
+            name, shape = differences[0]
             raise ValueError(
-                f"{os.fspath(path)} holds the parameters of another model: "
-                f"{sorted(flat)} do not match {sorted(expected)} in names and shapes"
+                f"{os.fspath(path)} holds the parameters of another model: only one of the two "
+                f"has {name} of shape {list(shape)}"
             )
-        return jax.tree.map_with_path(lambda keys, _: jnp.asarray(flat[_name(keys)]), like)
+        return jax.tree.map_with_path(lambda keys, x: _restored(flat[_name(keys)], x), like)
     params: Params = {}
     for name, leaf in flat.items():
         *folders, last = name.split(".")
@@ -82,5 +85,9 @@ def load_params(path: str | os.PathLike[str], like: Params = None) -> Params:
     return params
 
 
+def _restored(leaf: np.ndarray, like: Any) -> Any:
+    return jnp.asarray(leaf) if isinstance(like, (jax.Array, jax.ShapeDtypeStruct)) else leaf
+
+
 def _name(keys: tuple[Any, ...]) -> str:
-    return ".".join(str(key.key) for key in keys)
+    return jax.tree_util.keystr(keys, simple=True, separator=".")

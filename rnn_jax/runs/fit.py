@@ -15,7 +15,6 @@ import jax
 import numpy as np
 
 from rnn_jax.losses import Reduction, cross_entropy
-from rnn_jax.runs.checkpoint import restore_checkpoint, save_checkpoint
 from rnn_jax.runs.config import make_model, make_optimizer
 from rnn_jax.runs.data import RunData
 from rnn_jax.runs.folder import RunFolder
@@ -80,11 +79,11 @@ def fit(folder: RunFolder, data: RunData, listener: Listener, *, resume: bool = 
         initial_parameters(data),
         batch_shape=batch_shape if config.stateful else None,
     )
-    # Everything a resumed run must know beside the state; arrays, for the checkpoint's sake.
+    # Everything a resumed run must know beside the state.
     done = {"epoch": 0, "batch": 0, "nats": 0.0, "tokens": 0, "seen": 0, "loss": math.inf}
     rows: list[dict[str, Any]] = []
     if resume:
-        restored = restore_checkpoint(folder.checkpoint, {"state": state, "done": done})
+        restored = folder.load_checkpoint({"state": state, "done": done})
         state = restored["state"]
         done = {name: value.item() for name, value in restored["done"].items()}
         rows = [row for row in folder.read_metrics() if row["step"] <= int(state.step)]
@@ -195,7 +194,7 @@ class _Run:
 
     def save(self, state: TrainState, done: dict[str, Any]) -> None:
         """The checkpoint to resume from and the parameters to use."""
-        save_checkpoint(self.folder.checkpoint, int(state.step), {"state": state, "done": done})
+        self.folder.save_checkpoint({"state": state, "done": done})
         self.folder.save_parameters(state.params)
 
 

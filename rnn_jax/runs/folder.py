@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import json
 import platform
-import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -33,7 +32,7 @@ _FILES = (
     "samples.txt",
     "parameters.safetensors",
     "loss.png",
-    "checkpoint",
+    "checkpoint.safetensors",
 )
 
 
@@ -43,15 +42,13 @@ class RunFolder:
 
     path: Path
 
-    @property
-    def checkpoint(self) -> Path:
-        """The folder of the training state."""
-        return self.path / "checkpoint"
-
     @cached_property
     def config(self) -> TrainConfig:
         """The run's configuration."""
-        return TrainConfig(**self._content["config"])
+        try:
+            return TrainConfig(**self._content["config"])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{self.path}/config.json is broken: {error}") from None
 
     @property
     def corpus_sha256(self) -> str:
@@ -77,6 +74,14 @@ class RunFolder:
     def save_parameters(self, params: Params) -> None:
         """Put the latest parameters in place of the ones before."""
         save_params(self.path / "parameters.safetensors", params)
+
+    def load_checkpoint(self, like: Any) -> Any:
+        """The training state to go on from, in the structure of ``like``."""
+        return load_params(self.path / "checkpoint.safetensors", like=like)
+
+    def save_checkpoint(self, tree: Any) -> None:
+        """Put the training state in place of the one before."""
+        save_params(self.path / "checkpoint.safetensors", tree)
 
     def save_settings(
         self, config: TrainConfig, vocabulary: Vocabulary, sha256: str, origin: str
@@ -197,8 +202,4 @@ def _remove_run(path: Path) -> None:
             f"--force would delete {foreign[0]} in {path}, which is not part of a run: move it"
         )
     for name in _FILES:
-        entry = path / name
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink(missing_ok=True)
+        (path / name).unlink(missing_ok=True)
