@@ -91,11 +91,9 @@ class Truncated:
         start = along.get("start", 0)
         steps = Steps(xs.shape[0], batch_shape_of(xs), mask, key, start)
         gate, outer = self.kind.gate(steps), along.get("gate")
-        if gate is None or outer is None:
-            gate = outer if gate is None else gate
-        else:
-            gate = gate * outer
-        return {**along, "gate": gate}, self.kind.live_outputs(steps)
+        if gate is not None:
+            along = {**along, "gate": gate if outer is None else gate * outer}
+        return along, self.kind.live_outputs(steps)
 
 
 def _detach_dead(ys: Array, live: Array | None) -> Array:
