@@ -38,9 +38,9 @@ def run(options: argparse.Namespace) -> None:
         rows = measure(work, rounds=3)
     else:
         rows = measure(Workload(seed=options.seed), rounds=25)
-    write_rows(rows, options.json)
     columns = ("implementation", "dtype", "median_ms", "q25_ms", "q75_ms", "compile_s")
     print_table(rows, (*columns, "times_faster_than_loop", "of_floor"))
+    write_rows(rows, options.json)
 
 
 def measure(workload: Workload, *, rounds: int) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_jax.checks import positive
-from rnn_jax.tokens import check_ids
+from rnn_jax.tokens import check_ids, is_ids
 from rnn_jax.types import Array, Carry, Params
 
 __all__ = ["generate", "predict"]
@@ -99,7 +99,12 @@ def generate(
         raise ValueError("the prefix is empty: give at least one token a row to start from")
     if not (math.isfinite(temperature) and temperature >= 0):
         raise ValueError(f"the temperature must be finite and at least 0, not {temperature}")
+    if not is_ids(prefix):
+        raise ValueError(f"the prefix must hold token ids, integers, not {prefix.dtype}")
+    if not model.causal:
+        raise ValueError(f"{model!r} is not causal: only a model that runs forwards can generate")
     check_ids(prefix, vocab_size)
+    prefix = prefix.astype(int)  # a narrow dtype may not hold the tokens to come
     special = jnp.array([*forbidden, *([] if stop is None else [stop])], int)
     check_ids(special, vocab_size, what="forbidden or stop token")
     if len(set(forbidden)) >= vocab_size:

@@ -111,6 +111,7 @@ def test_resume_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert [row["epoch"] for row in rows] == [0, 1, 2]
     sentence = refusal(capsys, "train", "--resume", folder, "--hidden-size", "9")
     assert "--hidden-size cannot change" in sentence
+    assert "below the 2" in refusal(capsys, "train", "--resume", folder, "--epochs", "1")
     assert "leave --out" in refusal(capsys, "train", "--resume", folder, "--out", "elsewhere")
 
 

@@ -108,3 +108,18 @@ def test_predict_is_the_arg_max_at_every_step() -> None:
 def test_bad_input(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         generate(**options)
+
+
+def test_a_narrow_prefix_does_not_narrow_the_tokens() -> None:
+    model = rnn_jax.language_model(300, rnn_jax.recurrent(rnn_jax.elman(2)))
+    params = model.init(jax.random.key(0))
+    params["readout"]["b"] = params["readout"]["b"].at[299].set(50.0)
+    prefix = jnp.array([1], jnp.uint8)
+    _, tokens = rnn_jax.generate(model, params, None, prefix, length=2, key=KEY, temperature=0)
+    assert tokens.tolist() == [299, 299]
+
+
+def test_only_a_causal_model_generates() -> None:
+    model = rnn_jax.language_model(7, rnn_jax.recurrent(rnn_jax.elman(4), reverse=True))
+    with pytest.raises(ValueError, match="not causal"):
+        rnn_jax.generate(model, PARAMS, None, PREFIX, length=2, key=KEY)

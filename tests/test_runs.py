@@ -245,3 +245,23 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
     message = "another model" if damage == "of another model" else "not a readable safetensors"
     with pytest.raises(ValueError, match=message):
         runs.fit(folder, data, Silent(), resume=True)
+
+
+def test_force_leaves_the_configuration_of_something_else_alone(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "another"}')
+    with pytest.raises(ValueError, match="--force replaces only the folder of a run"):
+        runs.create_folder(str(tmp_path), force=True)
+    assert (tmp_path / "config.json").exists()
+
+
+def test_default_folders_are_never_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert runs.create_folder(None).path != runs.create_folder(None).path
+
+
+def test_a_divergence_in_the_last_step_is_said(tmp_path: Path) -> None:
+    folder, data = start(
+        tmp_path / "run", optimizer="sgd", lr=3e38, clip=0.0, cell="relu", epochs=1, batch_size=30
+    )
+    with pytest.raises(ValueError, match=r"not finite after step|no longer finite at step"):
+        runs.fit(folder, data, Silent())

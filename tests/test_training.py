@@ -299,3 +299,16 @@ def test_bad_streams(options: Any, message: str) -> None:
     whole = {"stream": np.arange(5), "offsets": np.array([0, 5]), "buckets": (4,)}
     with pytest.raises(ValueError, match=message):
         r.sentence_stream(**(whole | options))
+
+
+def test_bfloat16_parameters_train_and_evaluate() -> None:
+    model = r.language_model(7, r.recurrent(r.gru(3)))
+    params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), model.init(jax.random.key(0)))
+    state = r.init_train_state(model, optax.sgd(0.1), params)
+    data = r.Windows(jnp.ones((2, 3, 2), int), jnp.ones((2, 3, 2), int))
+    before, tokens = r.make_evaluate(model)(params, data)
+    state, _ = r.make_train_steps(r.make_train_step(model, optax.sgd(0.1)))(state, data, 0, 2)
+    after, _ = r.make_evaluate(model)(state.params, data)
+    assert int(tokens) == 12
+    assert float(after) < float(before)
+    assert jax.tree.leaves(state.params)[0].dtype == jnp.bfloat16

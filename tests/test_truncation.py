@@ -305,3 +305,11 @@ ANY: Any = r  # for calls that the types already forbid
 def test_bad_input(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_truncated_layer_deep_inside_is_found() -> None:
+    inner = r.truncate(r.recurrent(r.elman(3)), r.chunked(2))
+    stack = r.serial(r.recurrent(r.elman(3)), r.serial(inner))
+    for outer in (stack, r.language_model(5, stack)):
+        with pytest.raises(ValueError, match="truncated already"):
+            r.truncate(outer, r.sliding(1))

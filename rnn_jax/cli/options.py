@@ -70,9 +70,10 @@ def run(app: typer.Typer, arguments: list[str] | None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        sys.stderr.close()
-        return 0
+    except OSError as error:
+        return _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
+    except (MemoryError, OverflowError, NotImplementedError) as error:
+        return _fail(f"a size is too large for this machine, lower it ({error})")
     return code if isinstance(code, int) else 0
 
 

@@ -47,7 +47,8 @@ class TrainingReport:
     """A `Listener` that draws a bar on a terminal and prints one line an evaluation."""
 
     def __init__(self) -> None:
-        self._bar = _bar() if sys.stderr.isatty() else None
+        # The bar takes standard output over: where that goes to a file, lines must go there.
+        self._bar = _bar() if sys.stderr.isatty() and sys.stdout.isatty() else None
         self._task: Any = None
         self._epoch = 0
 

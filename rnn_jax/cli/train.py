@@ -42,7 +42,10 @@ def train(
     ] = None,
     resume: Annotated[
         str | None,
-        typer.Option(help="Folder of a run to go on with; only --epochs may be set anew."),
+        typer.Option(
+            help="Folder of a run to go on with; of its settings only --epochs and "
+            "--evaluate-every may change."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option(help="Replace the run in --out.")] = False,
     compare: Annotated[
@@ -81,9 +84,10 @@ def train(
 
 
 def _new(config: TrainConfig, out: str | None, force: bool) -> tuple[RunFolder, RunData]:
-    # The corpus is read before the folder is made: bad input leaves nothing behind.
+    # All that can fail for bad input comes before the folder: it leaves nothing, replaces nothing.
     with tokenizing() as progress:
         data = prepare(config, progress=progress)
+    initial_parameters(data)
     folder = create_folder(out, force=force)
     folder.save_settings(config, data.vocabulary, data.sha256, data.origin)
     return folder, data
@@ -99,6 +103,9 @@ def _continued(resume: str, config: TrainConfig, given: set[str]) -> tuple[RunFo
         )
     new = {name: getattr(config, name) for name in given}
     kept = dataclasses.replace(folder.config, **new)
+    done = max((row["epoch"] for row in folder.read_metrics()), default=0)
+    if kept.epochs < done:
+        raise ValueError(f"--epochs {kept.epochs} is below the {done} that {resume} has done")
     with tokenizing() as progress:
         data = prepare(kept, vocabulary=folder.vocabulary, progress=progress)
     if data.sha256 != folder.corpus_sha256:

@@ -63,7 +63,12 @@ def to_uvw(params: Params) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     try:
         ((w_ih, w_hh), w) = (params["layer"][k] for k in ("w_ih", "w_hh")), params["readout"]["w"]
-        plain = len(params) == 2 and len(params["layer"]) == 2 and len(params["readout"]) == 1
+        plain = (
+            w_hh.shape[0] == w_hh.shape[1]
+            and len(params) == 2
+            and len(params["layer"]) == 2
+            and len(params["readout"]) == 1
+        )
     except (KeyError, TypeError):
         plain = False
     if not plain:

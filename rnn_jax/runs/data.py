@@ -84,9 +84,9 @@ def prepare(
             return _from_sentences(config, documents, vocabulary, sentences)
         stream = sentences.stream
     else:
-        stream, found = text.character_corpus(
-            documents.texts, config.level, letters_only=config.letters_only
-        )
+        # Texts as they are need a line's end between them; the textbook's cleaning wants none.
+        texts = documents.texts if config.letters_only else ("\n".join(documents.texts),)
+        stream, found = text.character_corpus(texts, config.level, letters_only=config.letters_only)
         if vocabulary is None:
             vocabulary = _most_frequent(found, config.vocab_size)
         stream = vocabulary.encode(found.tokens)[stream]

@@ -91,6 +91,7 @@ def fit(folder: RunFolder, data: RunData, listener: Listener, *, resume: bool = 
     with _interrupts() as interrupted:
         if not rows:
             state, done = run.evaluate(state, done, None, 0.0)
+            run.save(state, done)  # from here on there is something to go on from
         while done["epoch"] < config.epochs and not interrupted():
             if not done["batch"] and config.stateful:
                 state = state._replace(carry=model.initial_carry(batch_shape, state.params))
@@ -171,6 +172,10 @@ class _Run:
     ) -> tuple[TrainState, dict[str, Any]]:
         """A row of metrics; the learning rate halved if the loss has risen."""
         loss, _ = self.loss(state.params, self.data)
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"the loss is not finite after step {int(state.step)}: lower --lr or --clip"
+            )
         current = float(learning_rate(state.opt_state))
         if loss > done["loss"]:
             state = state._replace(

@@ -115,9 +115,12 @@ class RunFolder:
             return []
         for line in lines:
             try:
-                rows.append(json.loads(line))
+                row = json.loads(line)
             except json.JSONDecodeError:
                 break
+            if not isinstance(row, dict) or not {"epoch", "step", "loss"} <= set(row):
+                break
+            rows.append(row)
         return rows
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
@@ -131,6 +134,7 @@ class RunFolder:
             content = json.loads(file.read_text(encoding="utf-8"))
             known = {field.name for field in dataclasses.fields(TrainConfig)}
             good = content["format"] == _FORMAT and set(content["config"]) == known
+            good = good and isinstance(content["corpus_sha256"], str)
         except (OSError, ValueError, KeyError, TypeError):
             good = False
         if not good:
@@ -151,8 +155,10 @@ def create_folder(out: str | None, *, force: bool = False) -> RunFolder:
     Raises:
       ValueError: the folder exists and holds something, or cannot be written to.
     """
-    path = Path(out) if out is not None else _new_path()
     try:
+        if out is None:
+            return RunFolder(_make_new())
+        path = Path(out)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             if not force:
                 raise ValueError(
@@ -166,7 +172,7 @@ def create_folder(out: str | None, *, force: bool = False) -> RunFolder:
         probe.unlink()
     except OSError as error:
         raise ValueError(
-            f"--out {path} cannot be written to ({reason(error)}): choose another folder"
+            f"--out {out or 'runs'} cannot be written to ({reason(error)}): choose another folder"
         ) from None
     return RunFolder(path)
 
@@ -184,18 +190,32 @@ def open_folder(path: str) -> RunFolder:
     return folder
 
 
-def _new_path() -> Path:
+def _make_new() -> Path:
     stem = f"runs/{datetime.now():%Y-%m-%d-%H%M%S}"
     names = (stem if n == 1 else f"{stem}-{n}" for n in itertools.count(1))
-    return next(path for name in names if not (path := Path(name)).exists())
+    for path in map(Path, names):
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:  # another run began in this second
+            continue
+        return path
+    raise AssertionError("there is always a next number")
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether a file begins as a run's configuration does; a broken one may still be replaced."""
+    try:
+        return f'"format": "{_FORMAT}"' in file.read_text("utf-8", errors="replace")[:200]
+    except OSError:
+        return False
 
 
 def _remove_run(path: Path) -> None:
     """Remove a run's own files; anything else in the folder is not ours to delete."""
-    if path.is_dir() and not RunFolder(path).path.joinpath("config.json").exists():
-        raise ValueError(f"--force replaces only the folder of a run, and {path} is none")
     if not path.is_dir():
         raise ValueError(f"--out {path} is a file: choose a folder")
+    if not _is_ours(path / "config.json"):
+        raise ValueError(f"--force replaces only the folder of a run, and {path} is none")
     foreign = sorted(p.name for p in path.iterdir() if p.name not in _FILES)
     if foreign:
         raise ValueError(

@@ -31,7 +31,8 @@ def source_files() -> list[Path]:
     for folder, folders, names in os.walk(sysconfig.get_path("stdlib")):
         # Pruned before it is walked: site-packages may be far larger than all the rest.
         folders[:] = sorted(set(folders) - _SKIPPED)
-        files += [Path(folder, name) for name in sorted(names) if name.endswith(".py")]
+        paths = (Path(folder, name) for name in sorted(names) if name.endswith(".py"))
+        files += [path for path in paths if path.is_file()]  # a distribution may leave dead links
     return files
 
 

@@ -68,14 +68,14 @@ def make_train_steps(
         def body(index: Array, loop: Any) -> Any:
             return data.visit(index, consume, loop)
 
-        zero = jnp.zeros((), jax.tree.leaves(state.params)[0].dtype)
+        zero = _zero(state.params)
         last = jnp.minimum(end, data.count)  # an index beyond would be the last batch again
         return lax.fori_loop(begin, last, body, (state, (zero, jnp.zeros((), int))))
 
     return run
 
 
-def make_evaluate(model: Any) -> Callable[[Params, Windows | SentenceStream, Carry], Totals]:
+def make_evaluate(model: Any) -> Callable[..., Totals]:
     """The loss over a whole data set as one compiled call.
 
     Args:
@@ -106,8 +106,13 @@ def make_evaluate(model: Any) -> Callable[[Params, Windows | SentenceStream, Car
         def body(index: Array, loop: Any) -> Any:
             return data.visit(index, consume, loop)
 
-        zero = jnp.zeros((), jax.tree.leaves(params)[0].dtype)
+        zero = _zero(params)
         start = (carry, (zero, jnp.zeros((), int)))
         return lax.fori_loop(0, data.count, body, start)[1]
 
     return evaluate
+
+
+def _zero(params: Params) -> Array:
+    """The sum that losses are added to: in float32 at least, as losses are."""
+    return jnp.zeros((), jnp.promote_types(jax.tree.leaves(params)[0].dtype, jnp.float32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -160,6 +161,17 @@ def _final(carries: Carry, handed_in: Carry, mask: Array | None) -> Carry:
     return select(last >= 0, jax.tree.map(at_last, carries), handed_in)
 
 
+def _holds_truncated(value: Any) -> bool:
+    """Whether a layer is truncated, or one inside it: windows of windows have no clear meaning."""
+    if isinstance(value, Truncated):
+        return True
+    if isinstance(value, tuple):
+        return any(map(_holds_truncated, value))
+    if not dataclasses.is_dataclass(value):
+        return False
+    return any(_holds_truncated(getattr(value, f.name)) for f in dataclasses.fields(value))
+
+
 def truncate(layer: Any, kind: Truncation) -> Any:
     """The same layer or model with truncated gradients: no value changes, whatever the kind.
 
@@ -201,8 +213,8 @@ def truncate(layer: Any, kind: Truncation) -> Any:
         raise ValueError(
             f"truncate() takes a layer or model, not {layer!r}: wrap a cell, recurrent()"
         )
-    over, inner = getattr(layer, "over", None), getattr(layer, "layer", layer)
-    if isinstance(layer, Truncated) or isinstance(inner, Truncated):
+    over = getattr(layer, "over", None)
+    if _holds_truncated(layer):
         raise ValueError(f"{layer!r} is truncated already: truncate the bare layer instead")
     if not layer.causal:
         raise ValueError(
