@@ -49,17 +49,17 @@ def length_mask(lengths: Array, length: int) -> Array:
     return jnp.arange(length).reshape((length,) + (1,) * lengths.ndim) < lengths[None]
 
 
-def check_mask(mask: Array | None, shape: tuple[int, ...]) -> None:
+def check_mask(mask: Array | None, shape: tuple[int, ...], name: str = "mask") -> None:
     """Raise ValueError unless ``mask`` is None or ``bool`` of exactly ``shape``, ``[T, B]``."""
     if mask is None:
         return
     if mask.shape != shape:
         raise ValueError(
-            f"the mask has shape {mask.shape}, but the inputs have steps and rows {shape}: "
-            "pass a mask of that shape"
+            f"the {name} has shape {mask.shape}, but the inputs have steps and rows {shape}: "
+            f"pass a {name} of that shape"
         )
     if mask.dtype != bool:
-        raise ValueError(f"the mask must be boolean, not {mask.dtype}: pass mask.astype(bool)")
+        raise ValueError(f"the {name} must be boolean, not {mask.dtype}: pass {name}.astype(bool)")
 
 
 def expand(flags: Array, leaf: Array) -> Array:

@@ -1,10 +1,38 @@
-"""The affine product of whole sequences."""
+"""Matrix products of activations with parameters."""
 
 from __future__ import annotations
 
-from rnn_jax.types import Array
+from jax import lax
 
-__all__ = ["affine"]
+from rnn_jax.types import Array, state_dtype
+
+__all__ = ["affine", "product"]
+
+
+def product(xs: Array, w: Array) -> Array:
+    """``xs @ w`` in the parameters' dtype, accumulated and returned in `state_dtype` of it.
+
+    With bfloat16 parameters the factors are bfloat16 and the sums float32; otherwise it is the
+    plain product.
+
+    Args:
+      xs: ``float[..., D]``.
+      w: ``float[D, G]``.
+
+    Returns:
+      ``float[..., G]``.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> product(jnp.ones((4, 3)), jnp.ones((3, 2), jnp.bfloat16)).dtype
+      dtype('float32')
+    """
+    return lax.dot_general(
+        xs.astype(w.dtype),
+        w,
+        (((xs.ndim - 1,), (0,)), ((), ())),
+        preferred_element_type=state_dtype(w.dtype),
+    )
 
 
 def affine(xs: Array, w: Array, bias: Array | None = None) -> Array:
@@ -20,12 +48,12 @@ def affine(xs: Array, w: Array, bias: Array | None = None) -> Array:
       bias: ``float[G]``.
 
     Returns:
-      ``float[T, B, G]``.
+      ``float[T, B, G]`` of `state_dtype`.
 
     Example:
       >>> import jax.numpy as jnp
       >>> affine(jnp.ones((5, 4, 3)), jnp.ones((3, 2)), jnp.zeros(2)).shape
       (5, 4, 2)
     """
-    rows = xs.reshape(-1, xs.shape[-1]) @ w
+    rows = product(xs.reshape(-1, xs.shape[-1]), w)
     return (rows if bias is None else rows + bias[None]).reshape(*xs.shape[:-1], w.shape[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,9 @@ from rnn_jax.masking import check_mask, expand, fill_masked, select
 from rnn_jax.tokens import is_ids
 from rnn_jax.types import Array, Carry, Cell, Params
 
-__all__ = ["batch_shape_of", "gate_gradient", "unroll", "unroll_carries"]
+__all__ = ["Backend", "batch_shape_of", "gate_gradient", "unroll", "unroll_carries"]
+
+Backend = Literal["auto", "scan"]
 
 
 def unroll(
@@ -23,7 +25,9 @@ def unroll(
     *,
     mask: Array | None = None,
     gate: Array | None = None,
+    resets: Array | None = None,
     reverse: bool = False,
+    backend: Backend = "auto",
 ) -> tuple[Carry, Array]:
     """Run a cell along a sequence.
 
@@ -39,15 +43,19 @@ def unroll(
         not read.
       gate: ``float[T, B]``, the factor on the gradient of the carry before each step. A gate on
         a masked step takes effect at the next valid step.
+      resets: ``bool[T, B]``, True on the first step of a new sequence: the carry before it is the
+        cell's initial one. A reset on a masked step takes effect at the next valid step.
       reverse: run from the last step to the first; outputs stay in place. With a mask of right
-        padding this is the reversed sequence; nothing need be flipped.
+        padding this is the reversed sequence; nothing need be flipped. ``resets`` still mark first
+        steps: the carry is reset after them.
+      backend: "auto" for the fastest form that the cell has, "scan" for the plain scan.
 
     Returns:
       The carry after the last step and the outputs ``float[T, B, H]``.
 
     Raises:
-      ValueError: inputs, carry, mask or gate whose shapes do not fit; a token id that selects no
-        row (under jit its step is NaN instead).
+      ValueError: inputs, carry, mask, gate or resets whose shapes do not fit; a token id that
+        selects no row (under jit its step is NaN instead); an unknown backend.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnn_jax
@@ -57,7 +65,8 @@ def unroll(
       >>> bool((carry == ys[-1]).all())
       True
     """
-    carry, (_, ys) = _scan(cell, params, carry, xs, mask, gate, reverse, keep_carries=False)
+    carry, zs, steps = _prepare(cell, params, carry, xs, mask, gate, resets, reverse)
+    carry, (_, ys) = _scan(cell, params, carry, zs, steps, reverse, keep_carries=False)
     return carry, ys
 
 
@@ -69,6 +78,8 @@ def unroll_carries(
     *,
     mask: Array | None = None,
     gate: Array | None = None,
+    resets: Array | None = None,
+    backend: Backend = "auto",
 ) -> tuple[Carry, Array]:
     """As `unroll`, but the first result holds the carry after every step, ``[T, B, …]``.
 
@@ -80,24 +91,36 @@ def unroll_carries(
       >>> carries.shape
       (3, 3)
     """
-    _, (carries, ys) = _scan(cell, params, carry, xs, mask, gate, False, keep_carries=True)
+    carry, zs, steps = _prepare(cell, params, carry, xs, mask, gate, resets, False)
+    _, (carries, ys) = _scan(cell, params, carry, zs, steps, False, keep_carries=True)
     return carries, ys
 
 
-def _scan(
+class Steps(NamedTuple):
+    """What each step is told beside its input, ``[T, B]`` each; None for "not at all".
+
+    On masked steps there are neither gates nor resets: they have moved to the next valid step.
+    """
+
+    mask: Array | None
+    gate: Array | None
+    resets: Array | None
+
+
+def _prepare(
     cell: Cell,
     params: Params,
     carry: Carry,
     xs: Array,
     mask: Array | None,
     gate: Array | None,
+    resets: Array | None,
     reverse: bool,
-    *,
-    keep_carries: bool,
-) -> tuple[Carry, tuple[Any, Array]]:
+) -> tuple[Carry, Any, Steps]:
     batch_shape = batch_shape_of(xs)
     shape = (xs.shape[0], *batch_shape)
     check_mask(mask, shape)
+    check_mask(resets, shape, "reset array")
     if gate is not None and gate.shape != shape:
         raise ValueError(
             f"the gate has shape {gate.shape}, but the inputs have steps and rows {shape}: "
@@ -106,19 +129,34 @@ def _scan(
     if carry is None:
         carry = cell.initial_carry(batch_shape, params)
     _check_carry(cell, params, carry, batch_shape)
-    if gate is not None and mask is not None:
-        gate = _delay_to_valid_steps(gate, mask, reverse)
+    if resets is not None and reverse:
+        # The boundary before step t is met after it.
+        resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
+    if mask is not None:
+        if gate is not None:
+            gate = _delay_to_valid_steps(gate, mask, reverse)
+        if resets is not None:
+            resets = _delay_to_valid_steps(1.0 - resets, mask, reverse) == 0
+    return carry, cell.project(params, fill_masked(xs, mask)), Steps(mask, gate, resets)
 
-    def body(carry: Carry, step: tuple[Any, Array | None, Array | None]) -> Any:
-        z, valid, factor = step
-        gated = carry if factor is None else gate_gradient(carry, factor)
-        new, y = cell.step(params, gated, z)
+
+def _scan(
+    cell: Cell, params: Params, carry: Carry, zs: Any, steps: Steps, reverse: bool, *,
+    keep_carries: bool,
+) -> tuple[Carry, tuple[Any, Array]]:  # fmt: skip
+    """The plain scan: for cells of any form, and the reference for every faster one."""
+
+    def body(carry: Carry, inputs: tuple[Any, Steps]) -> Any:
+        z, (valid, factor, reset) = inputs
+        before = carry if factor is None else gate_gradient(carry, factor)
+        if reset is not None:
+            before = select(reset, cell.initial_carry(reset.shape, params), before)
+        new, y = cell.step(params, before, z)
         if valid is not None:
             new, y = select(valid, new, carry), select(valid, y, jnp.zeros_like(y))
         return new, (new if keep_carries else None, y)
 
-    zs = cell.project(params, fill_masked(xs, mask))
-    return lax.scan(body, carry, (zs, mask, gate), reverse=reverse)
+    return lax.scan(body, carry, (zs, steps), reverse=reverse)
 
 
 def batch_shape_of(xs: Array) -> tuple[int, ...]:

@@ -11,12 +11,23 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol, TypedDict, Unpack, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 
-__all__ = ["Along", "Array", "Batch", "Carry", "Cell", "Layer", "Model", "Params"]
+__all__ = ["Along", "Array", "Batch", "Carry", "Cell", "Layer", "Model", "Params", "state_dtype"]
 
 Array = jax.Array
 Params = Any  # a dict of arrays, possibly nested
 Carry = Any  # a pytree of arrays whose leading axes are the batch shape
+
+
+def state_dtype(dtype: Any) -> Any:
+    """The dtype of carries and sums beside parameters of ``dtype``: float32 at the least.
+
+    Example:
+      >>> state_dtype("bfloat16"), state_dtype("float64")
+      (dtype('float32'), dtype('float64'))
+    """
+    return jnp.promote_types(dtype, jnp.float32)
 
 
 class Along(TypedDict, total=False):
@@ -26,10 +37,13 @@ class Along(TypedDict, total=False):
       change). This is how a truncation reaches every recurrence below it.
     start: the absolute position of the first step, so that noise depends on the step and not on
       how a sequence was cut.
+    resets: ``bool[T, B]``, True on the first step of a new sequence: the carry before that step is
+      the initial one. A reversed recurrence resets between the same two steps.
     """
 
     gate: Array | None
     start: Array | int
+    resets: Array | None
 
 
 class Batch(NamedTuple):

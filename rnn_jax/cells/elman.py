@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Unpack
 
 import jax.numpy as jnp
 
+from rnn_jax.cells.gated import CellOptions
 from rnn_jax.cells.pointwise import PointwiseCell
 from rnn_jax.types import Array, Carry
 
@@ -20,7 +22,7 @@ class Elman(PointwiseCell):
     activation: Callable[[Array], Array] = jnp.tanh
 
     def pointwise(
-        self, carry: Carry, z: tuple[Array, ...], r: tuple[Array, ...]
+        self, theta: Any, carry: Carry, z: tuple[Array, ...], r: tuple[Array, ...]
     ) -> tuple[Carry, Array]:
         """``h_t = φ(z_t + r_t)``; the output is the carry."""
         h = self.activation(z[0] + r[0])
@@ -28,7 +30,10 @@ class Elman(PointwiseCell):
 
 
 def elman(
-    hidden_size: int, *, activation: Callable[[Array], Array] = jnp.tanh, bias: bool = True
+    hidden_size: int,
+    *,
+    activation: Callable[[Array], Array] = jnp.tanh,
+    **options: Unpack[CellOptions],
 ) -> Elman:
     """The simple recurrent network: one hidden vector, fed back.
 
@@ -41,7 +46,7 @@ def elman(
       hidden_size: ``H``.
       activation: ``φ``, of one number, for instance ``jnp.tanh``, ``jax.nn.relu``,
         ``jax.nn.sigmoid``.
-      bias: whether there is a ``b``.
+      **options: see `CellOptions`.
 
     Returns:
       A `Cell`; its carry is ``h [B, H]``.
@@ -60,4 +65,4 @@ def elman(
     Reference:
       Elman, Finding structure in time, Cognitive Science 14 (1990).
     """
-    return Elman(hidden_size, bias, activation)
+    return Elman(hidden_size, activation, **options)

@@ -2,36 +2,62 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar, TypedDict
 
 import jax
 import jax.numpy as jnp
 
+from rnn_jax.cells.initializers import Initializer, check_initializer, draw
 from rnn_jax.cells.projection import input_product
 from rnn_jax.checks import positive
-from rnn_jax.types import Array, Carry, Params
+from rnn_jax.types import Array, Carry, Params, state_dtype
 
-__all__ = ["GatedCell"]
+__all__ = ["CellOptions", "GatedCell"]
 
-_uniform = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+class CellOptions(TypedDict, total=False):
+    """What every factory of a gated cell takes by keyword.
+
+    bias: whether there is a ``b`` beside the input product; True.
+    recurrent_bias: whether there is a second bias ``b_hh`` beside the recurrent product, as in
+      PyTorch; False, but for ``gru(reset="after")``, which needs it.
+    learned_carry: whether the initial carry is a parameter, ``"carry"``, zero at first; False.
+    w_ih_init, w_hh_init, b_init: how matrices and biases are drawn, gate by gate: "uniform"
+      (±1/√fan-in, the default of matrices), "uniform_fan_out" (±1/√H, as in PyTorch),
+      "orthogonal", "glorot_uniform", "glorot_normal", "lecun_normal", "zeros" (the default of
+      biases), or a function of (key, shape, dtype).
+    """
+
+    bias: bool
+    recurrent_bias: bool
+    learned_carry: bool
+    w_ih_init: Initializer
+    w_hh_init: Initializer
+    b_init: Initializer
 
 
 @dataclass(frozen=True)
 class GatedCell:
     """Parameters of ``gates`` blocks of ``H`` columns, one a gate; a cell adds its ``step``.
 
-    ``w_ih [D, G·H]`` and ``w_hh [H, G·H]`` uniform in ±1/√fan-in; ``b [G·H]`` zero, unless
-    ``bias=False``; ``b_hh [G·H]`` zero, too, for a cell with ``recurrent_bias``.
+    ``w_ih [D, G·H]``, ``w_hh [H, G·H]``, and as the options of `CellOptions` say ``b [G·H]``,
+    ``b_hh [G·H]`` and ``carry``.
     """
 
     hidden_size: int
+    _: KW_ONLY
     bias: bool = True
+    recurrent_bias: bool = False
+    learned_carry: bool = False
+    w_ih_init: Initializer = "uniform"
+    w_hh_init: Initializer = "uniform"
+    b_init: Initializer = "zeros"
     gates: ClassVar[int] = 1
-    recurrent_bias: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         positive(hidden_size=self.hidden_size)
+        check_initializer(w_ih_init=self.w_ih_init, w_hh_init=self.w_hh_init, b_init=self.b_init)
 
     @property
     def output_size(self) -> int:
@@ -46,28 +72,42 @@ class GatedCell:
     def init(self, key: Array, input_size: int) -> Params:
         """The parameters; see the class."""
         positive(input_size=input_size)
-        key_ih, key_hh = jax.random.split(key)
-        width = self.gates * self.hidden_size
+        keys = jax.random.split(key, 4)
+        size, gates = self.hidden_size, self.gates
         params = {
-            "w_ih": _uniform(key_ih, (input_size, width)),
-            "w_hh": _uniform(key_hh, (self.hidden_size, width)),
+            "w_ih": draw(self.w_ih_init, keys[0], (input_size, size), gates),
+            "w_hh": draw(self.w_hh_init, keys[1], (self.output_size, size), gates),
         }
         if self.bias:
-            params["b"] = jnp.zeros(width)
-            if self.recurrent_bias:
-                params["b_hh"] = jnp.zeros(width)
+            params["b"] = draw(self.b_init, keys[2], (size,), gates)
+        if self.recurrent_bias:
+            params["b_hh"] = draw(self.b_init, keys[3], (size,), gates)
+        if self.learned_carry:
+            params["carry"] = self.zero_carry((), params["w_hh"].dtype)
         return params
 
+    def zero_carry(self, batch_shape: tuple[int, ...], dtype: jnp.dtype | None) -> Carry:
+        """Zeros of the carry's shapes: ``h [*B, H]``, unless a cell says otherwise here."""
+        return jnp.zeros((*batch_shape, self.output_size), dtype)
+
     def initial_carry(self, batch_shape: tuple[int, ...], params: Params = None) -> Carry:
-        """Zeros ``[*B, H]`` in the dtype of ``params``."""
-        dtype = None if params is None else params["w_hh"].dtype
-        return jnp.zeros((*batch_shape, self.hidden_size), dtype)
+        """Zeros, or what ``params`` hold as ``carry``; in their `state_dtype`."""
+        if params is None:
+            return self.zero_carry(batch_shape, None)
+        dtype = state_dtype(params["w_hh"].dtype)
+        if "carry" not in params:
+            return self.zero_carry(batch_shape, dtype)
+        return jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf.astype(dtype), (*batch_shape, *leaf.shape)),
+            params["carry"],
+        )
 
     def project(self, params: Params, xs: Array) -> Array:
-        """``z = x W_ih + b`` for all steps: ``[T, B, G·H]``."""
+        """``z = x W_ih + b`` for all steps: ``[T, B, G·H]`` in `state_dtype`."""
         return input_product(params["w_ih"], xs, params.get("b"))
 
     def split(self, product: Array) -> tuple[Array, ...]:
         """``[*B, G·H]`` as a tuple of ``[*B, H]``, one a gate."""
         size = self.hidden_size
-        return tuple(product[..., i * size : (i + 1) * size] for i in range(self.gates))
+        count = product.shape[-1] // size
+        return tuple(product[..., i * size : (i + 1) * size] for i in range(count))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Unpack
 
 import jax
 import jax.numpy as jnp
 
-from rnn_jax.cells.gated import GatedCell
+from rnn_jax.cells.gated import CellOptions, GatedCell
 from rnn_jax.cells.pointwise import PointwiseCell
+from rnn_jax.products import product
 from rnn_jax.types import Array, Carry, Params
 
 __all__ = ["GRUAfter", "GRUBefore", "gru"]
@@ -19,11 +20,11 @@ __all__ = ["GRUAfter", "GRUBefore", "gru"]
 class GRUAfter(PointwiseCell):
     """Hyperparameters of ``gru(H, reset="after")``, with the pure functions of a `Cell`."""
 
+    recurrent_bias: bool = field(default=True, kw_only=True)
     gates: ClassVar[int] = 3
-    recurrent_bias: ClassVar[bool] = True
 
     def pointwise(
-        self, carry: Carry, z: tuple[Array, ...], r: tuple[Array, ...]
+        self, theta: Any, carry: Carry, z: tuple[Array, ...], r: tuple[Array, ...]
     ) -> tuple[Carry, Array]:
         """The equations of `gru` for one unit, gates r, z, n."""
         reset, update = (jax.nn.sigmoid(a + b) for a, b in zip(z[:2], r[:2], strict=True))
@@ -38,18 +39,29 @@ class GRUBefore(GatedCell):
 
     gates: ClassVar[int] = 3
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.recurrent_bias:
+            raise ValueError(
+                "gru(reset='before') has no recurrent_bias: its recurrent product is a sum of two; "
+                "leave it away or take reset='after'"
+            )
+
     def step(self, params: Params, carry: Carry, z: Array) -> tuple[Carry, Array]:
         """The equations of `gru`; two products, because the second one needs the reset gate."""
         w_gates, w_new = jnp.split(params["w_hh"], [2 * self.hidden_size], axis=1)
         z_gates, z_new = jnp.split(z, [2 * self.hidden_size], axis=-1)
-        reset, update = jnp.split(jax.nn.sigmoid(z_gates + carry @ w_gates), 2, axis=-1)
-        new = jnp.tanh(z_new + (reset * carry) @ w_new)
+        reset, update = jnp.split(jax.nn.sigmoid(z_gates + product(carry, w_gates)), 2, axis=-1)
+        new = jnp.tanh(z_new + product(reset * carry, w_new))
         h = (1 - update) * new + update * carry
-        return h, h
+        return h, h.astype(w_new.dtype)
 
 
 def gru(
-    hidden_size: int, *, reset: Literal["after", "before"] = "after", bias: bool = True
+    hidden_size: int,
+    *,
+    reset: Literal["after", "before"] = "after",
+    **options: Unpack[CellOptions],
 ) -> GRUAfter | GRUBefore:
     """The gated recurrent unit: an update gate that keeps, a reset gate that forgets.
 
@@ -69,7 +81,7 @@ def gru(
     Args:
       hidden_size: ``H``.
       reset: whether the reset gate acts after or before the recurrent product.
-      bias: whether there are biases.
+      **options: see `CellOptions`; with "after", ``recurrent_bias`` is what ``bias`` is.
 
     Returns:
       A `Cell`; its carry is ``h [B, H]``.
@@ -89,7 +101,8 @@ def gru(
       Cho et al., Learning phrase representations using RNN encoder-decoder, EMNLP 2014.
     """
     if reset == "after":
-        return GRUAfter(hidden_size, bias)
+        options.setdefault("recurrent_bias", options.get("bias", True))
+        return GRUAfter(hidden_size, **options)
     if reset == "before":
-        return GRUBefore(hidden_size, bias)
+        return GRUBefore(hidden_size, **options)
     raise ValueError(f"reset must be 'after' or 'before', not {reset!r}")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Unpack
 
 import jax
 import jax.numpy as jnp
 
+from rnn_jax.cells.gated import CellOptions
 from rnn_jax.cells.pointwise import PointwiseCell
-from rnn_jax.types import Array, Carry, Params
+from rnn_jax.types import Array, Carry
 
 __all__ = ["LSTM", "lstm"]
 
@@ -27,14 +28,13 @@ class LSTM(PointwiseCell):
         if not math.isfinite(self.forget_bias):
             raise ValueError(f"forget_bias must be finite, not {self.forget_bias}")
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...], params: Params = None
+    def zero_carry(
+        self, batch_shape: tuple[int, ...], dtype: jnp.dtype | None
     ) -> tuple[Array, Array]:
         """Zeros ``(h, c)``, ``[*B, H]`` each."""
         # Two arrays, not one twice: a train step that donates its state cannot give one away twice.
-        return super().initial_carry(batch_shape, params), super().initial_carry(
-            batch_shape, params
-        )
+        shape = (*batch_shape, self.hidden_size)
+        return jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)
 
     def fed(self, carry: Carry) -> Array:
         """``h``."""
@@ -42,7 +42,7 @@ class LSTM(PointwiseCell):
         return h
 
     def pointwise(
-        self, carry: Carry, z: tuple[Array, ...], r: tuple[Array, ...]
+        self, theta: Any, carry: Carry, z: tuple[Array, ...], r: tuple[Array, ...]
     ) -> tuple[Carry, Array]:
         """The equations of `lstm` for one unit, gates i, f, g, o."""
         _, c = carry
@@ -52,7 +52,7 @@ class LSTM(PointwiseCell):
         return (h, c), h
 
 
-def lstm(hidden_size: int, *, forget_bias: float = 0.0, bias: bool = True) -> LSTM:
+def lstm(hidden_size: int, *, forget_bias: float = 0.0, **options: Unpack[CellOptions]) -> LSTM:
     """Long short-term memory: a cell state that is added to, behind three gates.
 
     ``[i, f, g, o] = x_t W_ih + h_{t-1} W_hh + b``,
@@ -66,7 +66,7 @@ def lstm(hidden_size: int, *, forget_bias: float = 0.0, bias: bool = True) -> LS
     Args:
       hidden_size: ``H``.
       forget_bias: added to the forget gate, not learned; 1 lets a fresh cell remember.
-      bias: whether there is a ``b``.
+      **options: see `CellOptions`.
 
     Returns:
       A `Cell`; its carry is ``(h, c)``, ``[B, H]`` each.
@@ -86,4 +86,4 @@ def lstm(hidden_size: int, *, forget_bias: float = 0.0, bias: bool = True) -> LS
       Gers, Schmidhuber and Cummins, Learning to forget: continual prediction with LSTM, Neural
       Computation 12 (2000).
     """
-    return LSTM(hidden_size, bias, forget_bias)
+    return LSTM(hidden_size, forget_bias, **options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rnn_jax.products import affine
 from rnn_jax.tokens import check_ids, is_ids, look_up
-from rnn_jax.types import Array
+from rnn_jax.types import Array, state_dtype
 
 __all__ = ["input_product"]
 
@@ -18,7 +18,7 @@ def input_product(w_ih: Array, xs: Array, bias: Array | None = None) -> Array:
       bias: ``float[G]``.
 
     Returns:
-      ``float[T, B, G]``.
+      ``float[T, B, G]`` of `state_dtype`.
 
     Raises:
       ValueError: the number of features is not the number of rows of ``w_ih``, or an id selects
@@ -26,11 +26,11 @@ def input_product(w_ih: Array, xs: Array, bias: Array | None = None) -> Array:
     """
     if is_ids(xs):
         check_ids(xs, w_ih.shape[0])
-        zs = look_up(w_ih, xs)
+        zs = look_up(w_ih, xs).astype(state_dtype(w_ih.dtype))
         return zs if bias is None else zs + bias.reshape((1,) * (zs.ndim - 1) + bias.shape)
     if xs.ndim == 0 or xs.shape[-1] != w_ih.shape[0]:
         raise ValueError(
             f"inputs of shape {xs.shape} do not fit parameters made for {w_ih.shape[0]} features: "
             "the last axis must hold the features (token ids must be integers)"
         )
-    return affine(xs.astype(w_ih.dtype), w_ih, bias)
+    return affine(xs, w_ih, bias)

@@ -63,11 +63,12 @@ def all_carries(
         return result
     # None has no leaves, so an absent mask or gate stays absent in every step.
     positions = along.get("start", 0) + jax.numpy.arange(xs.shape[0])
-    steps = jax.tree.map(lambda leaf: leaf[:, None], (xs, mask, along.get("gate")))
+    sliced = {name: along.get(name) for name in ("gate", "resets")}
+    steps = jax.tree.map(lambda leaf: leaf[:, None], (xs, mask, sliced))
 
-    def body(carry: Carry, step: tuple[Array, tuple[Array, Array | None, Array | None]]) -> Any:
-        position, (x, valid, gate) = step
-        options: Along = {"start": position} if gate is None else {"start": position, "gate": gate}
+    def body(carry: Carry, step: tuple[Array, tuple[Array, Array | None, Any]]) -> Any:
+        position, (x, valid, options) = step
+        options = {**options, "start": position}
         carry, y = layer.apply(params, carry, x, mask=valid, key=key, **options)
         return carry, (carry, y[0])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Unpack
 
-from rnn_jax.recurrence import unroll, unroll_carries
+from rnn_jax.recurrence import Backend, unroll, unroll_carries
 from rnn_jax.types import Along, Array, Carry, Cell, Params
 
 __all__ = ["Recurrent", "recurrent"]
@@ -17,6 +17,7 @@ class Recurrent:
 
     cell: Cell
     reverse: bool = False
+    backend: Backend = "auto"
 
     @property
     def output_size(self) -> int:
@@ -52,8 +53,10 @@ class Recurrent:
         **along: Unpack[Along],
     ) -> tuple[Carry, Array]:
         """The cell run over ``xs``; see `unroll`."""
-        gate = along.get("gate")
-        return unroll(self.cell, params, carry, xs, mask=mask, gate=gate, reverse=self.reverse)
+        return unroll(
+            self.cell, params, carry, xs, mask=mask, gate=along.get("gate"),
+            resets=along.get("resets"), reverse=self.reverse, backend=self.backend,
+        )  # fmt: skip
 
     def carries(
         self,
@@ -68,11 +71,13 @@ class Recurrent:
         """As ``apply``, with the carry after every step, ``[T, B, …]``; for a causal layer."""
         if self.reverse:
             raise ValueError("a reversed layer has no carries in the order of its steps")
-        gate = along.get("gate")
-        return unroll_carries(self.cell, params, carry, xs, mask=mask, gate=gate)
+        return unroll_carries(
+            self.cell, params, carry, xs, mask=mask, gate=along.get("gate"),
+            resets=along.get("resets"), backend=self.backend,
+        )  # fmt: skip
 
 
-def recurrent(cell: Cell, *, reverse: bool = False) -> Recurrent:
+def recurrent(cell: Cell, *, reverse: bool = False, backend: Backend = "auto") -> Recurrent:
     """The layer that runs a cell over the whole sequence, forwards or in reverse.
 
     Its parameters and its carry are the cell's. Outputs ``float[T, B, H]`` are zero where the
@@ -81,6 +86,7 @@ def recurrent(cell: Cell, *, reverse: bool = False) -> Recurrent:
     Args:
       cell: a `Cell`, such as ``elman(100)``.
       reverse: run from the last step to the first; outputs stay in place.
+      backend: see `unroll`.
 
     Example:
       >>> import jax, rnn_jax
@@ -92,4 +98,4 @@ def recurrent(cell: Cell, *, reverse: bool = False) -> Recurrent:
     """
     if not isinstance(cell, Cell):
         raise ValueError(f"recurrent() takes a cell such as elman(100), not {cell!r}")
-    return Recurrent(cell, reverse)
+    return Recurrent(cell, reverse, backend)

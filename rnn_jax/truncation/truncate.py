@@ -131,19 +131,22 @@ def _windows(
         padded = jnp.concatenate([jnp.full((k, *array.shape[1:]), fill, array.dtype), array])
         return jnp.stack([padded[i : i + length] for i in range(k + 1)])
 
-    def window(carry: Carry, xs: Array, mask: Array, begin: Array, gate: Array | None) -> Any:
-        options: Along = {"start": begin} if gate is None else {"start": begin, "gate": gate}
+    def window(
+        carry: Carry, xs: Array, mask: Array, begin: Array, gate: Array | None, resets: Array | None
+    ) -> Any:
+        options: Along = {"start": begin, "gate": gate, "resets": resets}
         carry, ys = layer.apply(params, carry, xs, mask=mask, key=key, **options)
         return carry, ys[-1]
 
-    outer = along.get("gate")
+    outer, resets = along.get("gate"), along.get("resets")
     # A gate on the padding in front would be held back to step 0 and cut off the handed-in carry.
     gates = None if outer is None else shifted(outer, fill=1)
     begins = along.get("start", 0) + jnp.arange(length) - k
-    axes = (0, 1, 1, 0, None if gates is None else 1)
+    resets = None if resets is None else shifted(resets)
+    axes = (0, 1, 1, 0, None if gates is None else 1, None if resets is None else 1)
     carries = jax.tree.map(first_carries, carry, before)
     result: tuple[Carry, Array] = jax.vmap(window, axes)(
-        carries, shifted(xs), shifted(valid), begins, gates
+        carries, shifted(xs), shifted(valid), begins, gates, resets
     )
     return result
 
