@@ -7,7 +7,25 @@ Shapes are time-major: ``xs`` is ``float[T, B, D]`` or ``int[T, B]`` (integers a
 """
 
 from rnn_jax import interop
-from rnn_jax.cells import LSTM, Elman, GRUAfter, GRUBefore, PointwiseCell, elman, gru, lstm
+from rnn_jax.cells import (
+    LRU,
+    LSTM,
+    EchoState,
+    Elman,
+    GRUAfter,
+    GRUBefore,
+    LinearCell,
+    MinGRU,
+    MinLSTM,
+    PointwiseCell,
+    echo_state,
+    elman,
+    gru,
+    lru,
+    lstm,
+    min_gru,
+    min_lstm,
+)
 from rnn_jax.generation import generate, predict
 from rnn_jax.layers import (
     Dropout,
@@ -18,10 +36,12 @@ from rnn_jax.layers import (
     recurrent,
     serial,
 )
+from rnn_jax.linear_recurrence import linear_scan
 from rnn_jax.losses import cross_entropy, perplexity
 from rnn_jax.masking import length_mask
 from rnn_jax.models import LanguageModel, language_model
 from rnn_jax.recurrence import unroll, unroll_carries
+from rnn_jax.ridge import ridge
 from rnn_jax.training import (
     PlainSGD,
     SentenceStream,
@@ -55,17 +75,22 @@ from rnn_jax.types import Batch, Cell, Layer, Model
 __version__ = "0.1.0"
 
 __all__ = [
+    "LRU",
     "LSTM",
     "Batch",
     "Cell",
     "Chunked",
     "Dropout",
+    "EchoState",
     "Elman",
     "Full",
     "GRUAfter",
     "GRUBefore",
     "LanguageModel",
     "Layer",
+    "LinearCell",
+    "MinGRU",
+    "MinLSTM",
     "Model",
     "PlainSGD",
     "PointwiseCell",
@@ -83,6 +108,7 @@ __all__ = [
     "chunked",
     "cross_entropy",
     "dropout",
+    "echo_state",
     "elman",
     "full",
     "generate",
@@ -91,15 +117,20 @@ __all__ = [
     "interop",
     "language_model",
     "length_mask",
+    "linear_scan",
+    "lru",
     "lstm",
     "make_evaluate",
     "make_train_step",
     "make_train_steps",
+    "min_gru",
+    "min_lstm",
     "parse_truncation",
     "perplexity",
     "predict",
     "randomized",
     "recurrent",
+    "ridge",
     "sentence_stream",
     "serial",
     "sgd",

@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnn_jax.masking import check_mask, expand, fill_masked, select
+from rnn_jax.cells.linear import LinearCell
+from rnn_jax.linear_recurrence import unroll_linear
+from rnn_jax.masking import check_mask, fill_masked, gate_gradient, select
 from rnn_jax.tokens import is_ids
 from rnn_jax.types import Array, Carry, Cell, Params
 
-__all__ = ["Backend", "batch_shape_of", "gate_gradient", "unroll", "unroll_carries"]
+__all__ = ["Backend", "batch_shape_of", "unroll", "unroll_carries"]
 
 Backend = Literal["auto", "scan"]
 
@@ -66,6 +68,9 @@ def unroll(
       True
     """
     carry, zs, steps = _prepare(cell, params, carry, xs, mask, gate, resets, reverse)
+    if isinstance(cell, LinearCell) and backend == "auto":
+        carry, (_, ys) = unroll_linear(cell, params, carry, zs, **steps._asdict(), reverse=reverse)
+        return carry, ys
     carry, (_, ys) = _scan(cell, params, carry, zs, steps, reverse, keep_carries=False)
     return carry, ys
 
@@ -92,6 +97,8 @@ def unroll_carries(
       (3, 3)
     """
     carry, zs, steps = _prepare(cell, params, carry, xs, mask, gate, resets, False)
+    if isinstance(cell, LinearCell) and backend == "auto":
+        return unroll_linear(cell, params, carry, zs, **steps._asdict())[1]
     _, (carries, ys) = _scan(cell, params, carry, zs, steps, False, keep_carries=True)
     return carries, ys
 
@@ -171,16 +178,6 @@ def batch_shape_of(xs: Array) -> tuple[int, ...]:
             "float[T, B, D] or int[T, B] (the batch shape may be empty)"
         )
     return xs.shape[1:] if is_ids(xs) else xs.shape[1:-1]
-
-
-def gate_gradient(carry: Carry, factor: Array) -> Carry:
-    """``sg(c) + g · (c - sg(c))``: the value of ``c``, its gradient times ``g [B]``."""
-
-    def one(c: Array) -> Array:
-        held = lax.stop_gradient(c)
-        return held + expand(factor, c).astype(c.dtype) * (c - held)
-
-    return jax.tree.map(one, carry)
 
 
 def _check_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple[int, ...]) -> None:

@@ -30,6 +30,10 @@ CELLS: dict[str, r.Cell] = {
     "gru-before": r.gru(3, reset="before"),
     "lstm": r.lstm(3, forget_bias=1.0),
     "elman-sigmoid-no-bias": r.elman(3, activation=jax.nn.sigmoid, bias=False),
+    "min-gru": r.min_gru(3),
+    "min-lstm": r.min_lstm(3, positive=True, learned_carry=True),
+    "lru": r.lru(3, output_size=2, learned_carry=True),
+    "echo-state": r.echo_state(3, leak=0.7, bias_scale=0.1),
 }
 
 _STACK = r.serial(r.recurrent(r.elman(3)), r.recurrent(r.elman(4, activation=jax.nn.sigmoid)))
@@ -75,7 +79,13 @@ class Case:
         """A random carry handed in by the caller."""
         rng = np.random.default_rng(seed)
         zeros = jax.eval_shape(lambda: self.member.initial_carry(batch_shape, params))
-        return jax.tree.map(lambda c: jnp.asarray(rng.normal(0, 0.5, c.shape), c.dtype), zeros)
+
+        def normal(c: Any) -> jax.Array:
+            values = rng.normal(0, 0.5, c.shape)
+            turned = values * np.exp(1j * rng.normal(size=c.shape)) if _is_complex(c) else values
+            return jnp.asarray(turned, c.dtype)
+
+        return jax.tree.map(normal, zeros)
 
     def inputs(self, length: int, batch_shape: tuple[int, ...], seed: int = 2) -> jax.Array:
         """``int[T, B]`` or ``float[T, B, SIZE]``."""
@@ -103,6 +113,10 @@ PLAIN, STACK, NOISY, MODEL = (
 )
 
 
+def _is_complex(leaf: Any) -> bool:
+    return bool(jnp.issubdtype(leaf.dtype, jnp.complexfloating))
+
+
 def _waves(a: jax.Array, *axes: int, start: Any = 0) -> jax.Array:
     """Irregular weights of the shape of ``a`` that vary along the given axes only."""
     phase = jnp.asarray(start, a.dtype) * 1.3 + 0.5
@@ -126,6 +140,8 @@ def carry_loss(carry: Any, rows: Any = None) -> jax.Array:
     """``Σ w·c`` over the carry's features, of some rows or of all."""
     total = jnp.zeros(())
     for leaf in jax.tree.leaves(carry):
+        if _is_complex(leaf):
+            leaf = jnp.concatenate([leaf.real, leaf.imag], axis=-1)
         kept = leaf if rows is None else jnp.where(expand(rows, leaf), leaf, 0)
         total = total + (kept * _waves(leaf, -1)).sum()
     return total

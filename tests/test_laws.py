@@ -444,4 +444,4 @@ def test_dtypes_follow_the_parameters(case: Case) -> None:
         # State and accumulated logits are float32 at the least.
         wide = jnp.promote_types(dtype, jnp.float32)
         assert ys.dtype == (wide if case.model else dtype)
-        assert {leaf.dtype for leaf in jax.tree.leaves(carry)} == {jnp.dtype(wide)}
+        assert {jnp.finfo(leaf.dtype).dtype for leaf in jax.tree.leaves(carry)} == {jnp.dtype(wide)}

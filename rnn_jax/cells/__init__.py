@@ -1,19 +1,32 @@
 """Recurrent cells: one step each, as immutable hyperparameters with pure methods."""
 
+from rnn_jax.cells.echo_state import EchoState, echo_state
 from rnn_jax.cells.elman import Elman, elman
 from rnn_jax.cells.gated import GatedCell
 from rnn_jax.cells.gru import GRUAfter, GRUBefore, gru
+from rnn_jax.cells.linear import LinearCell
+from rnn_jax.cells.lru import LRU, lru
 from rnn_jax.cells.lstm import LSTM, lstm
+from rnn_jax.cells.minimal import MinGRU, MinLSTM, min_gru, min_lstm
 from rnn_jax.cells.pointwise import PointwiseCell
 
 __all__ = [
+    "LRU",
     "LSTM",
+    "EchoState",
     "Elman",
     "GRUAfter",
     "GRUBefore",
     "GatedCell",
+    "LinearCell",
+    "MinGRU",
+    "MinLSTM",
     "PointwiseCell",
+    "echo_state",
     "elman",
     "gru",
+    "lru",
     "lstm",
+    "min_gru",
+    "min_lstm",
 ]
