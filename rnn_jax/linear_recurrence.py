@@ -69,6 +69,7 @@ def linear_scan(
 
 
 @jax.custom_vjp
+@jax.jit  # else, outside jit, each of the tree's many slices and sums is a call of its own
 def _states(a: Array, b: Array, carry: Array, gate: Array | None) -> Array:
     def then(first: Any, second: Any) -> Any:
         return first[0] * second[0], second[0] * first[1] + second[1]

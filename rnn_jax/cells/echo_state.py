@@ -133,10 +133,10 @@ def echo_state(
     they are, unless it decays weights; gradients do pass through to the inputs and the carry.
 
     Parameters: ``{"w_ih": [D, H], "w_hh": [H, H], "b": [H]}`` (no "b" with ``bias_scale=0``).
-    ``w_ih`` is uniform in ±input_scale, ``b`` in ±bias_scale. In ``w_hh`` each unit has ``(1 - sparsity) H`` sources,
-    rounded, one at least, with uniform weights, all scaled so that the largest absolute eigenvalue
-    is ``spectral_radius``. It is found by products alone, so that ``init`` runs under jit and on
-    every backend.
+    ``w_ih`` is uniform in ±input_scale, ``b`` in ±bias_scale. In ``w_hh`` each unit has
+    ``(1 - sparsity) H`` sources, rounded, one at least, with uniform weights, all scaled so that
+    the largest absolute eigenvalue is ``spectral_radius``. It is found by products alone, so that
+    ``init`` runs under jit and on every backend.
 
     Args:
       hidden_size: ``H``.

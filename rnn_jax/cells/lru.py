@@ -43,8 +43,8 @@ class LRU(LinearCell):
         positive(input_size=input_size)
         size, outputs = self.hidden_size, self.output_size
         keys = jax.random.split(key, 5)
-        # Uniform on the ring r_min ≤ |Λ| < r_max; never 0 or 1, whose logarithms are not finite.
-        tiny = float(jnp.finfo(jnp.zeros(()).dtype).eps)
+        # Never 0 nor 1, whose logarithms are not finite.
+        tiny = 1e-6
         ring = jax.random.uniform(keys[0], (size,), minval=tiny, maxval=1 - tiny)
         square = self.r_min**2 + ring * (self.r_max**2 - self.r_min**2)
         phase = jax.random.uniform(keys[1], (size,), minval=tiny) * self.max_phase
