@@ -39,9 +39,9 @@ class Reservoir:
         order_key, weights_key = jax.random.split(key)
         # An exact number of sources a unit, one at least: then there is a cycle, and a radius.
         sources = max(1, round((1 - self.sparsity) * shape[0]))
-        order = jax.random.uniform(order_key, shape).argsort(axis=0).argsort(axis=0)
-        weights = jax.random.uniform(weights_key, shape, dtype, minval=-1.0)
-        w = jnp.where(order < sources, weights, 0)
+        order = jax.random.uniform(order_key, shape)
+        chosen = order <= jnp.sort(order, axis=0)[sources - 1][None]
+        w = jnp.where(chosen, jax.random.uniform(weights_key, shape, dtype, minval=-1.0), 0)
         return self.spectral_radius / _spectral_radius(w) * w
 
 
