@@ -21,7 +21,8 @@ def linear_scan(
     """Every state of ``c_t = a_t ⊙ c_{t-1} + b_t``, by an associative scan.
 
     Some ``2 log₂ T`` steps one after the other in place of ``T``. With a gate, the carry before
-    step ``t`` is ``sg(c) + g_t (c - sg(c))``: the same values, its gradient times ``g_t``.
+    step ``t`` is ``sg(c) + g_t (c - sg(c))``: the same values, its gradient times ``g_t``. Where
+    ``a_t = 0``, the state before it is not read; it may be NaN.
 
     The derivative is written as another linear scan, in the other direction, so that reverse mode
     works to any order, under ``vmap`` and ``jit``. Forward mode (``jvp``, ``jacfwd``,
@@ -72,10 +73,13 @@ def linear_scan(
 @jax.jit  # else, outside jit, each of the tree's many slices and sums is a call of its own
 def _states(a: Array, b: Array, carry: Array, gate: Array | None) -> Array:
     def then(first: Any, second: Any) -> Any:
-        return first[0] * second[0], second[0] * first[1] + second[1]
+        # Where nothing is kept, what came before is not read: 0 * NaN would be NaN.
+        kept = second[0] != 0
+        a, b = (jnp.where(kept, second[0] * x, 0) for x in first)
+        return a, b + second[1]
 
-    b = jnp.concatenate([b[:1] + a[:1] * carry[None], b[1:]])
-    states: Array = lax.associative_scan(then, (a, b))[1]
+    _, first = then((carry[None], carry[None]), (a[:1], b[:1]))
+    states: Array = lax.associative_scan(then, (a, jnp.concatenate([first, b[1:]])))[1]
     return states
 
 

@@ -111,13 +111,15 @@ def test_ridge_keeps_the_digits_that_normal_equations_lose() -> None:
     x = q * np.logspace(0, -8, 4)[None]
     x = x - x.mean(0)
     targets = x @ np.ones((4, 1))
-    got = r.ridge(jnp.asarray(x), jnp.asarray(targets), penalty=0.0)
+    got = quick_jit(r.ridge, static=())(x, targets, penalty=0.0)
     np.testing.assert_allclose(got["w"], 1, rtol=1e-6)
 
 
 def test_ridge_of_nothing_valid_is_zero() -> None:
     nothing = jnp.zeros((T, B), bool)
-    fit = r.ridge(jnp.ones((T, B, H)), jnp.ones((T, B, 1)), penalty=1.0, mask=nothing)
+    fit = quick_jit(partial(r.ridge, penalty=1.0), static=())(
+        jnp.ones((T, B, H)), jnp.ones((T, B, 1)), mask=nothing
+    )
     assert not fit["w"].any() and not fit["b"].any()
 
 

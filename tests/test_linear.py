@@ -193,6 +193,27 @@ def test_parallel_equals_plain_scan_in_narrow_dtypes(dtype: Any) -> None:
         assert_close(auto, plain, rtol=4 * float(jnp.finfo(dtype).eps))
 
 
+@pytest.mark.parametrize("backend", ["auto", "scan"])
+def test_a_reset_stops_nan(backend: Any) -> None:
+    """A bad sequence spoils no other one in its row, neither values nor gradients."""
+
+    @quick_jit
+    def outcome(cell: Any, params: Any, xs: Any) -> Any:
+        def loss(params: Any, xs: Any) -> Any:
+            resets = jnp.arange(6) == 3
+            ys = r.unroll(cell, params, None, xs, resets=resets, backend=backend)[1]
+            return outputs_loss(ys[3:]), ys[3:]
+
+        return jax.grad(loss, (0, 1), has_aux=True)(params, xs)
+
+    for name, cell in LINEAR.items():
+        case = Case(name, cell, ids=False)
+        xs = case.inputs(6, ())
+        (_, good), ys = outcome(cell, case.init(), xs)
+        (_, bad), bad_ys = outcome(cell, case.init(), xs.at[1].set(jnp.nan))
+        assert_close((bad[3:], bad_ys), (good[3:], ys))
+
+
 def test_forward_mode_needs_the_plain_scan() -> None:
     cell = r.min_gru(2)
     params = cell.init(jax.random.key(0), 2)
