@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_jax.cells.linear import LinearCell
-from rnn_jax.masking import expand, gate_gradient, select
+from rnn_jax.gates import gate_gradient
+from rnn_jax.masking import expand, select
 from rnn_jax.types import Array, Params
 
 __all__ = ["linear_scan", "unroll_linear"]
@@ -118,7 +119,7 @@ def unroll_linear(
     gate: Array | None = None,
     resets: Array | None = None,
     reverse: bool = False,
-) -> tuple[Array, tuple[Array, Array]]:
+) -> tuple[Array, Array, Array]:
     """A `LinearCell` over all steps at once: what a scan of its ``step`` computes.
 
     Args:
@@ -140,7 +141,7 @@ def unroll_linear(
       >>> cell = rnn_jax.min_gru(3)
       >>> params = cell.init(jax.random.key(0), 2)
       >>> zs = cell.project(params, jax.numpy.ones((5, 4, 2)))
-      >>> carry, (carries, ys) = unroll_linear(cell, params, jax.numpy.zeros((4, 3)), zs)
+      >>> carry, carries, ys = unroll_linear(cell, params, jax.numpy.zeros((4, 3)), zs)
       >>> carry.shape, carries.shape, ys.shape
       ((4, 3), (5, 4, 3), (5, 4, 3))
     """
@@ -157,4 +158,4 @@ def unroll_linear(
         ys = select(mask, ys, jnp.zeros_like(ys))
     if carries.shape[0]:
         carry = carries[0 if reverse else -1]
-    return carry, (carries, ys)
+    return carry, carries, ys

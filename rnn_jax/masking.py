@@ -7,19 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
-from rnn_jax.types import Array, Carry
+from rnn_jax.types import Array
 
-__all__ = [
-    "check_mask",
-    "expand",
-    "fill_masked",
-    "gate_gradient",
-    "last_valid",
-    "length_mask",
-    "select",
-]
+__all__ = ["check_mask", "expand", "fill_masked", "last_valid", "length_mask", "select"]
 
 
 def length_mask(lengths: Array, length: int) -> Array:
@@ -87,16 +78,6 @@ def fill_masked(xs: Array, mask: Array | None) -> Array:
     A masked product would still do: 0 * NaN in the backward pass is NaN.
     """
     return xs if mask is None else jnp.where(expand(mask, xs), xs, jnp.zeros((), xs.dtype))
-
-
-def gate_gradient(carry: Carry, factor: Array) -> Carry:
-    """``sg(c) + g · (c - sg(c))``: the value of ``c``, its gradient times ``g [B]``."""
-
-    def one(c: Array) -> Array:
-        held = lax.stop_gradient(c)
-        return held + expand(factor, c).astype(c.dtype) * (c - held)
-
-    return jax.tree.map(one, carry)
 
 
 def last_valid(mask: Array) -> Array:

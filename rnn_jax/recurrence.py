@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnn_jax.cells.linear import LinearCell
+from rnn_jax import engine
+from rnn_jax.cells import LinearCell, PointwiseCell
+from rnn_jax.gates import delay_to_valid_steps, gate_gradient
 from rnn_jax.linear_recurrence import unroll_linear
-from rnn_jax.masking import check_mask, fill_masked, gate_gradient, select
+from rnn_jax.masking import check_mask, fill_masked, select
 from rnn_jax.tokens import is_ids
 from rnn_jax.types import Array, Carry, Cell, Params
 
@@ -67,11 +71,9 @@ def unroll(
       >>> bool((carry == ys[-1]).all())
       True
     """
-    carry, zs, steps = _prepare(cell, params, carry, xs, mask, gate, resets, reverse)
-    if isinstance(cell, LinearCell) and backend == "auto":
-        carry, (_, ys) = unroll_linear(cell, params, carry, zs, **steps._asdict(), reverse=reverse)
-        return carry, ys
-    carry, (_, ys) = _scan(cell, params, carry, zs, steps, reverse, keep_carries=False)
+    steps = _prepare(cell, params, carry, xs, mask, gate, resets, reverse)
+    run = _runner(cell, backend)
+    carry, _, ys = run(cell, params, *steps, reverse=reverse, keep_carries=False)
     return carry, ys
 
 
@@ -96,10 +98,9 @@ def unroll_carries(
       >>> carries.shape
       (3, 3)
     """
-    carry, zs, steps = _prepare(cell, params, carry, xs, mask, gate, resets, False)
-    if isinstance(cell, LinearCell) and backend == "auto":
-        return unroll_linear(cell, params, carry, zs, **steps._asdict())[1]
-    _, (carries, ys) = _scan(cell, params, carry, zs, steps, False, keep_carries=True)
+    steps = _prepare(cell, params, carry, xs, mask, gate, resets, False)
+    run = _runner(cell, backend)
+    _, carries, ys = run(cell, params, *steps, reverse=False, keep_carries=True)
     return carries, ys
 
 
@@ -135,22 +136,69 @@ def _prepare(
         )
     if carry is None:
         carry = cell.initial_carry(batch_shape, params)
-    _check_carry(cell, params, carry, batch_shape)
+    carry = _fitting_carry(cell, params, carry, batch_shape)
     if resets is not None and reverse:
         # The boundary before step t is met after it.
         resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
     if mask is not None:
         if gate is not None:
-            gate = _delay_to_valid_steps(gate, mask, reverse)
+            gate = delay_to_valid_steps(gate, mask, reverse)
         if resets is not None:
-            resets = _delay_to_valid_steps(1.0 - resets, mask, reverse) == 0
+            resets = delay_to_valid_steps(1.0 - resets, mask, reverse) == 0
     return carry, cell.project(params, fill_masked(xs, mask)), Steps(mask, gate, resets)
 
 
-def _scan(
-    cell: Cell, params: Params, carry: Carry, zs: Any, steps: Steps, reverse: bool, *,
+def _runner(cell: Cell, backend: Backend) -> Callable[..., tuple[Carry, Carry, Array]]:
+    if backend not in get_args(Backend):
+        raise ValueError(f"backend must be one of {get_args(Backend)}, not {backend!r}")
+    # A cell with a step of its own is no longer what its form says.
+    for form, run in ((PointwiseCell, _engine), (LinearCell, _linear)):
+        if backend == "auto" and isinstance(cell, form) and type(cell).step is form.step:
+            return run
+    return _scan
+
+
+@contextmanager
+def _reverse_mode_only() -> Iterator[None]:
+    try:
+        yield
+    except TypeError as error:
+        if "forward-mode" not in str(error):
+            raise
+        raise ValueError(
+            "the fast recurrence has derivatives in reverse mode only: for jvp, jacfwd and "
+            "linearize pass backend='scan'"
+        ) from None
+
+
+def _engine(
+    cell: Any, params: Params, carry: Carry, zs: Array, steps: Steps, *, reverse: bool,
     keep_carries: bool,
-) -> tuple[Carry, tuple[Any, Array]]:  # fmt: skip
+) -> tuple[Carry, Carry, Array]:  # fmt: skip
+    """The cell's fast form; see `rnn_jax.engine`."""
+    resets = steps.resets
+    initial = None if resets is None else cell.initial_carry(resets.shape[1:], params)
+    operands = engine.Operands(
+        cell.theta(params), params["w_hh"], params.get("b_hh"), carry, initial, zs, *steps
+    )
+    plan = engine.Plan(cell, reverse, keep_carries, engine.reads_only_sums(cell, operands))
+    with _reverse_mode_only():
+        return engine.run(plan, operands)
+
+
+def _linear(
+    cell: Any, params: Params, carry: Carry, zs: Array, steps: Steps, *, reverse: bool,
+    keep_carries: bool,
+) -> tuple[Carry, Carry, Array]:  # fmt: skip
+    """All steps of a linear cell at once; see `rnn_jax.linear_recurrence`."""
+    with _reverse_mode_only():
+        return unroll_linear(cell, params, carry, zs, **steps._asdict(), reverse=reverse)
+
+
+def _scan(
+    cell: Cell, params: Params, carry: Carry, zs: Any, steps: Steps, *, reverse: bool,
+    keep_carries: bool,
+) -> tuple[Carry, Carry, Array]:  # fmt: skip
     """The plain scan: for cells of any form, and the reference for every faster one."""
 
     def body(carry: Carry, inputs: tuple[Any, Steps]) -> Any:
@@ -163,7 +211,8 @@ def _scan(
             new, y = select(valid, new, carry), select(valid, y, jnp.zeros_like(y))
         return new, (new if keep_carries else None, y)
 
-    return lax.scan(body, carry, (zs, steps), reverse=reverse)
+    carry, (carries, ys) = lax.scan(body, carry, (zs, steps), reverse=reverse)
+    return carry, carries, ys
 
 
 def batch_shape_of(xs: Array) -> tuple[int, ...]:
@@ -180,27 +229,13 @@ def batch_shape_of(xs: Array) -> tuple[int, ...]:
     return xs.shape[1:] if is_ids(xs) else xs.shape[1:-1]
 
 
-def _check_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple[int, ...]) -> None:
-    needed = jax.eval_shape(lambda params: cell.initial_carry(batch_shape, params), params)
-    given, needed = (jax.tree.map(jnp.shape, tree) for tree in (carry, needed))
+def _fitting_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple[int, ...]) -> Carry:
+    """``carry`` in the dtype of the state, or an error where its shapes do not fit."""
+    like = jax.eval_shape(lambda params: cell.initial_carry(batch_shape, params), params)
+    given, needed = (jax.tree.map(jnp.shape, tree) for tree in (carry, like))
     if given != needed:
         raise ValueError(
             f"the carry has shape {given}, but inputs of batch shape {batch_shape} need {needed}: "
             "pass initial_carry(batch_shape) or None"
         )
-
-
-def _delay_to_valid_steps(gate: Array, mask: Array, reverse: bool) -> Array:
-    """Gates of masked steps multiplied into the next valid step's.
-
-    A held carry is the carry of the last valid step: were it gated while held, padding behind a
-    sequence would change the gradient of its final carry.
-    """
-
-    def body(pending: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
-        factor, valid = step
-        pending = pending * factor
-        return jnp.where(valid, jnp.ones_like(pending), pending), pending
-
-    ones = jnp.ones(gate.shape[1:], gate.dtype)
-    return lax.scan(body, ones, (gate, mask), reverse=reverse)[1]
+    return jax.tree.map(lambda c, state: jnp.asarray(c, state.dtype), carry, like)
