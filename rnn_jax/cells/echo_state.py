@@ -105,6 +105,7 @@ class EchoState(PointwiseCell):
 
     def step(self, params: Params, carry: Carry, z: Array) -> tuple[Carry, Array]:
         """One step; the weights do not learn."""
+        # A step of its own takes the plain scan, where no weight gradient costs anything.
         return super().step(lax.stop_gradient(params), carry, z)
 
     def pointwise(
