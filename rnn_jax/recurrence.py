@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_jax import engine
-from rnn_jax.cells import LinearCell, PointwiseCell
+from rnn_jax.cells import GatedCell, LinearCell, PointwiseCell
 from rnn_jax.gates import delay_to_valid_steps, gate_gradient
 from rnn_jax.linear_recurrence import unroll_linear
 from rnn_jax.masking import check_mask, fill_masked, select
@@ -124,7 +124,7 @@ def _prepare(
     gate: Array | None,
     resets: Array | None,
     reverse: bool,
-) -> tuple[Carry, Any, Steps]:
+) -> tuple[Carry, Array, Steps]:
     batch_shape = batch_shape_of(xs)
     shape = (xs.shape[0], *batch_shape)
     check_mask(mask, shape)
@@ -145,7 +145,7 @@ def _prepare(
             gate = delay_to_valid_steps(gate, mask, reverse)
         if resets is not None:
             resets = delay_to_valid_steps(1.0 - resets, mask, reverse) == 0
-    return carry, cell.project(params, fill_masked(xs, mask)), Steps(mask, gate, resets)
+    return carry, fill_masked(xs, mask), Steps(mask, gate, resets)
 
 
 def _runner(cell: Cell, backend: Backend) -> Callable[..., tuple[Carry, Carry, Array]]:
@@ -172,14 +172,27 @@ def _reverse_mode_only() -> Iterator[None]:
 
 
 def _engine(
-    cell: Any, params: Params, carry: Carry, zs: Array, steps: Steps, *, reverse: bool,
+    cell: Any, params: Params, carry: Carry, xs: Array, steps: Steps, *, reverse: bool,
     keep_carries: bool,
 ) -> tuple[Carry, Carry, Array]:  # fmt: skip
     """The cell's fast form; see `rnn_jax.engine`."""
+    if xs.shape[0] == 0:
+        return _scan(cell, params, carry, xs, steps, reverse=reverse, keep_carries=keep_carries)
     resets = steps.resets
     initial = None if resets is None else cell.initial_carry(resets.shape[1:], params)
+    params, b = dict(params), None
+    if type(cell).project is GatedCell.project:
+        # Added inside the loop a bias costs nothing; here it would be one more pass over all steps.
+        b = params.pop("b", None)
     operands = engine.Operands(
-        cell.theta(params), params["w_hh"], params.get("b_hh"), carry, initial, zs, *steps
+        theta=cell.theta(params),
+        w_hh=params["w_hh"],
+        b=b,
+        b_hh=params.get("b_hh"),
+        carry=carry,
+        initial=initial,
+        zs=cell.project(params, xs),
+        **steps._asdict(),
     )
     plan = engine.Plan(cell, reverse, keep_carries, engine.reads_only_sums(cell, operands))
     with _reverse_mode_only():
@@ -187,16 +200,17 @@ def _engine(
 
 
 def _linear(
-    cell: Any, params: Params, carry: Carry, zs: Array, steps: Steps, *, reverse: bool,
+    cell: Any, params: Params, carry: Carry, xs: Array, steps: Steps, *, reverse: bool,
     keep_carries: bool,
 ) -> tuple[Carry, Carry, Array]:  # fmt: skip
     """All steps of a linear cell at once; see `rnn_jax.linear_recurrence`."""
     with _reverse_mode_only():
+        zs = cell.project(params, xs)
         return unroll_linear(cell, params, carry, zs, **steps._asdict(), reverse=reverse)
 
 
 def _scan(
-    cell: Cell, params: Params, carry: Carry, zs: Any, steps: Steps, *, reverse: bool,
+    cell: Cell, params: Params, carry: Carry, xs: Array, steps: Steps, *, reverse: bool,
     keep_carries: bool,
 ) -> tuple[Carry, Carry, Array]:  # fmt: skip
     """The plain scan: for cells of any form, and the reference for every faster one."""
@@ -211,6 +225,7 @@ def _scan(
             new, y = select(valid, new, carry), select(valid, y, jnp.zeros_like(y))
         return new, (new if keep_carries else None, y)
 
+    zs = cell.project(params, xs)
     carry, (carries, ys) = lax.scan(body, carry, (zs, steps), reverse=reverse)
     return carry, carries, ys
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -81,11 +80,13 @@ def loss(how: Any, params: Any, carry: Any, xs: Any, options: Any) -> Any:
     return outputs_loss(ys) + carry_loss(carry), (carry, ys)
 
 
-@quick_jit
-def first(how: Any, params: Any, carry: Any, xs: Any, options: Any) -> Any:
+def first_eager(how: Any, params: Any, carry: Any, xs: Any, options: Any) -> Any:
     return jax.value_and_grad(partial(loss, how), argnums=(0, 1, 2), has_aux=True)(
         params, carry, xs, options
     )
+
+
+first = quick_jit(first_eager)
 
 
 @quick_jit
@@ -143,16 +144,45 @@ def test_every_shape(name: str, T: int, batch_shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.usefixtures("x64")
-@every_cell
-def test_gradients_against_finite_differences(name: str) -> None:
-    """The plain path to the second order, both modes; the fast one in reverse mode."""
+@pytest.mark.parametrize(
+    ("name", "backend", "order", "modes"),
+    [
+        ("elman-tanh", "scan", 2, ["fwd", "rev"]),
+        ("gru-after", "scan", 2, ["rev"]),
+        ("lstm", "auto", 1, ["rev"]),
+        ("mixed", "auto", 1, ["rev"]),
+    ],
+)
+def test_gradients_against_finite_differences(
+    name: str, backend: Any, order: int, modes: list[str]
+) -> None:
     case = case_of(name)
     params, xs = case.init(), case.inputs(3, ()) + 0.01
-    for backend, order, modes in (("scan", 2, ["fwd", "rev"]), ("auto", 1, ["rev"])):
-        if "relu" in name and order == 2:
-            continue  # its second derivative is zero, and finite differences meet the kink
-        f = jax.jit(lambda p, b=backend: loss((POINTWISE[name], b, False), p, None, xs, {})[0])
-        check_grads(f, (params,), order=order, modes=modes, rtol=1e-4)
+    f = jax.jit(lambda p: loss((POINTWISE[name], backend, False), p, None, xs, {})[0])
+    check_grads(f, (params,), order=order, modes=modes, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(("group", "parts"), [(False, 1), (False, 3), (True, 2)])
+@pytest.mark.parametrize("name", ["lstm-learned", "mixed"])
+def test_all_ways_to_loop(
+    name: str, group: bool, parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Grouped or not, the batch whole or in parts: sizes as small as these take one way only."""
+    case = case_of(name)
+    params = case.init()
+    carry, xs = case.carry((6,), params), case.inputs(4, (6,))
+    loops = engine.make_loops(group=group, parts=lambda operands: parts)
+    monkeypatch.setitem(engine.LOOPS, "cpu", loops)
+    for kind in ("plain", "all"):
+        options = extras(kind, 4, (6,))
+        fast, slow = (
+            jax.jit(first_eager, static_argnums=0)(
+                (POINTWISE[name], backend, False), params, carry, xs, options
+            )
+            for backend in ("auto", "scan")
+        )
+        assert_close(fast, slow)
 
 
 @pytest.mark.usefixtures("x64")
@@ -263,29 +293,27 @@ def test_which_cells_keep_one_cotangent_for_both_products() -> None:
         cell = POINTWISE[name]
         params = cell.init(jax.random.key(0), SIZE)
         operands = engine.Operands(
-            cell.theta(params), params["w_hh"], None, cell.initial_carry(()), None,
-            jnp.zeros((1, params["w_ih"].shape[1])), None, None, None,
+            theta=cell.theta(params), w_hh=params["w_hh"], b=None, b_hh=None,
+            carry=cell.initial_carry(()), initial=None, zs=jnp.zeros((1, params["w_ih"].shape[1])),
+            mask=None, gate=None, resets=None,
         )  # fmt: skip
         assert engine.reads_only_sums(cell, operands) == one
 
 
-def test_other_loops_can_stand_behind_the_same_function(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_can_stand_behind_the_same_function(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
     def forward(*args: Any) -> Any:
         calls.append("forward")
-        return engine.LOOPS["xla"].forward(*args)
+        return default.forward(*args)
 
     def backward(*args: Any) -> Any:
         calls.append("backward")
-        return engine.LOOPS["xla"].backward(*args)
+        return default.backward(*args)
 
-    monkeypatch.setitem(engine.LOOPS, "mine", engine.Loops(forward, backward))
-    run = engine.run
-    monkeypatch.setattr(
-        engine, "run", lambda plan, ops: run(dataclasses.replace(plan, loops="mine"), ops)
-    )
+    default = engine.LOOPS["default"]
+    monkeypatch.setitem(engine.LOOPS, "cpu", engine.Loops(forward, backward))
     cell = r.elman(3)
     params = cell.init(jax.random.key(0), 2)
     jax.grad(lambda p: r.unroll(cell, p, None, jnp.ones((4, 2)))[1].sum())(params)
-    assert calls == ["forward", "backward"]
+    assert set(calls) == {"forward", "backward"}

@@ -1,0 +1,93 @@
+"""What a recurrence reads and returns, and what is fixed when it is compiled."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rnn_jax.cells import PointwiseCell
+from rnn_jax.types import Array, Carry
+
+__all__ = ["Loops", "Operands", "Plan", "Results", "reads_only_sums"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is fixed when a recurrence is compiled.
+
+    ``sums``: see `reads_only_sums`.
+    """
+
+    cell: PointwiseCell
+    reverse: bool
+    keep_carries: bool
+    sums: bool
+
+
+class Operands(NamedTuple):
+    """What a recurrence reads: parameters, carries and the steps, ``[T, B, …]``.
+
+    ``b`` is added to the input products ``zs``, ``b_hh`` to the recurrent ones. ``initial`` is what
+    a reset puts in place of the carry. ``mask``, ``gate`` and ``resets`` are None for "not at all";
+    gates and resets stand on valid steps only.
+    """
+
+    theta: Any
+    w_hh: Array
+    b: Array | None
+    b_hh: Array | None
+    carry: Carry
+    initial: Carry
+    zs: Array
+    mask: Array | None
+    gate: Array | None
+    resets: Array | None
+
+
+class Results(NamedTuple):
+    """The carry after the last step, the carries after every step if kept, and the outputs."""
+
+    carry: Carry
+    carries: Carry
+    ys: Array
+
+
+class Loops(NamedTuple):
+    """One way to run a recurrence there and back.
+
+    forward: ``(plan, operands, save) -> (results, saved)``; ``saved``, a tree of arrays or None,
+      is what ``backward`` needs beside the operands.
+    backward: ``(plan, operands, saved, cotangents of results) -> cotangents of operands``, None
+      for the mask, the gate and the resets.
+    """
+
+    forward: Callable[[Plan, Operands, bool], tuple[Results, Any]]
+    backward: Callable[[Plan, Operands, Any, Results], Operands]
+
+
+def reads_only_sums(cell: PointwiseCell, operands: Operands) -> bool:
+    """Whether every input product is only ever added to its gate's recurrent product.
+
+    Then the two have the same cotangent, and it need not be kept twice.
+    """
+
+    def scalars(tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: jnp.zeros((), leaf.dtype), tree)
+
+    gates = operands.w_hh.shape[-1] // cell.hidden_size
+    if operands.zs.shape[-1] != operands.w_hh.shape[-1]:
+        return False
+    scalar = jnp.zeros((), operands.zs.dtype)
+    units = (scalars(operands.theta), scalars(operands.carry), (scalar,) * gates, (scalar,) * gates)
+    jaxpr = jax.make_jaxpr(cell.pointwise)(*units).jaxpr
+    uses = Counter(id(v) for eqn in jaxpr.eqns for v in eqn.invars)
+    uses.update(id(v) for v in jaxpr.outvars)
+    sums = {frozenset(map(id, e.invars)) for e in jaxpr.eqns if str(e.primitive) == "add"}
+    products = [id(v) for v in jaxpr.invars[-2 * gates :]]
+    pairs = zip(products[:gates], products[gates:], strict=True)
+    return all(frozenset(p) in sums and uses[p[0]] == uses[p[1]] == 1 for p in pairs)
