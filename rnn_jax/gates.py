@@ -23,7 +23,7 @@ def gate_gradient(carry: Carry, factor: Array) -> Carry:
 
 
 def delay_to_valid_steps(gate: Array, mask: Array, reverse: bool) -> Array:
-    """Gates of masked steps multiplied into the next valid step's.
+    """Gates of masked steps multiplied into the next valid step's, and ones in their place.
 
     A held carry is the carry of the last valid step: were it gated while held, padding behind a
     sequence would change the gradient of its final carry.
@@ -32,7 +32,8 @@ def delay_to_valid_steps(gate: Array, mask: Array, reverse: bool) -> Array:
     def body(pending: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
         factor, valid = step
         pending = pending * factor
-        return jnp.where(valid, jnp.ones_like(pending), pending), pending
+        one = jnp.ones_like(pending)
+        return jnp.where(valid, one, pending), jnp.where(valid, pending, one)
 
     ones = jnp.ones(gate.shape[1:], gate.dtype)
     return lax.scan(body, ones, (gate, mask), reverse=reverse)[1]

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import rnn_jax as r
 from rnn_jax.masking import expand, fill_masked
@@ -45,6 +46,27 @@ LAYERS: dict[str, tuple[r.Layer, bool]] = {
     "stack-ids-dropout": (_NOISY, True),
     "stack-reverse": (r.serial(_STACK, r.recurrent(r.elman(2), reverse=True)), False),
     "nested": (r.serial(r.serial(r.recurrent(r.elman(3)))), False),
+    "zoneout-residual": (
+        r.serial(
+            r.zoneout(r.elman(3), 0.3),
+            r.residual(r.serial(r.dropout(0.4, variational=True), r.recurrent(r.elman(3)))),
+        ),
+        False,
+    ),
+    "remat-embedding-weight-drop": (
+        r.remat(r.serial(r.embedding(4), r.weight_drop(r.recurrent(r.elman(3)), 0.4)), 2),
+        True,
+    ),
+    "bidirectional-remat": (
+        r.bidirectional(r.recurrent(r.elman(2)), r.remat(r.recurrent(r.elman(3), reverse=True), 2)),
+        False,
+    ),
+    "bidirectional-sum": (
+        r.bidirectional(
+            r.recurrent(r.elman(3)), r.zoneout(r.gru(3), 0.3, reverse=True), merge="sum"
+        ),
+        True,
+    ),
 }
 
 # name: model
@@ -110,6 +132,12 @@ CAUSAL = tuple(case for case in CASES if case.member.causal)
 PLAIN, STACK, NOISY, MODEL = (
     next(case for case in CASES if case.name == name)
     for name in ("elman-tanh", "stack", "stack-ids-dropout", "lm-embedding-dropout")
+)
+
+every_case = pytest.mark.parametrize("case", CASES, ids=str)
+# For the costliest laws: without its bias a cell takes the same path through the windows.
+every_path = pytest.mark.parametrize(
+    "case", [case for case in CAUSAL if "no-bias" not in case.name], ids=str
 )
 
 

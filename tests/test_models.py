@@ -12,9 +12,7 @@ import numpy as np
 import pytest
 
 import rnn_jax as r
-from tests.cases import CASES, SIZE, Case
-
-every_case = pytest.mark.parametrize("case", CASES, ids=str)
+from tests.cases import CASES, SIZE, Case, every_case
 
 
 def rebuilt(member: Any) -> Any:

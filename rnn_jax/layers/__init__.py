@@ -1,16 +1,34 @@
 """Layers: maps of whole sequences, built from cells and from each other."""
 
+from rnn_jax.layers.bidirectional import Bidirectional, bidirectional
 from rnn_jax.layers.carries import all_carries
 from rnn_jax.layers.dropout import Dropout, dropout
+from rnn_jax.layers.embedding import Embedding, embedding
 from rnn_jax.layers.recurrent import Recurrent, recurrent
+from rnn_jax.layers.remat import Remat, remat
+from rnn_jax.layers.residual import Residual, residual
 from rnn_jax.layers.serial import Serial, serial
+from rnn_jax.layers.weight_drop import WeightDrop, weight_drop
+from rnn_jax.layers.zoneout import Zoneout, zoneout
 
 __all__ = [
+    "Bidirectional",
     "Dropout",
+    "Embedding",
     "Recurrent",
+    "Remat",
+    "Residual",
     "Serial",
+    "WeightDrop",
+    "Zoneout",
     "all_carries",
+    "bidirectional",
     "dropout",
+    "embedding",
     "recurrent",
+    "remat",
+    "residual",
     "serial",
+    "weight_drop",
+    "zoneout",
 ]

@@ -12,7 +12,13 @@ from rnn_jax.masking import check_mask, fill_masked
 from rnn_jax.tokens import is_ids
 from rnn_jax.types import Along, Array, Carry, Params
 
-__all__ = ["Dropout", "dropout", "noise_keys"]
+__all__ = ["Dropout", "check_rate", "dropout", "noise_keys"]
+
+
+def check_rate(name: str, rate: float) -> None:
+    """Raise ValueError unless ``rate`` is a probability below one."""
+    if not 0 <= rate < 1:
+        raise ValueError(f"the {name} must lie in [0, 1), not {rate}")
 
 
 def noise_keys(key: Array, start: Array | int, length: int) -> Array:
@@ -30,10 +36,10 @@ class Dropout:
     """Hyperparameters of `dropout`, with the pure functions of a `Layer`."""
 
     rate: float
+    variational: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rate < 1:
-            raise ValueError(f"the dropout rate must lie in [0, 1), not {self.rate}")
+        check_rate("dropout rate", self.rate)
 
     @property
     def output_size(self) -> None:
@@ -71,14 +77,20 @@ class Dropout:
             )
         check_mask(mask, xs.shape[:-1])
         if key is None or self.rate == 0:
-            return carry, fill_masked(xs, mask)
-        keys = noise_keys(key, along.get("start", 0), xs.shape[0])
-        keep = jax.vmap(lambda k: jax.random.bernoulli(k, 1 - self.rate, xs.shape[1:]))(keys)
+            return (), fill_masked(xs, mask)
+
+        def draw(key: Array) -> Array:
+            return jax.random.bernoulli(key, 1 - self.rate, xs.shape[1:])
+
+        if self.variational:
+            keep = draw(key)[None]
+        else:
+            keep = jax.vmap(draw)(noise_keys(key, along.get("start", 0), xs.shape[0]))
         dropped = jnp.where(keep, xs / (1 - self.rate), jnp.zeros((), xs.dtype))
-        return carry, fill_masked(dropped, mask)
+        return (), fill_masked(dropped, mask)
 
 
-def dropout(rate: float) -> Dropout:
+def dropout(rate: float, *, variational: bool = False) -> Dropout:
     """The layer that sets a feature to zero with probability ``rate`` while training.
 
     ``y = x · m / (1 - rate)``, ``m`` Bernoulli(1 - rate), drawn anew for every step, row and
@@ -86,6 +98,7 @@ def dropout(rate: float) -> Dropout:
 
     Args:
       rate: the probability of dropping, in ``[0, 1)``.
+      variational: one ``m`` for all steps, drawn for every row and feature from ``key`` alone.
 
     Raises:
       ValueError: the rate lies outside.
@@ -97,6 +110,8 @@ def dropout(rate: float) -> Dropout:
       [0.0, 2.0]
 
     Reference:
-      Zaremba, Sutskever and Vinyals, Recurrent neural network regularization, arXiv:1409.2329.
+      Zaremba, Sutskever and Vinyals, Recurrent neural network regularization, arXiv:1409.2329;
+      variational: Gal and Ghahramani, A theoretically grounded application of dropout in recurrent
+      neural networks, NeurIPS 2016.
     """
-    return Dropout(rate)
+    return Dropout(rate, variational)

@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from rnn_jax.checks import positive
-from rnn_jax.masking import check_mask, fill_masked
+from rnn_jax.layers import Embedding
+from rnn_jax.masking import check_mask
 from rnn_jax.paths import at_path
 from rnn_jax.products import affine
-from rnn_jax.tokens import check_ids, look_up
+from rnn_jax.tokens import check_ids, is_ids
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
 __all__ = ["LanguageModel", "language_model"]
@@ -29,11 +30,21 @@ class LanguageModel:
     layer: Layer
     embedding_size: int | None = None
     bias: bool = True
+    tied: bool = False
 
     def __post_init__(self) -> None:
         positive(vocab_size=self.vocab_size)
-        if self.embedding_size is not None:
-            positive(embedding_size=self.embedding_size)
+        size = None if self.embedding is None else self.embedding.size
+        if self.tied and (size is None or self.layer.output_size not in (None, size)):
+            raise ValueError(
+                f"tied weights need an embedding_size that is the layer's output size, "
+                f"{self.layer.output_size}, not {size}"
+            )
+
+    @property
+    def embedding(self) -> Embedding | None:
+        """The layer below the recurrent part, or None for one-hot inputs."""
+        return None if self.embedding_size is None else Embedding(self.embedding_size)
 
     @property
     def output_size(self) -> int:
@@ -47,9 +58,9 @@ class LanguageModel:
 
     @property
     def input_table(self) -> tuple[str, ...] | None:
-        """Where in the parameters the rows stand that a token selects."""
-        if self.embedding_size is not None:
-            return ("embedding",)
+        """Where in the parameters the rows stand that a token selects and nothing else reads."""
+        if self.embedding is not None:
+            return None if self.tied else self.embedding.input_table
         table = getattr(self.layer, "input_table", None)
         return None if table is None else ("layer", *table)
 
@@ -58,20 +69,18 @@ class LanguageModel:
         return dataclasses.replace(self, layer=layer)
 
     def init(self, key: Array) -> Params:
-        """``{"embedding"?, "layer", "readout": {"w", "b"?}}``; see `language_model`."""
+        """``{"embedding"?, "layer", "readout": {"w"?, "b"?}}``; see `language_model`."""
         embedding_key, layer_key, readout_key = jax.random.split(key, 3)
-        params: Params = {}
-        if self.embedding_size is not None:
-            params["embedding"] = jax.random.normal(
-                embedding_key, (self.vocab_size, self.embedding_size)
-            )
+        embedding = self.embedding
+        params: Params = {} if embedding is None else embedding.init(embedding_key, self.vocab_size)
         input_size = self.embedding_size or self.vocab_size
         params["layer"] = self.layer.init(layer_key, input_size)
         features = self.layer.output_size or input_size
-        params["readout"] = {"w": _uniform(readout_key, (features, self.vocab_size))}
+        readout = {} if self.tied else {"w": _uniform(readout_key, (features, self.vocab_size))}
         if self.bias:
-            params["readout"]["b"] = jnp.zeros(self.vocab_size)
-        return params
+            readout["b"] = jnp.zeros(self.vocab_size)
+        # No empty entry: files of parameters hold arrays only.
+        return {**params, "readout": readout} if readout else params
 
     def initial_carry(self, batch_shape: tuple[int, ...], params: Params = None) -> Carry:
         """The recurrent part's initial carry."""
@@ -91,19 +100,28 @@ class LanguageModel:
 
         Logits at masked steps are those of a zero feature vector; losses mask them.
         """
-        if not jnp.issubdtype(xs.dtype, jnp.integer):
+        if not is_ids(xs):
             raise ValueError(f"a language model reads token ids, integers, not {xs.dtype}")
         check_mask(mask, xs.shape)
-        table = self.input_table
-        check_ids(xs, self.vocab_size if table is None else at_path(params, table).shape[0], mask)
-        if self.embedding_size is not None:
-            xs = look_up(params["embedding"], fill_masked(xs, mask))
+        if self.embedding is not None:
+            _, xs = self.embedding.apply(params, (), xs, mask=mask)
+        else:
+            table = self.input_table
+            size = self.vocab_size if table is None else at_path(params, table).shape[0]
+            check_ids(xs, size, mask)
         carry, ys = self.layer.apply(params["layer"], carry, xs, mask=mask, key=key, **along)
-        return carry, affine(ys, params["readout"]["w"], params["readout"].get("b"))
+        readout = params.get("readout", {})
+        w = params["embedding"].T if self.tied else readout["w"]
+        return carry, affine(ys, w, readout.get("b"))
 
 
 def language_model(
-    vocab_size: int, layer: Layer, *, embedding_size: int | None = None, bias: bool = True
+    vocab_size: int,
+    layer: Layer,
+    *,
+    embedding_size: int | None = None,
+    bias: bool = True,
+    tied: bool = False,
 ) -> LanguageModel:
     """A language model: embedding, recurrent part, linear read-out.
 
@@ -111,20 +129,23 @@ def language_model(
     reads the tokens themselves: integers are one-hot vectors and select a row of its input matrix.
 
     Parameters: ``{"embedding": [V, E], "layer": …, "readout": {"w": [H, V], "b": [V]}}``; the
-    embedding is drawn from N(0, 1), ``w`` uniform in ±1/√H, ``b`` zero.
+    embedding is drawn from N(0, 1), ``w`` uniform in ±1/√H, ``b`` zero. With ``tied`` there is no
+    ``w``: ``logits_t = h_t Eᵀ + b``.
 
     Args:
       vocab_size: ``V``.
       layer: the recurrent part, a `Layer`; its carry is the model's.
       embedding_size: ``E``, or None for one-hot inputs.
       bias: whether the read-out has a bias.
+      tied: whether the read-out's matrix is the embedding's, transposed; the layer's outputs must
+        have its size.
 
     Returns:
       A `Model`: ``init(key)``, ``apply(params, carry, int[T, B]) -> (carry, float[T, B, V])``.
 
     Raises:
-      ValueError: sizes that are not positive, or something that is not a layer. ``apply`` raises
-        it for a token outside the vocabulary, which is NaN under jit.
+      ValueError: sizes that are not positive, something that is not a layer, or tied weights that
+        do not fit. ``apply`` raises it for a token outside the vocabulary, which is NaN under jit.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnn_jax
@@ -135,8 +156,9 @@ def language_model(
       ((2, 8), (3, 2, 50))
 
     Reference:
-      Mikolov et al., Recurrent neural network based language model, Interspeech 2010.
+      Mikolov et al., Recurrent neural network based language model, Interspeech 2010; tied: Press
+      and Wolf, Using the output embedding to improve language models, EACL 2017.
     """
     if not isinstance(layer, Layer):
         raise ValueError(f"language_model() takes a layer, not {layer!r}: wrap a cell, recurrent()")
-    return LanguageModel(vocab_size, layer, embedding_size, bias)
+    return LanguageModel(vocab_size, layer, embedding_size, bias, tied)

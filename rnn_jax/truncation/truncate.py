@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from rnn_jax.layers.carries import all_carries, initial_or
+from rnn_jax.layers.wrapper import inside
 from rnn_jax.masking import expand, last_valid, select
 from rnn_jax.recurrence import batch_shape_of
 from rnn_jax.truncation.kinds import Sliding, Steps, Tail, Truncation
@@ -25,6 +25,8 @@ class Truncated:
 
     layer: Any
     kind: Truncation
+    # Windows are counted from the first step of a call: what cuts calls must not hold this.
+    counts_steps: ClassVar[bool] = True
 
     @property
     def output_size(self) -> int | None:
@@ -164,17 +166,6 @@ def _final(carries: Carry, handed_in: Carry, mask: Array | None) -> Carry:
     return select(last >= 0, jax.tree.map(at_last, carries), handed_in)
 
 
-def _holds_truncated(value: Any) -> bool:
-    """Whether a layer is truncated, or one inside it: windows of windows have no clear meaning."""
-    if isinstance(value, Truncated):
-        return True
-    if isinstance(value, tuple):
-        return any(map(_holds_truncated, value))
-    if not dataclasses.is_dataclass(value):
-        return False
-    return any(_holds_truncated(getattr(value, f.name)) for f in dataclasses.fields(value))
-
-
 def truncate(layer: Any, kind: Truncation) -> Any:
     """The same layer or model with truncated gradients: no value changes, whatever the kind.
 
@@ -217,7 +208,8 @@ def truncate(layer: Any, kind: Truncation) -> Any:
             f"truncate() takes a layer or model, not {layer!r}: wrap a cell, recurrent()"
         )
     over = getattr(layer, "over", None)
-    if _holds_truncated(layer):
+    if any(isinstance(part, Truncated) for part in inside(layer)):
+        # Windows of windows have no clear meaning.
         raise ValueError(f"{layer!r} is truncated already: truncate the bare layer instead")
     if not layer.causal:
         raise ValueError(
