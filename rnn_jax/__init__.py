@@ -7,7 +7,21 @@ Shapes are time-major: ``xs`` is ``float[T, B, D]`` or ``int[T, B]`` (integers a
 """
 
 from rnn_jax import interop
-from rnn_jax.cells import LSTM, Elman, GRUAfter, GRUBefore, PointwiseCell, elman, gru, lstm
+from rnn_jax.cells import (
+    LSTM,
+    Elman,
+    GRUAfter,
+    GRUBefore,
+    LayerNormElman,
+    LayerNormGRU,
+    LayerNormLSTM,
+    PeepholeLSTM,
+    PointwiseCell,
+    ProjectedLSTM,
+    elman,
+    gru,
+    lstm,
+)
 from rnn_jax.generation import generate, predict
 from rnn_jax.layers import (
     Dropout,
@@ -66,9 +80,14 @@ __all__ = [
     "GRUBefore",
     "LanguageModel",
     "Layer",
+    "LayerNormElman",
+    "LayerNormGRU",
+    "LayerNormLSTM",
     "Model",
+    "PeepholeLSTM",
     "PlainSGD",
     "PointwiseCell",
+    "ProjectedLSTM",
     "Randomized",
     "Recurrent",
     "SentenceStream",

@@ -49,7 +49,7 @@ class Mixed(r.PointwiseCell):
 
 POINTWISE = {
     **{name: cell for name, cell in CELLS.items() if isinstance(cell, r.PointwiseCell)},
-    "lstm-learned": r.lstm(3, learned_carry=True, recurrent_bias=True),
+    "lstm-learned": r.LSTM(3, learned_carry=True, recurrent_bias=True),
     "mixed": Mixed(3),
 }
 every_cell = pytest.mark.parametrize("name", POINTWISE)

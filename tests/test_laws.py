@@ -32,6 +32,7 @@ from tests.cases import (
     assert_close,
     carry_loss,
     gradients,
+    is_variant,
     outcome,
     outputs_loss,
     quick_jit,
@@ -42,9 +43,9 @@ pytestmark = pytest.mark.usefixtures("x64")
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 every_causal_case = pytest.mark.parametrize("case", CAUSAL, ids=str)
-# For the costliest laws: without its bias a cell takes the same path through the windows.
+# For the costliest laws.
 every_path = pytest.mark.parametrize(
-    "case", [case for case in CAUSAL if "no-bias" not in case.name], ids=str
+    "case", [case for case in CAUSAL if not is_variant(case.name)], ids=str
 )
 few_cases = pytest.mark.parametrize("case", (PLAIN, STACK, NOISY, MODEL), ids=str)
 

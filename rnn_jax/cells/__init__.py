@@ -3,7 +3,10 @@
 from rnn_jax.cells.elman import Elman, elman
 from rnn_jax.cells.gated import GatedCell
 from rnn_jax.cells.gru import GRUAfter, GRUBefore, gru
+from rnn_jax.cells.layer_norm import LayerNormElman, LayerNormGRU, LayerNormLSTM
 from rnn_jax.cells.lstm import LSTM, lstm
+from rnn_jax.cells.lstm_peephole import PeepholeLSTM
+from rnn_jax.cells.lstm_projected import ProjectedLSTM
 from rnn_jax.cells.pointwise import PointwiseCell
 
 __all__ = [
@@ -12,7 +15,12 @@ __all__ = [
     "GRUAfter",
     "GRUBefore",
     "GatedCell",
+    "LayerNormElman",
+    "LayerNormGRU",
+    "LayerNormLSTM",
+    "PeepholeLSTM",
     "PointwiseCell",
+    "ProjectedLSTM",
     "elman",
     "gru",
     "lstm",
