@@ -30,6 +30,11 @@ CELLS: dict[str, r.Cell] = {
     "gru-after": r.gru(3),
     "gru-before": r.gru(3, reset="before"),
     "lstm": r.lstm(3, forget_bias=1.0),
+    "lstm-peepholes": r.lstm(3, peepholes=True),
+    "lstm-projected": r.lstm(4, proj_size=3, recurrent_bias=True),
+    "elman-layer-norm": r.elman(3, layer_norm=True),
+    "gru-layer-norm": r.gru(3, layer_norm=True),
+    "lstm-layer-norm": r.lstm(3, layer_norm=True, forget_bias=1.0),
     "elman-sigmoid-no-bias": r.elman(3, activation=jax.nn.sigmoid, bias=False),
     "min-gru": r.min_gru(3),
     "min-lstm": r.min_lstm(3, positive=True, learned_carry=True),
@@ -117,12 +122,17 @@ class Case:
         return jnp.asarray(rng.normal(size=(length, *batch_shape, SIZE)))
 
 
+def is_variant(name: str) -> bool:
+    """Whether another row takes the same path through windows and directions."""
+    return any(word in name for word in ("no-bias", "peepholes", "layer-norm"))
+
+
 CASES = (
     *(Case(name, r.recurrent(cell), ids=False) for name, cell in CELLS.items()),
     *(
         Case(f"{name}-reverse", r.recurrent(cell, reverse=True), ids=True)
         for name, cell in CELLS.items()
-        if "no-bias" not in name  # which direction it runs in is nothing to a bias
+        if not is_variant(name)  # which direction it runs in is nothing to a bias or a norm
     ),
     *(Case(name, layer, ids) for name, (layer, ids) in LAYERS.items()),
     *(Case(name, model, ids=True, model=True) for name, model in MODELS.items()),
@@ -135,9 +145,9 @@ PLAIN, STACK, NOISY, MODEL = (
 )
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
-# For the costliest laws: without its bias a cell takes the same path through the windows.
+# For the costliest laws.
 every_path = pytest.mark.parametrize(
-    "case", [case for case in CAUSAL if "no-bias" not in case.name], ids=str
+    "case", [case for case in CAUSAL if not is_variant(case.name)], ids=str
 )
 
 

@@ -22,7 +22,7 @@ def sigmoid(x: Any) -> Any:
 def draw(cell: rnn_jax.Cell, seed: int = 0) -> tuple[dict[str, Any], Any, np.ndarray]:
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(lambda: cell.init(jax.random.key(0), D))
-    params = {name: rng.normal(size=leaf.shape) for name, leaf in shapes.items()}
+    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), shapes)
     zeros = cell.initial_carry((B,))
     carry = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), zeros)
     return params, carry, rng.normal(size=(T, B, D))

@@ -53,7 +53,7 @@ POINTWISE = {
         # One with a step of its own takes the plain scan.
         if isinstance(cell, r.PointwiseCell) and type(cell).step is r.PointwiseCell.step
     },
-    "lstm-learned": r.lstm(3, learned_carry=True, recurrent_bias=True),
+    "lstm-learned": r.LSTM(3, learned_carry=True, recurrent_bias=True),
     "mixed": Mixed(3),
 }
 every_cell = pytest.mark.parametrize("name", POINTWISE)

@@ -9,6 +9,7 @@ from typing import Any, Unpack
 import jax.numpy as jnp
 
 from rnn_jax.cells.gated import CellOptions
+from rnn_jax.cells.layer_norm import LayerNormElman
 from rnn_jax.cells.pointwise import PointwiseCell
 from rnn_jax.types import Array, Carry
 
@@ -33,8 +34,9 @@ def elman(
     hidden_size: int,
     *,
     activation: Callable[[Array], Array] = jnp.tanh,
+    layer_norm: bool = False,
     **options: Unpack[CellOptions],
-) -> Elman:
+) -> Elman | LayerNormElman:
     """The simple recurrent network: one hidden vector, fed back.
 
     ``h_t = φ(x_t W_ih + h_{t-1} W_hh + b)``, ``y_t = h_t``.
@@ -46,6 +48,7 @@ def elman(
       hidden_size: ``H``.
       activation: ``φ``, of one number, for instance ``jnp.tanh``, ``jax.nn.relu``,
         ``jax.nn.sigmoid``.
+      layer_norm: whether the sum of both products is normalised; see `LayerNormElman`.
       **options: see `CellOptions`.
 
     Returns:
@@ -65,4 +68,4 @@ def elman(
     Reference:
       Elman, Finding structure in time, Cognitive Science 14 (1990).
     """
-    return Elman(hidden_size, activation, **options)
+    return (LayerNormElman if layer_norm else Elman)(hidden_size, activation, **options)

@@ -23,10 +23,12 @@ class CellOptions(TypedDict, total=False):
     recurrent_bias: whether there is a second bias ``b_hh`` beside the recurrent product, as in
       PyTorch; False, but for ``gru(reset="after")``, which needs it.
     learned_carry: whether the initial carry is a parameter, ``"carry"``, zero at first; False.
-    w_ih_init, w_hh_init, b_init: how matrices and biases are drawn, gate by gate: "uniform"
-      (±1/√fan-in, the default of matrices), "uniform_fan_out" (±1/√H, as in PyTorch),
-      "orthogonal", "glorot_uniform", "glorot_normal", "lecun_normal", "zeros" (the default of
-      biases), or a function of (key, shape, dtype).
+    w_ih_init, w_hh_init: how the matrices are drawn, gate by gate: "uniform" (±1/√fan-in, the
+      default), "uniform_fan_out" (±1/√H, as in PyTorch), "orthogonal", "glorot_uniform",
+      "glorot_normal", "lecun_normal", "zeros", or a function of (key, shape, dtype) that is
+      given the shape of one gate.
+    b_init: how the biases are drawn: "zeros" (the default), "uniform", "uniform_fan_out" (±1/√H
+      both, as in PyTorch), or a function.
     """
 
     bias: bool

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from rnn_jax.cells.gated import CellOptions, GatedCell
+from rnn_jax.cells.layer_norm import LayerNormGRU
 from rnn_jax.cells.pointwise import PointwiseCell
 from rnn_jax.products import product
 from rnn_jax.types import Array, Carry, Params
@@ -61,8 +62,9 @@ def gru(
     hidden_size: int,
     *,
     reset: Literal["after", "before"] = "after",
+    layer_norm: bool = False,
     **options: Unpack[CellOptions],
-) -> GRUAfter | GRUBefore:
+) -> GRUAfter | GRUBefore | LayerNormGRU:
     """The gated recurrent unit: an update gate that keeps, a reset gate that forgets.
 
     ``r_t = σ(x_t W_r + h_{t-1} R_r + b_r)``, ``z_t = σ(x_t W_z + h_{t-1} R_z + b_z)``, then
@@ -81,13 +83,15 @@ def gru(
     Args:
       hidden_size: ``H``.
       reset: whether the reset gate acts after or before the recurrent product.
+      layer_norm: whether the products are normalised, with "after" only; see `LayerNormGRU`.
       **options: see `CellOptions`; with "after", ``recurrent_bias`` is what ``bias`` is.
 
     Returns:
       A `Cell`; its carry is ``h [B, H]``.
 
     Raises:
-      ValueError: ``hidden_size`` is not a positive integer, or ``reset`` is neither.
+      ValueError: ``hidden_size`` is not a positive integer, ``reset`` is neither, or
+        ``layer_norm`` comes with ``reset="before"``.
 
     Example:
       >>> import jax, rnn_jax
@@ -102,7 +106,9 @@ def gru(
     """
     if reset == "after":
         options.setdefault("recurrent_bias", options.get("bias", True))
-        return GRUAfter(hidden_size, **options)
+        return (LayerNormGRU if layer_norm else GRUAfter)(hidden_size, **options)
     if reset == "before":
+        if layer_norm:
+            raise ValueError("gru(reset='before') has no layer_norm: take reset='after'")
         return GRUBefore(hidden_size, **options)
     raise ValueError(f"reset must be 'after' or 'before', not {reset!r}")

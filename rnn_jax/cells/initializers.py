@@ -44,12 +44,24 @@ INITIALIZERS: dict[str, Callable[..., Any]] = {
 }
 
 
-def check_initializer(**options: Initializer) -> None:
-    """Raise ValueError unless every named option is a name of `INITIALIZERS` or a function."""
-    for name, how in options.items():
-        if not callable(how) and how not in INITIALIZERS:
+# The others need the two fans of a matrix.
+_OF_BIASES = ("uniform", "uniform_fan_out", "zeros")
+
+
+def check_initializer(*, b_init: Initializer = "zeros", **matrices: Initializer) -> None:
+    """Raise ValueError unless every option is a function or a name of `INITIALIZERS` that fits.
+
+    Example:
+      >>> check_initializer(b_init="orthogonal")
+      Traceback (most recent call last):
+      ValueError: b_init must be one of uniform, uniform_fan_out, zeros, or a function of \
+(key, shape, dtype), not 'orthogonal'
+    """
+    for name, how in {**matrices, "b_init": b_init}.items():
+        known = _OF_BIASES if name == "b_init" else tuple(INITIALIZERS)
+        if not callable(how) and how not in known:
             raise ValueError(
-                f"{name} must be one of {', '.join(INITIALIZERS)}, or a function of "
+                f"{name} must be one of {', '.join(known)}, or a function of "
                 f"(key, shape, dtype), not {how!r}"
             )
 
@@ -60,11 +72,21 @@ def draw(how: Initializer, key: Array, shape: tuple[int, ...], blocks: int = 1) 
     One block a gate: an orthogonal recurrent matrix is orthogonal gate by gate, and a gate's fans
     are its own.
 
+    Raises:
+      ValueError: a function of the caller's returned another shape.
+
     Example:
       >>> draw("orthogonal", jax.random.key(0), (3, 3), blocks=2).shape
       (3, 6)
     """
     function = INITIALIZERS[how] if isinstance(how, str) else how
     dtype = jnp.zeros(()).dtype
-    drawn = [function(key, shape, dtype) for key in jax.random.split(key, blocks)]
+    drawn = [
+        jnp.asarray(function(key, shape, dtype), dtype) for key in jax.random.split(key, blocks)
+    ]
+    if drawn[0].shape != shape:
+        raise ValueError(
+            f"the initialiser {how} returned shape {drawn[0].shape} for {shape}: return an array "
+            "of the shape it is given"
+        )
     return drawn[0] if blocks == 1 else jnp.concatenate(drawn, axis=-1)

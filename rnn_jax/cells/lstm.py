@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Unpack
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
 
 from rnn_jax.cells.gated import CellOptions
+from rnn_jax.cells.layer_norm import LayerNormLSTM
+from rnn_jax.cells.lstm_peephole import PeepholeLSTM
+from rnn_jax.cells.lstm_projected import ProjectedLSTM
+from rnn_jax.cells.memory import MemoryCell
 from rnn_jax.cells.pointwise import PointwiseCell
 from rnn_jax.types import Array, Carry
 
@@ -17,29 +20,8 @@ __all__ = ["LSTM", "lstm"]
 
 
 @dataclass(frozen=True)
-class LSTM(PointwiseCell):
+class LSTM(MemoryCell, PointwiseCell):
     """Hyperparameters of `lstm`, with the pure functions of a `Cell`."""
-
-    forget_bias: float = 0.0
-    gates: ClassVar[int] = 4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not math.isfinite(self.forget_bias):
-            raise ValueError(f"forget_bias must be finite, not {self.forget_bias}")
-
-    def zero_carry(
-        self, batch_shape: tuple[int, ...], dtype: jnp.dtype | None
-    ) -> tuple[Array, Array]:
-        """Zeros ``(h, c)``, ``[*B, H]`` each."""
-        # Two arrays, not one twice: a train step that donates its state cannot give one away twice.
-        shape = (*batch_shape, self.hidden_size)
-        return jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)
-
-    def fed(self, carry: Carry) -> Array:
-        """``h``."""
-        h: Array = carry[0]
-        return h
 
     def pointwise(
         self, theta: Any, carry: Carry, z: tuple[Array, ...], r: tuple[Array, ...]
@@ -52,7 +34,15 @@ class LSTM(PointwiseCell):
         return (h, c), h
 
 
-def lstm(hidden_size: int, *, forget_bias: float = 0.0, **options: Unpack[CellOptions]) -> LSTM:
+def lstm(
+    hidden_size: int,
+    *,
+    forget_bias: float = 0.0,
+    peepholes: bool = False,
+    proj_size: int | None = None,
+    layer_norm: bool = False,
+    **options: Unpack[CellOptions],
+) -> LSTM | PeepholeLSTM | ProjectedLSTM | LayerNormLSTM:
     """Long short-term memory: a cell state that is added to, behind three gates.
 
     ``[i, f, g, o] = x_t W_ih + h_{t-1} W_hh + b``,
@@ -66,13 +56,17 @@ def lstm(hidden_size: int, *, forget_bias: float = 0.0, **options: Unpack[CellOp
     Args:
       hidden_size: ``H``.
       forget_bias: added to the forget gate, not learned; 1 lets a fresh cell remember.
+      peepholes: whether the gates see the cell state; see `PeepholeLSTM`.
+      proj_size: ``P``, the size of the output as a projection of ``H`` units; see `ProjectedLSTM`.
+      layer_norm: whether the products and the cell state are normalised; see `LayerNormLSTM`.
       **options: see `CellOptions`.
 
     Returns:
-      A `Cell`; its carry is ``(h, c)``, ``[B, H]`` each.
+      A `Cell`; its carry is ``(h, c)``, ``[B, H]`` each (``h [B, P]`` with a projection).
 
     Raises:
-      ValueError: ``hidden_size`` is not a positive integer, or ``forget_bias`` not finite.
+      ValueError: ``hidden_size`` or ``proj_size`` is not a positive integer, ``forget_bias`` not
+        finite, or more than one variant is asked for.
 
     Example:
       >>> import jax, rnn_jax
@@ -86,4 +80,15 @@ def lstm(hidden_size: int, *, forget_bias: float = 0.0, **options: Unpack[CellOp
       Gers, Schmidhuber and Cummins, Learning to forget: continual prediction with LSTM, Neural
       Computation 12 (2000).
     """
+    projected = proj_size is not None
+    asked = {"peepholes": peepholes, "proj_size": projected, "layer_norm": layer_norm}
+    chosen = [name for name, wanted in asked.items() if wanted]
+    if len(chosen) > 1:
+        raise ValueError(f"lstm() has no variant with {' and '.join(chosen)}: choose one of them")
+    if proj_size is not None:
+        return ProjectedLSTM(hidden_size, forget_bias, proj_size=proj_size, **options)
+    if peepholes:
+        return PeepholeLSTM(hidden_size, forget_bias, **options)
+    if layer_norm:
+        return LayerNormLSTM(hidden_size, forget_bias, **options)
     return LSTM(hidden_size, forget_bias, **options)

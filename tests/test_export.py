@@ -1,0 +1,49 @@
+"""Every member lowers for CPU, CUDA and TPU, forwards and backwards; no device is needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import export
+
+import rnn_jax as r
+from tests.cases import CASES, CELLS, KEY, SIZE, Case, carry_loss, outputs_loss
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def shapes(tree: Any) -> Any:
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tree)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_values_and_gradients_lower_for_every_platform(case: Case) -> None:
+    params, xs = case.init(), case.inputs(3, (2,))
+    carry, mask = case.carry((2,), params), r.length_mask(jnp.array([3, 1]), 3)
+
+    def f(params: Any, carry: Any, xs: Any, mask: Any) -> Any:
+        def loss(params: Any, carry: Any) -> Any:
+            after, ys = case.member.apply(params, carry, xs, mask=mask, key=KEY)
+            return outputs_loss(ys) + carry_loss(after), ys
+
+        forward = case.member.apply(params, carry, xs)
+        return forward, jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, carry)
+
+    exported = export.export(jax.jit(f), platforms=PLATFORMS)(*shapes((params, carry, xs, mask)))
+    assert exported.platforms == PLATFORMS
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_forward_lowers_for_any_length_and_batch(name: str) -> None:
+    layer = r.recurrent(CELLS[name])
+    params = layer.init(KEY, SIZE)
+    T, B = export.symbolic_shape("T, B")
+    carry = jax.tree.map(
+        lambda c: jax.ShapeDtypeStruct((B, *c.shape), c.dtype), layer.initial_carry(())
+    )
+    xs = jax.ShapeDtypeStruct((T, B, SIZE), jnp.float32)
+    exported = export.export(jax.jit(layer.apply), platforms=PLATFORMS)(shapes(params), carry, xs)
+    assert exported.out_avals[-1].shape[:2] == (T, B)
