@@ -150,3 +150,11 @@ def test_parameters_in_safetensors(tmp_path: Path) -> None:
         load_params(path)
     with pytest.raises(ValueError, match="is not a readable safetensors file"):
         load_params(tmp_path / "missing")
+
+
+def test_bfloat16_in_safetensors(tmp_path: Path) -> None:
+    params = {"w": jnp.arange(6, dtype=jnp.bfloat16).reshape(2, 3)}
+    save_params(tmp_path / "p.safetensors", params)
+    loaded = load_params(tmp_path / "p.safetensors")
+    assert loaded["w"].dtype == jnp.bfloat16
+    np.testing.assert_array_equal(loaded["w"], params["w"])

@@ -1,6 +1,24 @@
-"""Parameters from and to other layouts and files."""
+"""Parameters from and to other layouts, libraries and files."""
 
+from rnn_jax.interop.flax import from_flax, to_flax
+from rnn_jax.interop.keras import from_keras, to_keras
+from rnn_jax.interop.pytorch import from_torch, load_torch, save_torch, to_torch
 from rnn_jax.interop.tensors import load_params, save_params
 from rnn_jax.interop.uvw import from_uvw, load_uvw, save_uvw, to_uvw
 
-__all__ = ["from_uvw", "load_params", "load_uvw", "save_params", "save_uvw", "to_uvw"]
+__all__ = [
+    "from_flax",
+    "from_keras",
+    "from_torch",
+    "from_uvw",
+    "load_params",
+    "load_torch",
+    "load_uvw",
+    "save_params",
+    "save_torch",
+    "save_uvw",
+    "to_flax",
+    "to_keras",
+    "to_torch",
+    "to_uvw",
+]

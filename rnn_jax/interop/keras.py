@@ -1,0 +1,146 @@
+"""Weights from and to Keras' ``SimpleRNN``, ``GRU`` and ``LSTM``, without importing it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnn_jax.cells.elman import Elman, elman
+from rnn_jax.cells.gru import GRUAfter, GRUBefore, gru
+from rnn_jax.cells.lstm import LSTM, lstm
+from rnn_jax.interop.weights import (
+    Weights,
+    directions,
+    joined_bias,
+    owned,
+    plain_weights,
+    reordered,
+)
+from rnn_jax.layers.bidirectional import Bidirectional, bidirectional
+from rnn_jax.layers.recurrent import recurrent
+from rnn_jax.types import Cell, Layer, Params
+
+__all__ = ["from_keras", "to_keras"]
+
+_ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}
+_SWAPPED = (1, 0, 2)  # Keras' gates z, r, h are ours r, z, n; an LSTM's are the same
+_CELLS = (Elman, LSTM, GRUAfter, GRUBefore)
+
+
+def from_keras(layer: Any) -> tuple[Layer, Params]:
+    """A layer and its parameters from a built layer of Keras.
+
+    ``return_sequences`` and ``return_state`` say what Keras hands out; here it is always the carry
+    and all outputs, of which the last is the carry's ``h``. ``go_backwards`` becomes
+    ``reverse=True``, whose outputs stay in place where Keras turns them round. Sequences are
+    time-major here. Dropout inside the Keras layer, which acts in training only, is not taken over.
+
+    Args:
+      layer: a ``SimpleRNN`` (tanh, relu or sigmoid), ``GRU`` (both forms of ``reset_after``) or
+        ``LSTM`` (tanh and sigmoid), or a ``Bidirectional`` of these that concatenates or sums.
+
+    Returns:
+      ``recurrent(cell)``, or ``bidirectional`` of two, and the parameters.
+
+    Raises:
+      ValueError: anything else, or a layer that is not built yet.
+    """
+    name = type(layer).__name__
+    if name == "Bidirectional":
+        return _from_bidirectional(layer)
+    if name not in ("SimpleRNN", "GRU", "LSTM"):
+        raise ValueError(
+            f"from_keras takes a SimpleRNN, GRU, LSTM or a Bidirectional of one, not a {name}"
+        )
+    weights = [np.asarray(array) for array in layer.get_weights()]
+    if not weights:
+        raise ValueError(f"the {name} has no weights yet: build it, or call it once")
+    bias = len(weights) == 3
+    params = dict(zip(("w_ih", "w_hh", "b"), weights, strict=False))
+    activation, gate = (
+        getattr(getattr(layer, which, None), "__name__", None)
+        for which in ("activation", "recurrent_activation")
+    )
+    if activation not in (_ACTIVATIONS if name == "SimpleRNN" else ("tanh",)) or (
+        name != "SimpleRNN" and gate != "sigmoid"
+    ):
+        raise ValueError(
+            f"a {name} with activation {activation!r} and recurrent activation {gate!r} has no "
+            "counterpart: SimpleRNN maps with tanh, relu or sigmoid, GRU and LSTM with tanh and "
+            "sigmoid"
+        )
+    cell: Cell
+    if name == "SimpleRNN":
+        cell = elman(layer.units, activation=_ACTIVATIONS[str(activation)], bias=bias)
+    elif name == "LSTM":
+        cell = lstm(layer.units, bias=bias)
+    else:
+        cell = gru(layer.units, reset="after" if layer.reset_after else "before", bias=bias)
+        params = {key: reordered(array, _SWAPPED) for key, array in params.items()}
+        if bias and layer.reset_after:
+            params["b"], params["b_hh"] = params["b"]
+    ours = {key: owned(array) for key, array in params.items()}
+    return recurrent(cell, reverse=bool(layer.go_backwards)), ours
+
+
+def to_keras(layer: Layer, params: Params) -> list[np.ndarray]:
+    """The weights for ``set_weights`` of the Keras layer that computes what a layer does.
+
+    A second bias is added to the first where Keras has only one, a forget bias to the bias.
+
+    Args:
+      layer: ``recurrent(cell)`` of elman, gru or lstm, or ``bidirectional`` of two; a stack is
+        converted layer by layer.
+      params: its parameters.
+
+    Returns:
+      ``[kernel [D, G·H], recurrent_kernel [H, G·H], bias]``, the bias ``[G·H]``, or ``[2, 3H]`` for
+      ``GRU(reset_after=True)``; no bias where there is none (``use_bias=False``); for
+      ``Bidirectional`` both directions' lists, one after the other.
+
+    Raises:
+      ValueError: Keras has no such layer.
+
+    Example:
+      >>> import jax, rnn_jax
+      >>> layer = rnn_jax.recurrent(rnn_jax.gru(3))
+      >>> [w.shape for w in to_keras(layer, layer.init(jax.random.key(0), 5))]
+      [(5, 9), (3, 9), (2, 9)]
+    """
+    both = directions(layer, params)
+    if not both or any(type(cell) not in _CELLS for cell, _, _ in both):
+        raise ValueError(
+            "Keras has layers for recurrent(cell) of elman, gru or lstm and for bidirectional of "
+            f"two such, not for {layer!r}: convert a stack layer by layer"
+        )
+    parts = [_direction(cell, values) for cell, _, values in both]
+    if len({len(part) for part in parts}) != 1:
+        raise ValueError("Keras has a bias in both directions or in none: give the other zeros")
+    return [np.array(array) for part in parts for array in part]
+
+
+def _direction(cell: Cell, params: Params) -> list[Weights]:
+    weights = plain_weights(cell, params, "Keras")
+    matrices, bias = [weights["w_ih"], weights["w_hh"]], joined_bias(weights)
+    if type(cell) is GRUAfter and bias is not None:
+        zeros = np.zeros_like(bias)
+        bias = np.stack([weights.get(name, zeros) for name in ("b", "b_hh")])
+    arrays = matrices if bias is None else [*matrices, bias]
+    swap = type(cell) in (GRUAfter, GRUBefore)
+    return [reordered(array, _SWAPPED) if swap else array for array in arrays]
+
+
+def _from_bidirectional(layer: Any) -> tuple[Bidirectional, Params]:
+    merge = layer.merge_mode
+    forward, forward_params = from_keras(layer.forward_layer)
+    backward, backward_params = from_keras(layer.backward_layer)
+    if merge not in ("concat", "sum") or layer.forward_layer.go_backwards:
+        raise ValueError(
+            "a Bidirectional maps when its forward layer runs forwards and merge_mode is 'concat' "
+            f"or 'sum', not {merge!r}"
+        )
+    both = bidirectional(forward, backward, merge=merge)
+    return both, {"forward": forward_params, "backward": backward_params}

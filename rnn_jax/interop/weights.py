@@ -1,0 +1,74 @@
+"""What the converters to other libraries share: layers taken apart, weights as NumPy arrays."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from rnn_jax.layers.bidirectional import Bidirectional
+from rnn_jax.layers.recurrent import Recurrent
+from rnn_jax.types import Array, Cell, Layer, Params
+
+__all__ = ["Weights", "directions", "joined_bias", "owned", "plain_weights", "reordered"]
+
+Weights = NDArray[Any]
+
+
+class Direction(NamedTuple):
+    """One cell of a layer, the direction in which it runs, and its parameters."""
+
+    cell: Cell
+    reverse: bool
+    params: Params
+
+
+def directions(layer: Layer, params: Params) -> list[Direction]:
+    """The cell of a `Recurrent`, or the two of a `Bidirectional`; empty for any other layer."""
+    if isinstance(layer, Recurrent):
+        return [Direction(layer.cell, layer.reverse, params)]
+    if isinstance(layer, Bidirectional):
+        pair = (layer.forward, params["forward"]), (layer.backward, params["backward"])
+        both = [directions(*one) for one in pair if isinstance(one[0], Recurrent)]
+        if [part.reverse for parts in both for part in parts] == [False, True]:
+            return [part for parts in both for part in parts]
+    return []
+
+
+def plain_weights(cell: Cell, params: Params, library: str) -> dict[str, Weights]:
+    """A cell's parameters as NumPy arrays, a forget bias added to ``b``.
+
+    Raises:
+      ValueError: there is a learned initial carry, for which ``library`` has no place.
+    """
+    if "carry" in params:
+        raise ValueError(
+            f"{library} keeps no initial carry among the weights: leave 'carry' out of the "
+            "parameters, and hand it in as the initial state there"
+        )
+    weights = {name: np.asarray(leaf) for name, leaf in params.items()}
+    if forget_bias := getattr(cell, "forget_bias", 0):
+        size = weights["w_ih"].shape[1] // 4
+        b = np.array(weights.get("b", np.zeros_like(weights["w_ih"][0])))
+        b[size : 2 * size] += forget_bias
+        weights["b"] = b
+    return weights
+
+
+def joined_bias(weights: dict[str, Weights]) -> Weights | None:
+    """``b + b_hh``, as far as they are there."""
+    found = [weights[name] for name in ("b", "b_hh") if name in weights]
+    return sum(found[1:], found[0]) if found else None
+
+
+def reordered(weights: Weights, order: tuple[int, ...]) -> Weights:
+    """The blocks of gates along the last axis in another order."""
+    blocks = np.split(weights, len(order), -1)
+    return np.concatenate([blocks[i] for i in order], -1)
+
+
+def owned(weights: Any) -> Array:
+    """A JAX array with memory of its own: other libraries update theirs in place."""
+    return jnp.array(np.asarray(weights), copy=True)
