@@ -107,8 +107,10 @@ class JaxImplementation:
         compile_s = time.perf_counter() - began
         memory = compiled.memory_analysis()
 
+        wait: Any = jax.block_until_ready
+
         def call() -> Any:
-            return jax.block_until_ready(compiled(params, xs, weights))
+            return wait(compiled(params, xs, weights))
 
         def result() -> Arrays:
             got: dict[str, Any]

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -60,7 +60,7 @@ def take_turns(
 
 def environment() -> dict[str, Any]:
     """What every row says of the machine and the libraries."""
-    device = jax.devices()[0]
+    device, config = jax.devices()[0], cast(Any, jax.config)
     return {
         "device": device.device_kind,
         "platform": device.platform,
@@ -71,6 +71,6 @@ def environment() -> dict[str, Any]:
         "jax": jax.__version__,
         "numpy": np.__version__,
         "xla_flags": os.environ.get("XLA_FLAGS"),
-        "matmul_precision": jax.config.jax_default_matmul_precision,
+        "matmul_precision": config.jax_default_matmul_precision,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
