@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import step_time
-from benchmarks.output import check_writable
+from benchmarks import compilation, recurrence, step_time
 
-BENCHMARKS = {"step-time": step_time}
+BENCHMARKS = {"step-time": step_time, "recurrence": recurrence, "compile": compilation}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,7 +22,6 @@ def main(arguments: list[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        check_writable(options.json)
         BENCHMARKS[options.name].run(options)
     except ValueError as error:
         print(f"benchmarks: {error}", file=sys.stderr)

@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rnn_jax.files import atomic_path, reason
 
-__all__ = ["check_writable", "print_table", "write_rows"]
+__all__ = ["check_writable", "print_table", "row_writer", "write_rows"]
 
 
-def check_writable(file: str | None) -> None:
+def check_writable(file: str | None, option: str = "--json") -> None:
     """Raise ValueError if ``file`` exists or its folder does not: before anything is measured."""
     if file is None:
         return
     if Path(file).exists():
-        raise ValueError(f"--json {file} exists already: results are kept, name a new file")
+        raise ValueError(f"{option} {file} exists already: results are kept, name a new file")
     if not Path(file).absolute().parent.is_dir():
-        raise ValueError(f"--json {file} lies in a folder that does not exist: make it first")
+        raise ValueError(f"{option} {file} lies in a folder that does not exist: make it first")
+
+
+def row_writer(file: str | None) -> Callable[[dict[str, Any]], None]:
+    """A function that appends a row to the new ``file`` at once, as a line of JSON; None: nowhere.
+
+    What was measured before an interruption is kept.
+    """
+    check_writable(file, "--out")
+    if file is None:
+        return lambda row: None
+    path = Path(file)
+    try:
+        path.touch(exist_ok=False)
+    except OSError as error:
+        raise ValueError(f"--out {file} cannot be written ({reason(error)})") from None
+
+    def write(row: dict[str, Any]) -> None:
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+
+    return write
 
 
 def write_rows(rows: list[dict[str, Any]], file: str | None) -> None:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.output import print_table, write_rows
+from benchmarks.output import check_writable, print_table, write_rows
 from benchmarks.timing import environment, first_call, quartiles
 from rnn_jax.reference import NumpyRNN
 from rnn_jax.reference_step import Stepper, Workload, interleaved, steppers
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Measure, print the table, write the rows."""
+    check_writable(options.json)
     if options.seed < 0:
         raise ValueError(f"--seed must be at least 0, not {options.seed}")
     if options.quick:

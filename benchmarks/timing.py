@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import platform
+import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
 
-__all__ = ["environment", "first_call", "quartiles"]
+from rnn_jax.reference_step import interleaved
+
+__all__ = ["LEAST_ROUNDS", "environment", "first_call", "quartiles", "take_turns"]
+
+LEAST_ROUNDS = 3
 
 
 def first_call(call: Callable[[], object]) -> float:
@@ -28,9 +33,34 @@ def quartiles(seconds: Sequence[float], steps: int = 1) -> dict[str, float]:
     return {"median_ms": float(median), "q25_ms": float(q25), "q75_ms": float(q75)}
 
 
+def take_turns(
+    calls: Mapping[str, Callable[[], object]],
+    rounds: int,
+    budget_s: float,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
+    """Seconds of every call in every round, until ``rounds`` are over or the budget is spent.
+
+    At least `LEAST_ROUNDS`, if so many are asked for. The order is another one in every round: one
+    library's threads may still spin when the next has its turn, and no neighbour shall have them
+    always.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    order, shuffle = list(calls), random.Random(0).shuffle
+    began = clock()
+    for done in range(rounds):
+        if done >= LEAST_ROUNDS and clock() - began >= budget_s:
+            break
+        shuffle(order)
+        for name, taken in interleaved({n: calls[n] for n in order}, 1, clock=clock).items():
+            seconds[name] += taken
+    return seconds
+
+
 def environment() -> dict[str, Any]:
     """What every row says of the machine and the libraries."""
-    device = jax.devices()[0]
+    device, config = jax.devices()[0], cast(Any, jax.config)
     return {
         "device": device.device_kind,
         "platform": device.platform,
@@ -40,5 +70,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "jax": jax.__version__,
         "numpy": np.__version__,
+        "xla_flags": os.environ.get("XLA_FLAGS"),
+        "matmul_precision": config.jax_default_matmul_precision,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -1,0 +1,105 @@
+"""The float64 oracle: the equations as the papers print them, and the check before the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.nn import relu, sigmoid
+
+from benchmarks.implementation import STEPS, JaxImplementation
+from benchmarks.workloads import Arrays
+
+__all__ = ["EQUATIONS", "TOLERANCE", "Wrong", "check", "expected"]
+
+# Every product sums D or H terms rounded to 6e-8 each, in an order of the implementation's own; a
+# gradient sums those errors over T·B steps, as it sums what they disturb. What is right ends at
+# 2e-7 to some 1e-6 of the largest element; a gate, a bias or a step in the wrong place changes 1e-2
+# and more.
+TOLERANCE = 1e-5
+
+Step = Callable[[Any, Any, jax.Array], tuple[Any, jax.Array]]
+
+
+class Wrong(Exception):
+    """An implementation that does not compute what it says; it is not timed."""
+
+
+def _rnn(activation: Callable[[jax.Array], jax.Array], p: Any, h: Any, x: jax.Array) -> Any:
+    h = activation(x @ p["w_ih"] + h @ p["w_hh"] + p["b"][None])
+    return h, h
+
+
+def _gru(reset: str, p: Any, h: Any, x: jax.Array) -> Any:
+    zs = jnp.split(x @ p["w_ih"] + p["b"][None], 3, axis=-1)
+    w_r, w_z, w_n = jnp.split(p["w_hh"], 3, axis=-1)
+    r, z = sigmoid(zs[0] + h @ w_r), sigmoid(zs[1] + h @ w_z)
+    inner = r * (h @ w_n + p["b_hn"][None]) if reset == "after" else (r * h) @ w_n
+    h = (1 - z) * jnp.tanh(zs[2] + inner) + z * h
+    return h, h
+
+
+def _lstm(p: Any, carry: Any, x: jax.Array) -> Any:
+    h, c = carry
+    i, f, g, o = jnp.split(x @ p["w_ih"] + h @ p["w_hh"] + p["b"][None], 4, axis=-1)
+    c = sigmoid(f) * c + sigmoid(i) * jnp.tanh(g)
+    h = sigmoid(o) * jnp.tanh(c)
+    return (h, c), h
+
+
+# What the field's libraries compute under three names; the first word is the cell.
+EQUATIONS: dict[str, Step] = {
+    "rnn tanh": partial(_rnn, jnp.tanh),
+    "rnn relu": partial(_rnn, relu),
+    "gru reset after": partial(_gru, "after"),
+    "gru reset before": partial(_gru, "before"),
+    "lstm": _lstm,
+}
+
+
+def expected(equations: str, arrays: Arrays, pass_name: str) -> Arrays:
+    """What a pass of `benchmarks.implementation.PASSES` must come to, in float64."""
+    with jax.enable_x64(True):
+        params = {n: array for n, array in arrays.items() if n not in ("xs", "weights")}
+        if equations == "gru reset before":
+            del params["b_hn"]
+        double = {name: array.astype(np.float64) for name, array in arrays.items()}
+        oracle = JaxImplementation(
+            equations,
+            partial(_apply, EQUATIONS[equations]),
+            {name: double[name] for name in params},
+            lambda tree: tree,
+            double,
+        )
+        return oracle.prepare(pass_name).result()
+
+
+def _apply(step: Step, params: Any, xs: jax.Array) -> jax.Array:
+    zeros = jnp.zeros((xs.shape[1], params["w_hh"].shape[0]), xs.dtype)
+    carry = (zeros, zeros) if step is _lstm else zeros
+    return lax.scan(partial(step, params), carry, xs)[1]
+
+
+def check(got: Arrays, want: Arrays, pass_name: str) -> None:
+    """Raise `Wrong` unless every array is there and within rounding of the oracle's."""
+    if got.keys() != want.keys():
+        raise Wrong(f"wrong: it gives {sorted(got)}, not {sorted(want)}")
+    for name, array in want.items():
+        if got[name].shape != array.shape:
+            raise Wrong(f"wrong: its {name} has shape {got[name].shape}, not {array.shape}")
+        error = np.abs(got[name] - array).max()
+        size = np.abs(array).max()
+        if name == "loss":
+            # A sum of T·B·H terms of either sign, which may end near zero.
+            size = (want["xs"][..., 0].size * want["w_hh"].shape[0]) ** 0.5
+        allowed = TOLERANCE * size
+        if pass_name == "many-steps":
+            # The parameters, up to about 1, were rounded at every step; updates are small.
+            allowed += STEPS * 2.0**-24
+        if not error <= allowed:
+            raise Wrong(f"wrong: its {name} is off by {error:.1e}, more than {allowed:.1e}")

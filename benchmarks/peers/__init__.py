@@ -1,0 +1,50 @@
+"""Peers as plug-ins: one file a library, each with `build` and the packages it times.
+
+``build(name, workload, arrays)`` gives a `benchmarks.implementation.Implementation` or raises
+`Unavailable`; ``PACKAGES`` are the distributions whose versions a row states. A file imports its
+library inside `build`, so that a missing one is a row with a reason and nothing else.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module, metadata
+
+from benchmarks.implementation import Implementation, Unavailable
+from benchmarks.workloads import Arrays, Recurrence
+
+__all__ = ["IMPLEMENTATIONS", "OURS", "build", "versions"]
+
+OURS = "rnn_jax"
+
+# The name in a row, and the file that builds it.
+IMPLEMENTATIONS = {
+    OURS: "ours",
+    "torch": "pytorch",
+    "flax-linen": "flax_linen",
+    "flax-linen-optimized": "flax_linen",
+    "haiku": "haiku",
+    "equinox": "equinox",
+    "keras": "keras",
+}
+
+
+def build(name: str, workload: Recurrence, arrays: Arrays) -> Implementation:
+    """The implementation ``name`` of a workload; `Unavailable` where its library is missing."""
+    module = import_module(f"benchmarks.peers.{IMPLEMENTATIONS[name]}")
+    try:
+        implementation: Implementation = module.build(name, workload, arrays)
+    except ModuleNotFoundError as error:
+        raise Unavailable(f"{error.name} is not installed") from None
+    return implementation
+
+
+def versions(name: str) -> dict[str, str]:
+    """The installed ones of the packages that an implementation rests on, with their versions."""
+    module = import_module(f"benchmarks.peers.{IMPLEMENTATIONS[name]}")
+    found = {}
+    for package in module.PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

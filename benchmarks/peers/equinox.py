@@ -1,0 +1,55 @@
+"""Equinox: its cells under `lax.scan`, as its documentation shows, mapped over the batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from benchmarks.implementation import JaxImplementation, Unavailable
+from benchmarks.workloads import Arrays, Recurrence
+
+__all__ = ["PACKAGES", "build"]
+
+PACKAGES = ("equinox", "jax", "jaxlib")
+
+
+def build(name: str, workload: Recurrence, arrays: Arrays) -> JaxImplementation:
+    """`eqx.nn.GRUCell`, `eqx.nn.LSTMCell`."""
+    import equinox as eqx
+
+    if workload.cell == "rnn":
+        raise Unavailable("Equinox has no cell of a simple recurrent network")
+    kind = eqx.nn.GRUCell if workload.cell == "gru" else eqx.nn.LSTMCell
+    values = {
+        "weight_ih": arrays["w_ih"].T,
+        "weight_hh": arrays["w_hh"].T,
+        "bias": arrays["b"],
+    } | ({"bias_n": arrays["b_hn"]} if workload.cell == "gru" else {})
+    names = tuple(values)
+    cell = eqx.tree_at(
+        lambda cell: [getattr(cell, name) for name in names],
+        kind(workload.features, workload.hidden, key=jax.random.key(0)),
+        [jnp.asarray(value) for value in values.values()],
+    )
+
+    def sequence(cell: Any, xs: Any) -> Any:
+        def step(carry: Any, x: Any) -> Any:
+            carry = cell(x, carry)
+            return carry, carry[0] if workload.cell == "lstm" else carry
+
+        zeros = jnp.zeros(workload.hidden)
+        return lax.scan(step, (zeros, zeros) if workload.cell == "lstm" else zeros, xs)[1]
+
+    def apply(cell: Any, xs: Any) -> Any:
+        # Over the middle axis: time-major, as the scan wants it, so that nothing is transposed.
+        return jax.vmap(sequence, in_axes=(None, 1), out_axes=1)(cell, xs)
+
+    def to_workload(cell: Any) -> dict[str, Any]:
+        named = {"w_ih": cell.weight_ih.T, "w_hh": cell.weight_hh.T, "b": cell.bias}
+        return named | ({"b_hn": cell.bias_n} if workload.cell == "gru" else {})
+
+    equations = "gru reset after" if workload.cell == "gru" else "lstm"
+    return JaxImplementation(equations, apply, cell, to_workload, arrays)

@@ -1,0 +1,59 @@
+"""Flax linen: `nn.RNN` over its cells, time-major; the LSTM has a plain and an optimised one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.implementation import JaxImplementation, Unavailable
+from benchmarks.workloads import Arrays, Recurrence
+
+__all__ = ["PACKAGES", "build"]
+
+PACKAGES = ("flax", "jax", "jaxlib")
+
+# One matrix a gate, named in the order of the workload's columns; which of the two has the bias.
+_GATES = {"rnn": [""], "gru": ["r", "z", "n"], "lstm": ["i", "f", "g", "o"]}
+_BIAS = {"rnn": "i", "gru": "i", "lstm": "h"}
+
+
+def build(name: str, workload: Recurrence, arrays: Arrays) -> JaxImplementation:
+    """`nn.RNN(cell, time_major=True)`."""
+    from flax import linen
+
+    if name == "flax-linen-optimized" and workload.cell != "lstm":
+        raise Unavailable("Flax has an optimised cell for the LSTM only")
+    lstm = linen.OptimizedLSTMCell if name == "flax-linen-optimized" else linen.LSTMCell
+    kind, equations = {
+        "rnn": (linen.SimpleCell, "rnn tanh"),
+        "gru": (linen.GRUCell, "gru reset after"),
+        "lstm": (lstm, "lstm"),
+    }[workload.cell]
+    layer = linen.RNN(kind(workload.hidden), time_major=True)
+    gates, biased = _GATES[workload.cell], _BIAS[workload.cell]
+    blocks = {key: np.split(arrays[key], len(gates), axis=-1) for key in ("w_ih", "w_hh", "b")}
+    cell: dict[str, dict[str, np.ndarray]] = {}
+    for index, gate in enumerate(gates):
+        cell[f"i{gate}"] = {"kernel": blocks["w_ih"][index]}
+        cell[f"h{gate}"] = {"kernel": blocks["w_hh"][index]}
+        cell[f"{biased}{gate}"]["bias"] = blocks["b"][index]
+    if "b_hn" in arrays:
+        cell["hn"]["bias"] = arrays["b_hn"]
+
+    def to_workload(tree: Any) -> dict[str, Any]:
+        def joined(side: str, leaf: str) -> Any:
+            return jnp.concatenate([tree["cell"][f"{side}{gate}"][leaf] for gate in gates], axis=-1)
+
+        named = {
+            "w_ih": joined("i", "kernel"),
+            "w_hh": joined("h", "kernel"),
+            "b": joined(biased, "bias"),
+        }
+        return named | ({"b_hn": tree["cell"]["hn"]["bias"]} if "b_hn" in arrays else {})
+
+    def apply(params: Any, xs: Any) -> Any:
+        return layer.apply({"params": params}, xs)
+
+    return JaxImplementation(equations, apply, {"cell": cell}, to_workload, arrays)

@@ -1,0 +1,59 @@
+"""Keras 3 on its JAX backend: the layers through `stateless_call`, batch-major, jitted."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.implementation import JaxImplementation, Unavailable
+from benchmarks.workloads import Arrays, Recurrence
+
+__all__ = ["PACKAGES", "build"]
+
+PACKAGES = ("keras", "jax", "jaxlib")
+
+
+def build(name: str, workload: Recurrence, arrays: Arrays) -> JaxImplementation:
+    """`keras.layers.SimpleRNN`, `GRU` (reset after, its default) and `LSTM`."""
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    import keras
+
+    if keras.backend.backend() != "jax":
+        raise Unavailable(f"Keras runs on {keras.backend.backend()}: set KERAS_BACKEND=jax")
+    kind, equations = {
+        "rnn": (keras.layers.SimpleRNN, "rnn tanh"),
+        "gru": (keras.layers.GRU, "gru reset after"),
+        "lstm": (keras.layers.LSTM, "lstm"),
+    }[workload.cell]
+    layer = kind(workload.hidden, return_sequences=True)
+    layer.build((workload.batch, workload.length, workload.features))
+    others = [variable.value for variable in layer.non_trainable_variables]
+
+    def swap(array: Any) -> Any:
+        """The GRU's r, z, n from and to Keras' z, r, n; other gates are in the same order."""
+        if workload.cell != "gru":
+            return array
+        first, second, new = jnp.split(jnp.asarray(array), 3, axis=-1)
+        return jnp.concatenate([second, first, new], axis=-1)
+
+    b = swap(arrays["b"])
+    size = workload.hidden
+    if workload.cell == "gru":
+        b_hh = np.concatenate([np.zeros(2 * size, np.float32), arrays["b_hn"]])
+        b = jnp.stack([b, jnp.asarray(b_hh)])
+    params = [swap(arrays["w_ih"]), swap(arrays["w_hh"]), b]
+
+    def apply(params: Any, xs: Any) -> Any:
+        return layer.stateless_call(params, others, xs)[0]
+
+    def to_workload(tree: Any) -> dict[str, Any]:
+        w_ih, w_hh, b = tree
+        named = {"w_ih": swap(w_ih), "w_hh": swap(w_hh)}
+        if workload.cell != "gru":
+            return named | {"b": b}
+        return named | {"b": swap(b[0]), "b_hn": b[1, 2 * size :]}
+
+    return JaxImplementation(equations, apply, params, to_workload, arrays, batch_major=True)

@@ -1,0 +1,52 @@
+"""rnn_jax: `recurrent` over a cell, jitted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import rnn_jax
+from benchmarks.implementation import JaxImplementation
+from benchmarks.workloads import Arrays, Recurrence
+from rnn_jax import Layer
+
+__all__ = ["PACKAGES", "build", "build_layer"]
+
+PACKAGES = ("rnn-jax-functional", "jax", "jaxlib")
+
+_CELLS: dict[str, tuple[Callable[[int], rnn_jax.Cell], str]] = {
+    "rnn": (rnn_jax.elman, "rnn tanh"),
+    "gru": (rnn_jax.gru, "gru reset after"),
+    "lstm": (rnn_jax.lstm, "lstm"),
+}
+
+
+def build(name: str, workload: Recurrence, arrays: Arrays) -> JaxImplementation:
+    """One bias a gate; the GRU with its second one, of which the loss sees the new gate's part."""
+    return build_layer(workload, arrays, lambda layer: layer)
+
+
+def build_layer(
+    workload: Recurrence, arrays: Arrays, wrap: Callable[[Layer], Layer]
+) -> JaxImplementation:
+    """As `build`, of ``wrap(recurrent(cell))``, which must have the cell's parameters."""
+    factory, equations = _CELLS[workload.cell]
+    layer = wrap(rnn_jax.recurrent(factory(workload.hidden)))
+    size = workload.hidden
+    params = {name: arrays[name] for name in ("w_ih", "w_hh", "b")}
+    if "b_hn" in arrays:
+        params["b_hh"] = np.concatenate([np.zeros(2 * size, np.float32), arrays["b_hn"]])
+
+    def to_workload(tree: Any) -> dict[str, Any]:
+        named = {name: leaf for name, leaf in tree.items() if name != "b_hh"}
+        return named | ({"b_hn": tree["b_hh"][2 * size :]} if "b_hh" in tree else {})
+
+    return JaxImplementation(
+        equations,
+        lambda params, xs: layer.apply(params, None, xs)[1],
+        params,
+        to_workload,
+        arrays,
+    )
