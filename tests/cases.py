@@ -66,12 +66,6 @@ LAYERS: dict[str, tuple[r.Layer, bool]] = {
         r.bidirectional(r.recurrent(r.elman(2)), r.remat(r.recurrent(r.elman(3), reverse=True), 2)),
         False,
     ),
-    "bidirectional-sum": (
-        r.bidirectional(
-            r.recurrent(r.elman(3)), r.zoneout(r.gru(3), 0.3, reverse=True), merge="sum"
-        ),
-        True,
-    ),
 }
 
 # name: model
