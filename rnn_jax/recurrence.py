@@ -204,6 +204,8 @@ def _linear(
     keep_carries: bool,
 ) -> tuple[Carry, Carry, Array]:  # fmt: skip
     """All steps of a linear cell at once; see `rnn_jax.linear_recurrence`."""
+    if not isinstance(xs.shape[0], int):  # exported for any T: the tree's depth is not known
+        return _scan(cell, params, carry, xs, steps, reverse=reverse, keep_carries=keep_carries)
     with _reverse_mode_only():
         zs = cell.project(params, xs)
         return unroll_linear(cell, params, carry, zs, **steps._asdict(), reverse=reverse)
