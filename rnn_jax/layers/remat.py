@@ -79,9 +79,8 @@ class Remat(Wrapper):
         along: Along,
     ) -> tuple[Carry, Any]:
         length, start = xs.shape[0], along.get("start", 0)
-        chunk = self.chunk or max(1, math.isqrt(max(length - 1, 0)) + 1)
-        count = max(0, (length - 1) // chunk)
-        first = length - count * chunk  # the piece that is read first is the odd one
+        chunk = self.chunk or _even_chunk(length)
+        count, first = divmod(length, chunk)  # the piece that is read first is the odd one
         whole = _settled(_Part(xs, mask, along.get("gate"), along.get("resets")), self.reverse)
 
         def piece(carry: Carry, begin: Array | int, part: _Part) -> tuple[Carry, Any]:
@@ -102,9 +101,11 @@ class Remat(Wrapper):
 
         odd, rest = (length - first, 0) if self.reverse else (0, first)
         carry = initial_or(carry, self.layer, params, xs)
-        carry, ys = piece(carry, start + odd, cut(odd, odd + first))
+        one = None
+        if first or not count:
+            carry, one = piece(carry, start + odd, cut(odd, odd + first))
         if not count:
-            return carry, ys
+            return carry, one
         chunks = jax.tree.map(
             lambda leaf: leaf.reshape(count, chunk, *leaf.shape[1:]),
             cut(rest, rest + count * chunk),
@@ -114,11 +115,21 @@ class Remat(Wrapper):
             lambda carry, step: again(carry, *step), carry, (begins, chunks), reverse=self.reverse
         )
 
-        def joined(one: Array, many: Array) -> Array:
-            flat = many.reshape(count * chunk, *many.shape[2:])
-            return jnp.concatenate([flat, one] if self.reverse else [one, flat])
+        flat = jax.tree.map(lambda leaf: leaf.reshape(count * chunk, *leaf.shape[2:]), others)
+        if one is None:
+            return carry, flat
+        pieces = (flat, one) if self.reverse else (one, flat)
+        return carry, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *pieces)
 
-        return carry, jax.tree.map(joined, ys, others)
+
+def _even_chunk(length: int) -> int:
+    """About the root of ``length``, and a divisor of it if one is near: an odd piece costs copies.
+
+    They are of all outputs and of their cotangents, and then most of the memory that is left.
+    """
+    root = math.isqrt(max(length - 1, 0)) + 1
+    divisors = [n for n in range(max(1, root // 2), 2 * root) if length % n == 0]
+    return min(divisors, key=lambda n: abs(n - root), default=root)
 
 
 def _settled(part: _Part, reverse: bool) -> _Part:
@@ -152,7 +163,8 @@ def remat(layer: Any, chunk: int | None = None) -> Any:
     Args:
       layer: a `Layer` that is causal, or one recurrence in reverse such as
         ``recurrent(cell, reverse=True)``; or a language model, whose recurrent part is meant.
-      chunk: steps of a piece; None for the root of ``T``, rounded up. ``T`` need not be divisible.
+      chunk: steps of a piece; None for about the root of ``T``. ``T`` need not be divisible, but the
+        least memory is used where it is.
 
     Returns:
       A `Layer` (or the model over it), as causal as the one given.
