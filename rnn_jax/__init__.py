@@ -31,7 +31,7 @@ from rnn_jax.cells import (
     min_gru,
     min_lstm,
 )
-from rnn_jax.generation import generate, predict
+from rnn_jax.generation import beam_search, generate, predict, stream
 from rnn_jax.layers import (
     Bidirectional,
     Dropout,
@@ -133,6 +133,7 @@ __all__ = [
     "Windows",
     "Zoneout",
     "all_carries",
+    "beam_search",
     "bidirectional",
     "chunked",
     "cross_entropy",
@@ -167,6 +168,7 @@ __all__ = [
     "serial",
     "sgd",
     "sliding",
+    "stream",
     "tail",
     "truncate",
     "unroll",
