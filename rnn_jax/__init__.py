@@ -56,7 +56,14 @@ from rnn_jax.layers import (
 from rnn_jax.linear_recurrence import linear_scan
 from rnn_jax.losses import cross_entropy, perplexity
 from rnn_jax.masking import length_mask
-from rnn_jax.models import LanguageModel, language_model
+from rnn_jax.models import (
+    EncoderDecoder,
+    LanguageModel,
+    SequenceClassifier,
+    encoder_decoder,
+    language_model,
+    sequence_classifier,
+)
 from rnn_jax.recurrence import unroll, unroll_carries
 from rnn_jax.ridge import ridge
 from rnn_jax.training import (
@@ -102,6 +109,7 @@ __all__ = [
     "EchoState",
     "Elman",
     "Embedding",
+    "EncoderDecoder",
     "Full",
     "GRUAfter",
     "GRUBefore",
@@ -123,6 +131,7 @@ __all__ = [
     "Remat",
     "Residual",
     "SentenceStream",
+    "SequenceClassifier",
     "Serial",
     "Sliding",
     "Tail",
@@ -141,6 +150,7 @@ __all__ = [
     "echo_state",
     "elman",
     "embedding",
+    "encoder_decoder",
     "full",
     "generate",
     "gru",
@@ -165,6 +175,7 @@ __all__ = [
     "residual",
     "ridge",
     "sentence_stream",
+    "sequence_classifier",
     "serial",
     "sgd",
     "sliding",
