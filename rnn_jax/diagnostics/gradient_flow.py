@@ -122,6 +122,8 @@ def _flow(
     key: Array | None,
 ) -> tuple[Array, Array]:
     shape = (xs.shape[0], *batch_shape_of(xs))
+    if shape[0] == 0:
+        return jnp.zeros(0), jnp.zeros((*shape, 0))
     valid = jnp.ones(shape, bool) if mask is None else mask
 
     def losses(perturbations: list[Carry], outputs: Array) -> Array:
