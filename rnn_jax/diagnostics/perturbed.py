@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnn_jax.gates import delay_to_valid_steps
+from rnn_jax.gates import settled
 from rnn_jax.layers.wrapper import Wrapper, inside
 from rnn_jax.masking import expand
 from rnn_jax.truncation import Truncated
@@ -43,9 +43,7 @@ class Perturbed(Wrapper):
         **along: Unpack[Along],
     ) -> tuple[Carry, Array]:
         """The layer, one step after the other."""
-        gate = along.get("gate")
-        if gate is not None and mask is not None:
-            gate = delay_to_valid_steps(gate, mask, False)
+        gate, _ = settled(along.get("gate"), None, mask, reverse=False)
         positions = along.get("start", 0) + jnp.arange(xs.shape[0])
         # None has no leaves, so an absent mask or gate stays absent in every step.
         steps = jax.tree.map(lambda leaf: leaf[:, None], (xs, mask, gate))
