@@ -84,3 +84,6 @@ def continued(
         model, params, None, ids, length=200, key=key, temperature=temperature
     )
     return prefix + "".join(vocabulary.decode(np.asarray(new)))
+
+
+class Options: ...

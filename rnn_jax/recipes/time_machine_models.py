@@ -32,9 +32,7 @@ def _stack(cell: Callable[[int], Cell], depth: int) -> Callable[[int], Layer]:
 
 def _both_ways(size: int) -> Layer:
     cell = _lstm(size)
-    return rnn_jax.bidirectional(
-        rnn_jax.recurrent(cell), rnn_jax.recurrent(cell, reverse=True)
-    )
+    return rnn_jax.bidirectional(rnn_jax.recurrent(cell), rnn_jax.recurrent(cell, reverse=True))
 
 
 @dataclass(frozen=True)
