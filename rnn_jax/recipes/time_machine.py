@@ -27,6 +27,7 @@ __all__ = ["Options", "run"]
 
 PREFIX = "time traveller"
 BATCH, STEPS = 32, 35
+TINY = np.finfo(np.float32).tiny
 SHOWN_NORMS = ("lstm", "lstm-2", "lstm-32")
 Row = dict[str, Any]
 
@@ -103,7 +104,7 @@ class Book:
         return joint.join([*prefix, *self.vocabulary.decode(np.asarray(new))])
 
 
-def read_book(level: str, *, whole: bool) -> Book:
+def read_book(level: Literal["char", "word"], *, whole: bool) -> Book:
     """The first 10,000 tokens; or the whole book, with its last tenth held out."""
     documents = text.read_documents("time-machine")
     ids, vocabulary = text.character_corpus(documents.texts, level)
@@ -123,7 +124,7 @@ def train(name: str, book: Book, *, hidden_size: int, epochs: int, seed: int) ->
     """One of `MODELS`, from fresh parameters to its continuation of `PREFIX`."""
     spec = MODELS[name]
     model = rnn_jax.language_model(len(book.vocabulary), spec.layer(hidden_size))
-    truncated = model if spec.bptt == rnn_jax.full() else rnn_jax.truncate(model, spec.bptt)
+    truncated = model if isinstance(spec.bptt, rnn_jax.Full) else rnn_jax.truncate(model, spec.bptt)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(spec.rate))
     shape = None if spec.random else (BATCH,)
     state = rnn_jax.init_train_state(
@@ -209,7 +210,7 @@ def gradient_norms(model: Any, params: Any, book: Book, seed: int) -> list[float
 
     def norm(gradient: Any) -> Any:
         # The squares of what vanishes through 32 layers lie below the smallest float32.
-        largest = optax.tree.norm(gradient, ord=jnp.inf) + jnp.finfo(jnp.float32).tiny
+        largest = optax.tree.norm(gradient, ord=jnp.inf) + TINY
         return largest * optax.tree.norm(jax.tree.map(lambda leaf: leaf / largest, gradient))
 
     return [float(size) for size in by_layer(params)]
