@@ -18,6 +18,7 @@ import optax
 
 import rnn_jax
 from rnn_jax import text
+from rnn_jax.recipes.figure import line_figure
 from rnn_jax.recipes.folder import RecipeFolder
 from rnn_jax.recipes.options import RecipeOptions, option
 from rnn_jax.types import Array, Params
@@ -173,16 +174,8 @@ def continued(
 
 def loss_figure(rows: list[dict[str, Any]]) -> Any:
     """Both losses against the epoch."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
-    axes = figure.add_subplot()
-    for key, label in (("train_loss", "while training"), ("held_out", "held-out text")):
-        points = [(row["epoch"], row[key]) for row in rows if key in row]
-        axes.plot(*zip(*points, strict=True), marker="o", label=label)
-    axes.set(xlabel="epoch", ylabel="cross-entropy (nats per character)")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.3)
-    axes.legend()
-    return figure
+    lines = {
+        label: ([row["epoch"] for row in rows if key in row], [r[key] for r in rows if key in r])
+        for key, label in (("train_loss", "while training"), ("held_out", "held-out text"))
+    }
+    return line_figure(lines, xlabel="epoch", ylabel="cross-entropy (nats per character)")
