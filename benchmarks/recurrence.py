@@ -19,7 +19,7 @@ from benchmarks.workloads import CELLS, GRID, QUICK, Arrays, Recurrence, recurre
 __all__ = ["add_arguments", "choose", "measure", "run"]
 
 COLUMNS = (
-    "implementation", "equations", "median_ms", "q25_ms", "q75_ms", "ratio", "rounds", "compile_s",
+    "implementation", "equations", "median_ms", "q25_ms", "q75_ms", "ratio", "calls", "compile_s",
     "temp_bytes", "reason",
 )  # fmt: skip
 
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--implementations", metavar="A,B", help=f"of {', '.join(IMPLEMENTATIONS)}; all"
     )
-    parser.add_argument("--rounds", type=int, help="at most, of every workload and pass; 50")
+    parser.add_argument("--rounds", type=int, help="at most, of every workload and pass; 20")
     parser.add_argument(
         "--budget",
         metavar="SECONDS",
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
     """Measure, print a table for every workload and pass, save its rows; then the summary."""
     cells = choose("--cells", options.cells, CELLS)
     names = choose("--implementations", options.implementations, IMPLEMENTATIONS)
-    rounds = options.rounds if options.rounds is not None else 3 if options.quick else 50
+    rounds = options.rounds if options.rounds is not None else 3 if options.quick else 20
     if rounds < 1:
         raise ValueError(f"--rounds must be at least 1, not {rounds}")
     if not options.budget >= 0:
@@ -120,7 +120,7 @@ def measure(
     seconds = take_turns({name: p.call for name, p in ready.items()}, rounds, budget_s)
     for name, taken in seconds.items():
         rows[name] |= quartiles(taken, STEPS if pass_name == "many-steps" else 1) | {
-            "rounds": len(taken),
+            "calls": len(taken),
             "compile_s": ready[name].compile_s,
             "temp_bytes": ready[name].temp_bytes,
         }

@@ -15,9 +15,10 @@ import numpy as np
 
 from rnn_jax.reference_step import interleaved
 
-__all__ = ["LEAST_ROUNDS", "environment", "first_call", "quartiles", "take_turns"]
+__all__ = ["BLOCK", "LEAST_ROUNDS", "environment", "first_call", "quartiles", "take_turns"]
 
 LEAST_ROUNDS = 3
+BLOCK = 3
 
 
 def first_call(call: Callable[[], object]) -> float:
@@ -40,11 +41,11 @@ def take_turns(
     *,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Seconds of every call in every round, until ``rounds`` are over or the budget is spent.
+    """Seconds of every call, `BLOCK` a round, until ``rounds`` are over or the budget is spent.
 
-    At least `LEAST_ROUNDS`, if so many are asked for. The order is another one in every round: one
-    library's threads may still spin when the next has its turn, and no neighbour shall have them
-    always.
+    At least `LEAST_ROUNDS`, if so many are asked for. The first call of a turn is not clocked:
+    for a while after a call some libraries' threads spin in wait for the next one, which would be
+    charged to the neighbour. For what is left of it the order is another one in every round.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     order, shuffle = list(calls), random.Random(0).shuffle
@@ -53,8 +54,9 @@ def take_turns(
         if done >= LEAST_ROUNDS and clock() - began >= budget_s:
             break
         shuffle(order)
-        for name, taken in interleaved({n: calls[n] for n in order}, 1, clock=clock).items():
-            seconds[name] += taken
+        for name in order:
+            calls[name]()
+            seconds[name] += interleaved({name: calls[name]}, BLOCK, clock=clock)[name]
     return seconds
 
 

@@ -25,7 +25,7 @@ def build(name: str, workload: Recurrence, arrays: Arrays) -> JaxImplementation:
         raise Unavailable(f"Keras runs on {keras.backend.backend()}: set KERAS_BACKEND=jax")
     kind, equations = {
         "rnn": (keras.layers.SimpleRNN, "rnn tanh"),
-        "gru": (keras.layers.GRU, "gru reset after, two biases"),
+        "gru": (keras.layers.GRU, "gru reset after"),
         "lstm": (keras.layers.LSTM, "lstm"),
     }[workload.cell]
     layer = kind(workload.hidden, return_sequences=True)

@@ -18,7 +18,7 @@ PACKAGES = ("rnn-jax-functional", "jax", "jaxlib")
 
 _CELLS: dict[str, tuple[Callable[[int], rnn_jax.Cell], str]] = {
     "rnn": (rnn_jax.elman, "rnn tanh"),
-    "gru": (rnn_jax.gru, "gru reset after, two biases"),
+    "gru": (rnn_jax.gru, "gru reset after"),
     "lstm": (rnn_jax.lstm, "lstm"),
 }
 

@@ -16,7 +16,7 @@ __all__ = ["PACKAGES", "build"]
 
 PACKAGES = ("torch",)
 
-_EQUATIONS = {"rnn": "rnn tanh", "gru": "gru reset after, two biases", "lstm": "lstm"}
+_EQUATIONS = {"rnn": "rnn tanh", "gru": "gru reset after", "lstm": "lstm"}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_jax.checks import positive
-from rnn_jax.gates import delay_to_valid_steps
+from rnn_jax.gates import settled
 from rnn_jax.layers.carries import all_carries, initial_or
 from rnn_jax.layers.wrapper import Wrapper, check_layer, inside
 from rnn_jax.masking import select
@@ -79,9 +79,8 @@ class Remat(Wrapper):
         along: Along,
     ) -> tuple[Carry, Any]:
         length, start = xs.shape[0], along.get("start", 0)
-        chunk = self.chunk or max(1, math.isqrt(max(length - 1, 0)) + 1)
-        count = max(0, (length - 1) // chunk)
-        first = length - count * chunk  # the piece that is read first is the odd one
+        chunk = self.chunk or _even_chunk(length)
+        count, first = divmod(length, chunk)  # the piece that is read first is the odd one
         whole = _settled(_Part(xs, mask, along.get("gate"), along.get("resets")), self.reverse)
 
         def piece(carry: Carry, begin: Array | int, part: _Part) -> tuple[Carry, Any]:
@@ -102,9 +101,11 @@ class Remat(Wrapper):
 
         odd, rest = (length - first, 0) if self.reverse else (0, first)
         carry = initial_or(carry, self.layer, params, xs)
-        carry, ys = piece(carry, start + odd, cut(odd, odd + first))
+        one = None
+        if first or not count:
+            carry, one = piece(carry, start + odd, cut(odd, odd + first))
         if not count:
-            return carry, ys
+            return carry, one
         chunks = jax.tree.map(
             lambda leaf: leaf.reshape(count, chunk, *leaf.shape[1:]),
             cut(rest, rest + count * chunk),
@@ -114,25 +115,27 @@ class Remat(Wrapper):
             lambda carry, step: again(carry, *step), carry, (begins, chunks), reverse=self.reverse
         )
 
-        def joined(one: Array, many: Array) -> Array:
-            flat = many.reshape(count * chunk, *many.shape[2:])
-            return jnp.concatenate([flat, one] if self.reverse else [one, flat])
+        flat = jax.tree.map(lambda leaf: leaf.reshape(count * chunk, *leaf.shape[2:]), others)
+        if one is None:
+            return carry, flat
+        pieces = (flat, one) if self.reverse else (one, flat)
+        return carry, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *pieces)
 
-        return carry, jax.tree.map(joined, ys, others)
+
+def _even_chunk(length: int) -> int:
+    """About the root of ``length``, and a divisor of it if one is near: an odd piece costs copies.
+
+    They are of all outputs and of their cotangents, and then most of the memory that is left.
+    """
+    root = math.isqrt(max(length - 1, 0)) + 1
+    divisors = [n for n in range(max(1, root // 2), 2 * root) if length % n == 0]
+    return min(divisors, key=lambda n: abs(n - root), default=root)
 
 
 def _settled(part: _Part, reverse: bool) -> _Part:
-    """Gates and resets on the steps where they act, so that a cut behind one does not lose it.
-
-    Those of masked steps act on the next valid one, those of a reversed layer after their step.
-    """
+    """Gates and resets on the steps where they act, so that a cut behind one does not lose it."""
     xs, mask, gate, resets = part
-    if resets is not None and reverse:
-        resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
-    if mask is not None and gate is not None:
-        gate = delay_to_valid_steps(gate, mask, reverse)
-    if mask is not None and resets is not None:
-        resets = delay_to_valid_steps(1.0 - resets, mask, reverse) == 0
+    gate, resets = settled(gate, resets, mask, reverse=reverse)
     if gate is not None and resets is not None:
         # What a reset puts in place is not gated.
         gate = jnp.where(resets, jnp.ones_like(gate), gate)
@@ -152,7 +155,8 @@ def remat(layer: Any, chunk: int | None = None) -> Any:
     Args:
       layer: a `Layer` that is causal, or one recurrence in reverse such as
         ``recurrent(cell, reverse=True)``; or a language model, whose recurrent part is meant.
-      chunk: steps of a piece; None for the root of ``T``, rounded up. ``T`` need not be divisible.
+      chunk: steps of a piece; None for about the root of ``T``. ``T`` need not be divisible by it,
+        but where it is, memory is least.
 
     Returns:
       A `Layer` (or the model over it), as causal as the one given.
