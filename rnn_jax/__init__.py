@@ -31,7 +31,7 @@ from rnn_jax.cells import (
     min_gru,
     min_lstm,
 )
-from rnn_jax.generation import generate, predict
+from rnn_jax.generation import beam_search, generate, predict, stream
 from rnn_jax.layers import (
     Bidirectional,
     Dropout,
@@ -56,7 +56,14 @@ from rnn_jax.layers import (
 from rnn_jax.linear_recurrence import linear_scan
 from rnn_jax.losses import cross_entropy, perplexity
 from rnn_jax.masking import length_mask
-from rnn_jax.models import LanguageModel, language_model
+from rnn_jax.models import (
+    EncoderDecoder,
+    LanguageModel,
+    SequenceClassifier,
+    encoder_decoder,
+    language_model,
+    sequence_classifier,
+)
 from rnn_jax.recurrence import unroll, unroll_carries
 from rnn_jax.ridge import ridge
 from rnn_jax.training import (
@@ -102,6 +109,7 @@ __all__ = [
     "EchoState",
     "Elman",
     "Embedding",
+    "EncoderDecoder",
     "Full",
     "GRUAfter",
     "GRUBefore",
@@ -123,6 +131,7 @@ __all__ = [
     "Remat",
     "Residual",
     "SentenceStream",
+    "SequenceClassifier",
     "Serial",
     "Sliding",
     "Tail",
@@ -133,6 +142,7 @@ __all__ = [
     "Windows",
     "Zoneout",
     "all_carries",
+    "beam_search",
     "bidirectional",
     "chunked",
     "cross_entropy",
@@ -140,6 +150,7 @@ __all__ = [
     "echo_state",
     "elman",
     "embedding",
+    "encoder_decoder",
     "full",
     "generate",
     "gru",
@@ -164,9 +175,11 @@ __all__ = [
     "residual",
     "ridge",
     "sentence_stream",
+    "sequence_classifier",
     "serial",
     "sgd",
     "sliding",
+    "stream",
     "tail",
     "truncate",
     "unroll",

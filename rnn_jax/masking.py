@@ -10,7 +10,15 @@ import numpy as np
 
 from rnn_jax.types import Array
 
-__all__ = ["check_mask", "expand", "fill_masked", "last_valid", "length_mask", "select"]
+__all__ = [
+    "at_last_valid",
+    "check_mask",
+    "expand",
+    "fill_masked",
+    "last_valid",
+    "length_mask",
+    "select",
+]
 
 
 def length_mask(lengths: Array, length: int) -> Array:
@@ -84,3 +92,14 @@ def last_valid(mask: Array) -> Array:
     """``int[B]``: the position of the last True of each row of ``bool[T, B]``, or -1."""
     positions = jnp.arange(mask.shape[0]).reshape((-1,) + (1,) * (mask.ndim - 1))
     return jnp.where(mask, positions, -1).max(axis=0, initial=-1)
+
+
+def at_last_valid(ys: Array, mask: Array | None) -> Array:
+    """``ys [T, B, …]`` at the last step, or each row's last True; zeros for a row without one."""
+    if not ys.shape[0]:
+        return jnp.zeros(ys.shape[1:], ys.dtype)
+    if mask is None:
+        return ys[-1]
+    last = last_valid(mask)
+    picked = jnp.take_along_axis(ys, expand(jnp.maximum(last, 0)[None], ys), axis=0)[0]
+    return fill_masked(picked, last >= 0)

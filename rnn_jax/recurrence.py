@@ -12,7 +12,7 @@ from jax import lax
 
 from rnn_jax import engine
 from rnn_jax.cells import GatedCell, LinearCell, PointwiseCell
-from rnn_jax.gates import delay_to_valid_steps, gate_gradient
+from rnn_jax.gates import gate_gradient, settled
 from rnn_jax.linear_recurrence import unroll_linear
 from rnn_jax.masking import check_mask, fill_masked, select
 from rnn_jax.tokens import is_ids
@@ -137,14 +137,7 @@ def _prepare(
     if carry is None:
         carry = cell.initial_carry(batch_shape, params)
     carry = _fitting_carry(cell, params, carry, batch_shape)
-    if resets is not None and reverse:
-        # The boundary before step t is met after it.
-        resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
-    if mask is not None:
-        if gate is not None:
-            gate = delay_to_valid_steps(gate, mask, reverse)
-        if resets is not None:
-            resets = delay_to_valid_steps(1.0 - resets, mask, reverse) == 0
+    gate, resets = settled(gate, resets, mask, reverse=reverse)
     return carry, fill_masked(xs, mask), Steps(mask, gate, resets)
 
 

@@ -89,6 +89,12 @@ def test_sample_keeps_its_rules(run_folder: str, capsys: pytest.CaptureFixture[s
     assert main(["sample", run_folder, "--temperature", "0", "--count", "2"]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first == second
+    likeliest = ["--count", "1", "--length", "5", "--top-k", "1", "--top-p", "0.5"]
+    assert main(["sample", run_folder, *likeliest]) == 0
+    assert first.startswith(capsys.readouterr().out.strip("\n …"))
+    assert main(["sample", run_folder, "--length", "3", "--min-length", "3", "--count", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [len(line.removesuffix(" …").split()) for line in lines] == [3, 3, 3]
 
 
 def test_characters_are_continued(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,6 +209,9 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
         ("sample {run} --temperature nan", "temperature must be finite"),
         ("sample {run} --count 0", "count must be an integer of at least 1"),
         ("sample {run} --min-length -1", "min_length must be"),
+        ("sample {run} --min-length 9 --length 8", "min_length 9 exceeds the length 8"),
+        ("sample {run} --top-k 0", "top_k must be an integer of at least 1"),
+        ("sample {run} --top-p 1.5", "top_p must lie in 0 … 1"),
         ("gradcheck --vocab-size 4", "--vocab-size must be at least 5"),
         ("gradcheck --bptt no", "--bptt"),
         ("unknown-command", "unknown-command"),

@@ -15,7 +15,7 @@ from jax import lax
 import rnn_jax as r
 from rnn_jax.reference import NumpyRNN
 from tests import oracles
-from tests.cases import PLAIN, STACK, assert_close, quick_jit, raw_outcome
+from tests.cases import PLAIN, STACK, assert_close, outputs_loss, quick_jit, raw_outcome
 
 ORACLES: dict[str, tuple[Any, Any]] = {
     "sliding": (r.sliding, oracles.sliding_gradients),
@@ -220,6 +220,37 @@ def test_all_carries_equals_step_by_step(layer: Any) -> None:
     for t in range(T):
         carry, y = one(params, carry, xs[t : t + 1], mask[t : t + 1], t)
         assert_close(jax.tree.map(lambda leaf, t=t: leaf[t], (carries, ys)), (carry, y[0]))
+
+
+class Bare:
+    """A layer that keeps its method `carries` to itself."""
+
+    causal = True
+
+    def __init__(self, layer: Any) -> None:
+        self.init, self.initial_carry = layer.init, layer.initial_carry
+        self.apply, self.output_size = layer.apply, layer.output_size
+
+
+@pytest.mark.usefixtures("x64")
+def test_gates_and_resets_of_masked_steps_are_not_lost_step_by_step() -> None:
+    layer, rng = r.recurrent(r.gru(3)), np.random.default_rng(0)
+    params, xs = layer.init(jax.random.key(0), 5), PLAIN.inputs(6, (2,))
+    carry = jnp.full((2, 3), 0.3)
+    steps = {
+        "mask": jnp.array([[0, 1], [1, 0], [0, 0], [1, 1], [0, 1], [1, 0]], bool),
+        "resets": jnp.array([[1, 0], [0, 0], [1, 1], [0, 0], [0, 0], [1, 1]], bool),
+        "gate": jnp.asarray(rng.uniform(size=(6, 2))),
+    }
+
+    def outcome(layer: Any) -> Any:
+        def loss(params: Any, carry: Any, xs: Any) -> Any:
+            carries, ys = r.all_carries(layer, params, carry, xs, **steps)
+            return outputs_loss(carries) + outputs_loss(ys), (carries, ys)
+
+        return jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)(params, carry, xs)
+
+    assert_close(outcome(Bare(layer)), outcome(layer))
 
 
 @pytest.mark.usefixtures("x64")

@@ -21,9 +21,20 @@ def sample(
     temperature: Annotated[
         float, typer.Option(help="1: the model's distribution; lower: bolder; 0: the arg-max.")
     ] = 1.0,
+    top_k: Annotated[
+        int | None, typer.Option(help="Draw only from the k most probable tokens.")
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option(help="Draw only from the most probable tokens that have this share together."),
+    ] = None,
     min_length: Annotated[
-        int, typer.Option(help="Shorter sentences are drawn anew (words; markers not counted).")
-    ] = 7,
+        int | None,
+        typer.Option(
+            help="Shorter sentences are drawn anew (words; markers not counted).  "
+            "[default: 7, or --length if that is less]"
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
 ) -> None:
     """Texts drawn from the model of a run, one a line."""
@@ -39,6 +50,8 @@ def sample(
         prefix=prefix,
         length=length,
         temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
         min_length=min_length,
         seed=seed,
     )

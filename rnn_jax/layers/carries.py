@@ -7,6 +7,7 @@ from typing import Any, Unpack
 import jax
 from jax import lax
 
+from rnn_jax.gates import settled
 from rnn_jax.recurrence import batch_shape_of
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
@@ -63,7 +64,9 @@ def all_carries(
         return result
     # None has no leaves, so an absent mask or gate stays absent in every step.
     positions = along.get("start", 0) + jax.numpy.arange(xs.shape[0])
-    sliced = {name: along.get(name) for name in ("gate", "resets")}
+    # A masked step by itself would forget what it should hand on to the next valid one.
+    gate, resets = settled(along.get("gate"), along.get("resets"), mask, reverse=False)
+    sliced = {"gate": gate, "resets": resets}
     steps = jax.tree.map(lambda leaf: leaf[:, None], (xs, mask, sliced))
 
     def body(carry: Carry, step: tuple[Array, tuple[Array, Array | None, Any]]) -> Any:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_jax.checks import positive
-from rnn_jax.gates import delay_to_valid_steps
+from rnn_jax.gates import settled
 from rnn_jax.layers.carries import all_carries, initial_or
 from rnn_jax.layers.wrapper import Wrapper, check_layer, inside
 from rnn_jax.masking import select
@@ -133,17 +133,9 @@ def _even_chunk(length: int) -> int:
 
 
 def _settled(part: _Part, reverse: bool) -> _Part:
-    """Gates and resets on the steps where they act, so that a cut behind one does not lose it.
-
-    Those of masked steps act on the next valid one, those of a reversed layer after their step.
-    """
+    """Gates and resets on the steps where they act, so that a cut behind one does not lose it."""
     xs, mask, gate, resets = part
-    if resets is not None and reverse:
-        resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
-    if mask is not None and gate is not None:
-        gate = delay_to_valid_steps(gate, mask, reverse)
-    if mask is not None and resets is not None:
-        resets = delay_to_valid_steps(1.0 - resets, mask, reverse) == 0
+    gate, resets = settled(gate, resets, mask, reverse=reverse)
     if gate is not None and resets is not None:
         # What a reset puts in place is not gated.
         gate = jnp.where(resets, jnp.ones_like(gate), gate)
@@ -163,8 +155,8 @@ def remat(layer: Any, chunk: int | None = None) -> Any:
     Args:
       layer: a `Layer` that is causal, or one recurrence in reverse such as
         ``recurrent(cell, reverse=True)``; or a language model, whose recurrent part is meant.
-      chunk: steps of a piece; None for about the root of ``T``. ``T`` need not be divisible, but the
-        least memory is used where it is.
+      chunk: steps of a piece; None for about the root of ``T``. ``T`` need not be divisible by it,
+        but where it is, memory is least.
 
     Returns:
       A `Layer` (or the model over it), as causal as the one given.

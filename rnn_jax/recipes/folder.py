@@ -46,9 +46,9 @@ def create_recipe_folder(out: str | None) -> RecipeFolder:
     Raises:
       ValueError: it holds something already, or cannot be written to.
     """
-    if out is not None and (path := Path(out)).exists():
-        if not path.is_dir() or any(path.iterdir()):
-            raise ValueError(f"--out {out} exists already: choose another folder")
+    path = Path(out or ".")
+    if out is not None and path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ValueError(f"--out {out} exists already: choose another folder")
     return RecipeFolder(create_folder(out).path)
 
 

@@ -18,6 +18,7 @@ import optax
 
 import rnn_jax
 from rnn_jax import text
+from rnn_jax.recipes.figure import line_figure
 from rnn_jax.recipes.folder import RecipeFolder
 from rnn_jax.recipes.options import RecipeOptions, option
 from rnn_jax.recipes.time_machine_models import MODELS
@@ -27,6 +28,7 @@ __all__ = ["Options", "run"]
 
 PREFIX = "time traveller"
 BATCH, STEPS = 32, 35
+TINY = np.finfo(np.float32).tiny
 SHOWN_NORMS = ("lstm", "lstm-2", "lstm-32")
 Row = dict[str, Any]
 
@@ -103,7 +105,7 @@ class Book:
         return joint.join([*prefix, *self.vocabulary.decode(np.asarray(new))])
 
 
-def read_book(level: str, *, whole: bool) -> Book:
+def read_book(level: Literal["char", "word"], *, whole: bool) -> Book:
     """The first 10,000 tokens; or the whole book, with its last tenth held out."""
     documents = text.read_documents("time-machine")
     ids, vocabulary = text.character_corpus(documents.texts, level)
@@ -123,7 +125,7 @@ def train(name: str, book: Book, *, hidden_size: int, epochs: int, seed: int) ->
     """One of `MODELS`, from fresh parameters to its continuation of `PREFIX`."""
     spec = MODELS[name]
     model = rnn_jax.language_model(len(book.vocabulary), spec.layer(hidden_size))
-    truncated = model if spec.bptt == rnn_jax.full() else rnn_jax.truncate(model, spec.bptt)
+    truncated = model if isinstance(spec.bptt, rnn_jax.Full) else rnn_jax.truncate(model, spec.bptt)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(spec.rate))
     shape = None if spec.random else (BATCH,)
     state = rnn_jax.init_train_state(
@@ -209,7 +211,7 @@ def gradient_norms(model: Any, params: Any, book: Book, seed: int) -> list[float
 
     def norm(gradient: Any) -> Any:
         # The squares of what vanishes through 32 layers lie below the smallest float32.
-        largest = optax.tree.norm(gradient, ord=jnp.inf) + jnp.finfo(jnp.float32).tiny
+        largest = optax.tree.norm(gradient, ord=jnp.inf) + TINY
         return largest * optax.tree.norm(jax.tree.map(lambda leaf: leaf / largest, gradient))
 
     return [float(size) for size in by_layer(params)]
@@ -217,29 +219,20 @@ def gradient_norms(model: Any, params: Any, book: Book, seed: int) -> list[float
 
 def perplexity_figure(results: dict[str, Trained], key: str = "perplexity") -> Any:
     """Perplexity against the epoch, a line a model."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.add_subplot()
-    for name, result in results.items():
-        epochs = [row["epoch"] for row in result.rows]
-        axes.plot(epochs, [row[key] for row in result.rows], label=name, linewidth=1)
-    axes.set(xlabel="epoch", ylabel=key.replace("_", " "), yscale="log")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend()
-    return figure
+    lines = {
+        name: ([row["epoch"] for row in result.rows], [row[key] for row in result.rows])
+        for name, result in results.items()
+    }
+    return line_figure(lines, xlabel="epoch", ylabel=key.replace("_", " "), log=True)
 
 
 def norms_figure(results: dict[str, Trained]) -> Any:
     """Norm of the gradient against the layer, before and after training."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.add_subplot()
-    for name, result in results.items():
-        for when, norms in result.norms.items():
-            axes.plot(range(1, len(norms) + 1), norms, marker=".", label=f"{name}, {when}")
-    axes.set(xlabel="layer, from the lowest", ylabel="norm of the gradient", yscale="log")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend()
-    return figure
+    lines = {
+        f"{name}, {when}": (range(1, len(norms) + 1), norms)
+        for name, result in results.items()
+        for when, norms in result.norms.items()
+    }
+    return line_figure(
+        lines, xlabel="layer, from the lowest", ylabel="norm of the gradient", log=True
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import rnn_jax
@@ -20,10 +19,23 @@ _TORCH: dict[str, Any] = {
 }
 _TWO_BIASES: dict[str, Any] = {**_TORCH, "recurrent_bias": True}
 
-_tanh = partial(rnn_jax.elman, **_TWO_BIASES)
-_gru = partial(rnn_jax.gru, **_TWO_BIASES)
-_gru_before = partial(rnn_jax.gru, reset="before", **_TORCH)
-_lstm = partial(rnn_jax.lstm, **_TWO_BIASES)
+_FULL = rnn_jax.full()
+
+
+def _tanh(size: int) -> Cell:
+    return rnn_jax.elman(size, **_TWO_BIASES)
+
+
+def _gru(size: int) -> Cell:
+    return rnn_jax.gru(size, **_TWO_BIASES)
+
+
+def _gru_before(size: int) -> Cell:
+    return rnn_jax.gru(size, reset="before", **_TORCH)
+
+
+def _lstm(size: int) -> Cell:
+    return rnn_jax.lstm(size, **_TWO_BIASES)
 
 
 def _stack(cell: Callable[[int], Cell], depth: int) -> Callable[[int], Layer]:
@@ -50,7 +62,7 @@ class TimeMachineModel:
     layer: Callable[[int], Layer]
     rate: float = 1.0
     random: bool = False
-    bptt: Truncation = rnn_jax.full()
+    bptt: Truncation = _FULL
     share: float = 1.0
     published: tuple[float, float] | None = None
 

@@ -1,4 +1,4 @@
-"""The training of `rnn_jax.recipes.war_and_peace` in PyTorch: same parameters, same batches."""
+"""The same training in PyTorch: same parameters, same batches."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 
 import rnn_jax
 from rnn_jax.interop import from_torch, to_torch
-from rnn_jax.recipes.war_and_peace import CLIP, RATE, RMS_DECAY, Epoch, learning_rate
+from rnn_jax.recipes.war_and_peace_training import CLIP, RATE, RMS_DECAY, Epoch, learning_rate
 from rnn_jax.types import Params
 
-__all__ = ["train_in_torch"]
+__all__ = ["import_torch", "train_in_torch"]
 
 
 MODULES = {"tanh": "RNN", "gru": "GRU", "lstm": "LSTM"}
@@ -62,7 +62,7 @@ def train_in_torch(
             torch.nn.utils.clip_grad_value_(weights, CLIP)
             optimizer.step()
             carry = tuple(c.detach() for c in carry) if cell == "lstm" else carry.detach()
-            total += float(loss)
+            total += loss.item()
         seconds = time.perf_counter() - began
         _, layer = from_torch(module)
         w, b = (jnp.array(array.detach().numpy()) for array in readout.parameters())

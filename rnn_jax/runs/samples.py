@@ -17,6 +17,7 @@ from rnn_jax.types import Params
 __all__ = ["sample_texts"]
 
 _ROWS, _ROUNDS = 32, 20  # rows drawn at once, and how often at the most
+_MIN_LENGTH = 7
 
 
 def sample_texts(
@@ -29,7 +30,9 @@ def sample_texts(
     prefix: str = "",
     length: int = 60,
     temperature: float = 1.0,
-    min_length: int = 7,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_length: int | None = None,
     seed: int = 0,
 ) -> list[str]:
     """Sentences where the run's text has sentences, else continuations of ``prefix``.
@@ -48,14 +51,23 @@ def sample_texts(
       prefix: how each of them begins.
       length: tokens at most (sentences) or exactly (continuations), without the prefix.
       temperature: of the draws; 0 is the arg-max.
-      min_length: words of a sentence at least; continuations have none.
+      top_k: draw only from the k most probable tokens.
+      top_p: draw only from the most probable tokens that together have this probability.
+      min_length: words of a sentence at least, the prefix counted; continuations have none. None is
+        7, or ``length`` if that is less.
       seed: of the draws.
 
     Raises:
-      ValueError: a count, length or temperature out of range.
+      ValueError: an option out of its range, or ``min_length`` above ``length``.
     """
     positive(count=count, length=length)
+    if min_length is None:
+        min_length = min(_MIN_LENGTH, length)
     positive(least=0, min_length=min_length)
+    if min_length > length:
+        raise ValueError(
+            f"min_length {min_length} exceeds the length {length}: lower the one or raise the other"
+        )
     sentences = config.from_sentences
     shown = _tokenize(prefix, config)
     head = [text.SENTENCE_START, *shown] if sentences else shown or [_neutral(vocabulary)]
@@ -74,15 +86,18 @@ def sample_texts(
             params,
             None,
             jnp.broadcast_to(ids[:, None], (len(head), rows)),
-            length=length,
+            length=length + sentences,  # the end marker is no word
             key=jax.random.fold_in(key, turn),
             temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
             forbidden=tuple(barred),
             stop=stop,
         )
         for row in np.asarray(drawn).T.tolist():
             ended = stop in row
-            tokens = shown + vocabulary.decode(row[: row.index(stop)] if ended else row)
+            words = row[: row.index(stop)] if ended else row[:length]
+            tokens = shown + vocabulary.decode(words)
             fine = not sentences or (ended and len(tokens) >= min_length)
             (good if fine else rest).append(tokens if ended or not sentences else [*tokens, "…"])
         if len(good) >= count or temperature == 0:

@@ -1,0 +1,8 @@
+"""Generation: tokens drawn or searched for one step at a time, with the state carried along."""
+
+from rnn_jax.generation.beam_search import beam_search
+from rnn_jax.generation.generate import generate
+from rnn_jax.generation.predict import predict
+from rnn_jax.generation.stream import stream
+
+__all__ = ["beam_search", "generate", "predict", "stream"]

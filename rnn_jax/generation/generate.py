@@ -1,0 +1,104 @@
+"""Generation: tokens drawn one step at a time, compiled, batched, with the state carried along."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+
+from rnn_jax.checks import positive
+from rnn_jax.generation.prefix import check_prefix
+from rnn_jax.generation.sampling import Knobs, Sampling, begin, go_on, sampling
+from rnn_jax.types import Array, Carry, Params
+
+__all__ = ["generate"]
+
+
+def generate(
+    model: Any,
+    params: Params,
+    carry: Carry,
+    prefix: Array,
+    *,
+    length: int,
+    key: Array,
+    mask: Array | None = None,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    forbidden: tuple[int, ...] = (),
+    stop: int | None = None,
+    min_length: int = 0,
+) -> tuple[Carry, Array]:
+    """Continue ``prefix`` by ``length`` tokens.
+
+    The prefix warms the carry up; then, one step a token,
+    ``x_{t+1} ~ softmax(logits_t / temperature)`` over the tokens that are allowed, which is
+    the same as drawing again until an allowed token comes. Compiled as a whole for the shapes at
+    hand; a second call with the same ones compiles nothing, whatever the temperature and top_p.
+    With one key, a longer generation begins with the shorter one.
+
+    Args:
+      model: a causal `Model`; an `encoder_decoder` goes on from what it has read.
+      params: its parameters.
+      carry: the carry before the prefix, or None.
+      prefix: ``int[P, B]`` or ``int[P]``, at least one token a row.
+      length: ``L``, tokens to generate; with ``stop``, at most.
+      key: for the draws.
+      mask: ``bool[P, B]``, for prefixes of unequal length: a row goes on from its last valid token.
+      temperature: 1 samples the model's distribution, lower ones sharpen it, 0 is the arg-max.
+      top_k: draw only from the k most probable allowed tokens.
+      top_p: draw only from the smallest set of most probable tokens whose probabilities, after
+        temperature, ``forbidden`` and ``top_k``, add up to at least this.
+      forbidden: tokens never drawn.
+      stop: a token that ends its row: the row repeats it from there on and its carry is held.
+      min_length: tokens before the stop token at least.
+
+    Returns:
+      The carry after the last token and the tokens ``int[L, B]``, without the prefix.
+
+    Raises:
+      ValueError: an empty prefix, an option out of its range, a token outside the vocabulary,
+        ``min_length`` above ``length`` or without ``stop``, or no token that may be drawn.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, rnn_jax
+      >>> model = rnn_jax.language_model(50, rnn_jax.recurrent(rnn_jax.elman(8)))
+      >>> params = model.init(jax.random.key(0))
+      >>> prefix = jnp.zeros((1, 3), int)
+      >>> carry, tokens = generate(
+      ...     model, params, None, prefix, length=7, key=jax.random.key(1), top_k=10
+      ... )
+      >>> tokens.shape
+      (7, 3)
+
+    Reference:
+      Top-k: Fan et al., Hierarchical neural story generation, ACL 2018. Top-p: Holtzman et al., The
+      curious case of neural text degeneration, ICLR 2020.
+    """
+    positive(least=0, length=length)
+    how, knobs = sampling(
+        model.output_size, length, temperature=temperature, top_k=top_k, top_p=top_p,
+        forbidden=forbidden, stop=stop, min_length=min_length,
+    )  # fmt: skip
+    carry, prefix = check_prefix(model, params, carry, prefix, mask)
+    result: tuple[Carry, Array] = _run(model, how, length, params, carry, prefix, mask, key, knobs)
+    return result
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _run(
+    model: Any,
+    how: Sampling,
+    length: int,
+    params: Params,
+    carry: Carry,
+    prefix: Array,
+    mask: Array | None,
+    key: Array,
+    knobs: Knobs,
+) -> tuple[Carry, Array]:
+    state = begin(model, params, carry, prefix, mask)
+    state, tokens = go_on(model, how, length, params, state, key, knobs)
+    return state.carry, tokens

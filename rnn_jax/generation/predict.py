@@ -1,0 +1,38 @@
+"""The most probable next tokens of given text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rnn_jax.types import Array, Carry, Params
+
+__all__ = ["predict"]
+
+
+def predict(
+    model: Any, params: Params, carry: Carry, tokens: Array, *, mask: Array | None = None
+) -> tuple[Carry, Array]:
+    """The most probable next token at every step.
+
+    ``y_t = argmax_v logits[t, b, v]``.
+
+    Args:
+      model: a `Model`.
+      params: its parameters.
+      carry: the carry before the first step, or None.
+      tokens: ``int[T, B]``.
+      mask: ``bool[T, B]``.
+
+    Returns:
+      The new carry and ``int[T, B]``.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, rnn_jax
+      >>> model = rnn_jax.language_model(50, rnn_jax.recurrent(rnn_jax.elman(8)))
+      >>> params = model.init(jax.random.key(0))
+      >>> carry, best = predict(model, params, None, jnp.array([3, 1, 4]))
+      >>> best.shape
+      (3,)
+    """
+    carry, logits = model.apply(params, carry, tokens, mask=mask)
+    return carry, logits.argmax(-1)

@@ -1,0 +1,125 @@
+"""Draws of the next token: temperature, top-k, top-p, and the loop that carries them on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypedDict
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from rnn_jax.checks import positive
+from rnn_jax.generation.allowed import Allowed, allowed_tokens
+from rnn_jax.generation.prefix import read_prefix
+from rnn_jax.types import Array, Carry, Params
+
+__all__ = ["Knobs", "Sampling", "SamplingOptions", "State", "begin", "go_on", "sampling"]
+
+
+class SamplingOptions(TypedDict, total=False):
+    """The options of `generate` and of `stream` that say how a token is drawn."""
+
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    forbidden: tuple[int, ...]
+    stop: int | None
+    min_length: int
+
+
+class Knobs(NamedTuple):
+    """What can change without compiling anew."""
+
+    temperature: Any
+    top_p: Any
+
+
+class State(NamedTuple):
+    """Where a generation stands: logits of the token to come, which rows have ended, the step."""
+
+    carry: Carry
+    logits: Array
+    done: Array
+    step: Array
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a token is chosen from logits, as far as the compiler must know."""
+
+    allowed: Allowed
+    greedy: bool
+    top_k: int | None
+    nucleus: bool
+
+    def choose(self, logits: Array, key: Array, step: Array, knobs: Knobs) -> Array:
+        """``int[B]`` from ``float[B, V]``."""
+        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        logits = self.allowed.only(logits, step)
+        if self.greedy:
+            return logits.argmax(-1)
+        logits = logits / knobs.temperature
+        if self.top_k is None and not self.nucleus:
+            return jax.random.categorical(key, logits)
+        size = logits.shape[-1]
+        logits, ids = lax.top_k(logits, size if self.top_k is None else min(self.top_k, size))
+        if self.nucleus:
+            probs = jax.nn.softmax(logits)
+            above = jnp.cumsum(probs, -1) - probs
+            # The first always stays, whatever the sum rounds to.
+            kept = (above < knobs.top_p).at[..., 0].set(True)
+            logits = jnp.where(kept, logits, -jnp.inf)
+        place = jax.random.categorical(key, logits)
+        return jnp.take_along_axis(ids, place[..., None], -1)[..., 0]
+
+
+def sampling(
+    vocab_size: int,
+    length: int | None,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    forbidden: tuple[int, ...] = (),
+    stop: int | None = None,
+    min_length: int = 0,
+) -> tuple[Sampling, Knobs]:
+    """`Sampling` and `Knobs` of options that have been checked."""
+    if not (math.isfinite(temperature) and temperature >= 0):
+        raise ValueError(f"the temperature must be finite and at least 0, not {temperature}")
+    if top_k is not None:
+        positive(top_k=top_k)
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"top_p must lie in 0 … 1, above 0, not {top_p}")
+    allowed = allowed_tokens(vocab_size, length, forbidden, stop, min_length)
+    nucleus = top_p is not None and top_p < 1
+    how = Sampling(allowed, temperature == 0, top_k, nucleus)
+    return how, Knobs(max(temperature, 1e-6), top_p if nucleus else 1.0)
+
+
+def begin(model: Any, params: Params, carry: Carry, prefix: Array, mask: Array | None) -> State:
+    """The state after the prefix."""
+    carry, logits = read_prefix(model, params, carry, prefix, mask)
+    return State(carry, logits, jnp.zeros(prefix.shape[1:], bool), jnp.zeros((), jnp.int32))
+
+
+def go_on(
+    model: Any, how: Sampling, steps: int, params: Params, state: State, key: Array, knobs: Knobs
+) -> tuple[State, Array]:
+    """``steps`` tokens more: the state after them, and the tokens ``int[steps, B]``."""
+    stop = how.allowed.stop
+
+    def body(state: State, _: None) -> tuple[State, Array]:
+        carry, logits, done, step = state
+        # A key by the step's number: a longer generation begins with the shorter one.
+        token = how.choose(logits, jax.random.fold_in(key, step), step, knobs).astype(int)
+        if stop is not None:
+            token = jnp.where(done, stop, token)
+        live = None if stop is None else ~done[None]
+        carry, out = model.apply(params, carry, token[None], mask=live)
+        done = done if stop is None else done | (token == stop)
+        return State(carry, out[-1], done, step + 1), token
+
+    return lax.scan(body, state, None, steps)
