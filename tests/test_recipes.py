@@ -16,6 +16,7 @@ import rnn_jax as r
 from rnn_jax import text
 from rnn_jax.cli import main
 from rnn_jax.recipes import RECIPES, next_token, time_machine, war_and_peace_training
+from rnn_jax.recipes.time_machine_models import MODELS
 from rnn_jax.recipes.windows import consecutive
 
 GOLDEN = Path(__file__).parent / "golden" / "next-token.npz"
@@ -35,7 +36,7 @@ def sentences(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (
             "time-machine",
-            ["--models", "tanh,lstm-2,lstm-both-ways", "--epochs", "2", "--whole-book"],
+            ["--models", "lstm,lstm-both-ways", "--epochs", "2", "--whole-book"],
             {"perplexity", "held-out-perplexity", "gradient-norms"},
         ),
         (
@@ -44,7 +45,7 @@ def sentences(monkeypatch: pytest.MonkeyPatch) -> None:
             {"perplexity"},
         ),
         ("next-token", ["--quick", "--sentence-length", "5"], {"loss"}),
-        ("war-and-peace", ["--epochs", "2", "--cell", "gru", "--layers", "2"], {"loss"}),
+        ("war-and-peace", ["--quick", "--cell", "gru"], {"loss"}),
     ],
 )
 def test_a_recipe_writes_its_history_figures_and_table(
@@ -104,7 +105,7 @@ def test_consecutive_rows_continue_from_window_to_window() -> None:
 def test_time_machine_is_sgd_with_the_state_carried_and_begun_anew() -> None:
     book = time_machine.read_book("char", whole=False)
     got = time_machine.train("tanh", book, hidden_size=5, epochs=2, seed=3)
-    model = r.language_model(len(book.vocabulary), time_machine.MODELS["tanh"].layer(5))
+    model = r.language_model(len(book.vocabulary), MODELS["tanh"].layer(5))
     params = model.init(jax.random.key(3))
 
     @jax.jit
@@ -114,7 +115,7 @@ def test_time_machine_is_sgd_with_the_state_carried_and_begun_anew() -> None:
             return r.cross_entropy(logits, y), new
 
         (value, carry), grads = jax.value_and_grad(loss, has_aux=True)(params)
-        scale = 1 / jnp.maximum(1, optax.global_norm(grads))
+        scale = 1 / jnp.maximum(1, optax.tree.norm(grads))
         return value, carry, jax.tree.map(lambda p, g: p - scale * g, params, grads)
 
     for epoch in (1, 2):
@@ -129,7 +130,7 @@ def test_time_machine_is_sgd_with_the_state_carried_and_begun_anew() -> None:
 @pytest.mark.usefixtures("sentences")
 def test_gradient_norms_survive_squares_too_small_for_float32() -> None:
     book = time_machine.read_book("char", whole=False)
-    model = r.language_model(len(book.vocabulary), time_machine.MODELS["lstm-2"].layer(4))
+    model = r.language_model(len(book.vocabulary), MODELS["lstm-2"].layer(4))
     params = model.init(jax.random.key(0))
     data = book.epoch(0, 0, random=False)
 
@@ -137,7 +138,7 @@ def test_gradient_norms_survive_squares_too_small_for_float32() -> None:
         return r.cross_entropy(model.apply(params, None, data.inputs[0])[1], data.targets[0])
 
     layers = jax.grad(loss)(params)["layer"]
-    expected = [float(optax.global_norm(layers[i])) for i in "01"]
+    expected = [float(optax.tree.norm(layers[i])) for i in "01"]
     assert time_machine.gradient_norms(model, params, book, 0) == pytest.approx(expected, 1e-5)
     params["readout"]["w"] *= 1e-30
     tiny = time_machine.gradient_norms(model, params, book, 0)
@@ -155,10 +156,10 @@ def test_next_token_equals_keras() -> None:
     model = next_token.many_to_one(7, 4)
     optimizer = next_token.keras_rmsprop(0.01)
     state = r.init_train_state(model, optimizer, parameters("before"))
-    step = jax.jit(r.make_train_step(model, optimizer, loss=next_token.last_step_loss))
+    step = jax.jit(r.make_train_step(model, optimizer))
     tokens = golden["tokens"].swapaxes(1, 2)
     _, logits = model.apply(state.params, None, tokens[0, :-1])
-    np.testing.assert_allclose(jax.nn.softmax(logits[-1]), golden["probabilities"], rtol=1e-5)
+    np.testing.assert_allclose(jax.nn.softmax(logits), golden["probabilities"], rtol=1e-5)
     for batch, expected in zip(tokens, golden["losses"], strict=True):
         state, metrics = step(state, r.Batch(batch[:-1], batch[-1]))
         assert float(metrics["loss"]) == pytest.approx(float(expected), 1e-5)
@@ -180,9 +181,9 @@ def test_keras_parameters_are_drawn_over_all_gates_at_once() -> None:
 def war_and_peace(cell: str, layers: int) -> tuple[Any, Any, Any]:
     """A model, its parameters and three batches."""
     model = war_and_peace_training.make_model(11, cell, 6, layers)
-    ids = np.random.default_rng(0).integers(0, 11, 30_001)
+    ids = np.random.default_rng(0).integers(0, 11, 121)
     params = war_and_peace_training.initial_parameters(model, 0)
-    return model, params, consecutive(ids, 100, 100)
+    return model, params, consecutive(ids, 4, 10)
 
 
 def test_war_and_peace_decays_the_rate_after_ten_epochs() -> None:
@@ -197,9 +198,9 @@ def test_war_and_peace_stops_when_the_time_is_over() -> None:
     assert [epoch.number for epoch in epochs] == [1]
 
 
-@pytest.mark.parametrize("cell, layers", [("lstm", 1), ("gru", 2), ("tanh", 1)])
+@pytest.mark.parametrize("cell, layers", [("lstm", 1), ("gru", 2)])
 def test_war_and_peace_trains_as_pytorch_does(cell: str, layers: int) -> None:
-    pytest.importorskip("torch")
+    pytest.importorskip("torch").set_num_threads(1)
     from rnn_jax.recipes.war_and_peace_torch import train_in_torch
 
     model, params, data = war_and_peace(cell, layers)
@@ -208,5 +209,4 @@ def test_war_and_peace_trains_as_pytorch_does(cell: str, layers: int) -> None:
     for a, b in zip(ours, theirs, strict=True):
         assert (a.number, a.steps) == (b.number, b.steps)
         assert a.train_loss == pytest.approx(b.train_loss, 1e-5)
-        assert jax.tree.structure(a.params) == jax.tree.structure(b.params)
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=2e-4), a.params, b.params)
