@@ -33,6 +33,7 @@ LAYERS = (
     ("text", "reference"),  # stand apart, with the next row: see STANDALONE
     ("gradient_check",),
     ("runs", "reference_step"),
+    ("recipes",),
     ("cli",),
     ("__main__",),
 )

@@ -6,6 +6,7 @@ import typer
 
 from rnn_jax.cli import evaluate, gradcheck, sample, train
 from rnn_jax.cli.options import run
+from rnn_jax.cli.recipe import recipes
 
 __all__ = ["app", "main"]
 
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 for _command in (train.train, evaluate.evaluate, sample.sample, gradcheck.gradcheck):
     app.command()(_command)
+app.add_typer(recipes, name="recipe")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,7 +7,8 @@ Run by hand, with both libraries installed, when a case is added:
 Each ``.npz`` holds weights, inputs, lengths and initial states, then outputs, final states,
 and the gradients of ``Σ w·ys + Σ v·final`` with respect to all that went in. Arrays are in the
 library's own layout: time-major for PyTorch, batch-major for Keras. PyTorch's are float64; Keras'
-are float32, because its sums of float64 are.
+are float32, because its sums of float64 are. ``next-token.npz`` is a whole Keras model instead, the
+many-to-one LSTM of the recipe of that name: its forward pass and three steps of RMSprop.
 """
 
 from __future__ import annotations
@@ -116,12 +117,34 @@ def keras_case(name: str, kind: str, options: dict[str, Any]) -> None:
     save(name, {**arrays, "kind": kind})
 
 
+def next_token_case() -> None:
+    """Keras' LSTM and softmax over one window's next token: three steps of RMSprop."""
+    keras: Any = importlib.import_module("keras")
+    keras.utils.set_random_seed(0)
+    vocab_size, batch = 7, 5
+    layers = keras.layers
+    model = keras.Sequential([layers.LSTM(H), layers.Dense(vocab_size, activation="softmax")])
+    optimizer = keras.optimizers.RMSprop(learning_rate=0.01)
+    model.compile(loss="categorical_crossentropy", optimizer=optimizer)
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, vocab_size, (3, batch, T + 1))
+    one_hot = np.eye(vocab_size, dtype=np.float32)[tokens]
+    model.build((batch, T, vocab_size))
+    arrays: dict[str, Any] = {"tokens": tokens}
+    arrays |= {f"before/{i}": array for i, array in enumerate(model.get_weights())}
+    arrays["probabilities"] = model(one_hot[0, :, :-1])
+    arrays["losses"] = [model.train_on_batch(rows[:, :-1], rows[:, -1]) for rows in one_hot]
+    arrays |= {f"after/{i}": array for i, array in enumerate(model.get_weights())}
+    save("next-token", arrays)
+
+
 def main() -> None:
     """All files."""
     for name, case in TORCH.items():
         torch_case(name, *case)
     for name, case in KERAS.items():
         keras_case(name, *case)
+    next_token_case()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,152 @@
+"""A character model of War and Peace, in the set-up of Karpathy, Johnson and Fei-Fei (2015).
+
+Rows of 100, windows of 100 with the state carried on, RMSProp at 2e-3 with decay 0.95, the rate
+times 0.95 an epoch after the tenth, parameters uniform in ±0.08, 80/10/10 % of the text to train,
+validate and test on. Gradients are clipped to ±5, as in the authors' char-rnn. The text is another
+edition than theirs (3.21 million characters, not 3.26), so their figures are neighbours.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import rnn_jax
+from rnn_jax import text
+from rnn_jax.recipes.figure import line_figure
+from rnn_jax.recipes.folder import RecipeFolder
+from rnn_jax.recipes.options import RecipeOptions, option
+from rnn_jax.recipes.war_and_peace_torch import import_torch, train_in_torch
+from rnn_jax.recipes.war_and_peace_training import (
+    BATCH,
+    CELLS,
+    STEPS,
+    initial_parameters,
+    make_model,
+    train,
+)
+from rnn_jax.recipes.windows import consecutive
+
+__all__ = ["Options", "run"]
+
+QUICK_CHARACTERS, QUICK_EPOCHS = 250_000, 2
+PUBLISHED = (
+    ("the paper's best network", 1.077),
+    ("the paper's 20-gram model", 1.195),
+)
+
+
+@dataclass(frozen=True)
+class Options(RecipeOptions):
+    """The network, and how long it is trained."""
+
+    cell: str = option("lstm", f"Recurrent cell: {', '.join(CELLS)}.")
+    hidden_size: int = option(128, "Hidden units of a layer.")
+    layers: int = option(1, "Recurrent layers.")
+    epochs: int = option(50, "Passes over the training text, at most.")
+    minutes: float = option(0.0, "Training time, evaluations not counted; 0: no bound.")
+    torch: bool = option(False, "Train the same in PyTorch, and print its loss and time beside.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.at_least(1, "hidden_size", "layers", "epochs")
+        if not 0 <= self.minutes < math.inf:
+            raise ValueError(f"--minutes must be finite and at least 0, not {self.minutes}")
+        if self.cell not in CELLS:
+            raise ValueError(f"--cell must be one of {', '.join(CELLS)}, not {self.cell}")
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The text in windows that continue each other: 80 % to train on, 10 % and 10 %."""
+
+    vocabulary: text.Vocabulary
+    training: rnn_jax.Windows
+    validation: rnn_jax.Windows
+    test: rnn_jax.Windows
+
+
+def read_parts(characters: int | None = None) -> Parts:
+    """War and Peace, or its first so many characters."""
+    documents = text.read_documents("war-and-peace")
+    ids, vocabulary = text.character_corpus(documents.texts, letters_only=False)
+    ids = ids[:characters]
+    cuts = len(ids) * 8 // 10, len(ids) * 9 // 10
+    return Parts(vocabulary, *(consecutive(part, BATCH, STEPS) for part in np.split(ids, cuts)))
+
+
+def run(options: Options, folder: RecipeFolder) -> None:
+    """Train, take the epoch with the lowest validation loss, and evaluate it on the test part."""
+    if options.torch:
+        import_torch()  # whatever is missing must not come out at the end
+    parts = read_parts(QUICK_CHARACTERS if options.quick else None)
+    data = parts.training
+    print(f"{data.targets.size:,} characters to train on, {len(parts.vocabulary)} different ones")
+    model = make_model(len(parts.vocabulary), options.cell, options.hidden_size, options.layers)
+    params = initial_parameters(model, options.seed)
+    evaluate = rnn_jax.make_evaluate(model)
+
+    def loss(params: Any, part: rnn_jax.Windows) -> float:
+        nats, count = evaluate(params, part, model.initial_carry((part.batch_size,), params))
+        return float(nats / count)
+
+    epochs = train(
+        model, params, data,
+        epochs=min(options.epochs, QUICK_EPOCHS) if options.quick else options.epochs,
+        seconds=60 * options.minutes or math.inf,
+    )  # fmt: skip
+    rows: list[dict[str, Any]] = []
+
+    def follow(library: str, epochs: Any) -> tuple[float, float]:
+        """Print and keep every epoch; the test loss of the best one, and the seconds of all."""
+        print(f"\n{library}\n  epoch  steps  train loss  validation  characters/s")
+        best, chosen, seconds = math.inf, params, 0.0
+        for epoch in epochs:
+            validation = loss(epoch.params, parts.validation)
+            if validation < best:
+                best, chosen = validation, epoch.params
+            seconds += epoch.seconds
+            speed = round(epoch.steps * BATCH * STEPS / epoch.seconds)
+            print(
+                f"{epoch.number:7} {epoch.steps:6} {epoch.train_loss:11.4f} {validation:11.4f} "
+                f"{speed:13,}",
+                flush=True,
+            )
+            rows.append(
+                {
+                    "library": library,
+                    "epoch": epoch.number,
+                    "steps": epoch.steps,
+                    "train_loss": epoch.train_loss,
+                    "validation_loss": validation,
+                    "seconds": epoch.seconds,
+                }
+            )
+            folder.history(rows)
+        return loss(chosen, parts.test), seconds
+
+    test, seconds = follow("rnn_jax", epochs)
+    size = f"{options.layers} x {options.hidden_size} {options.cell}"
+    table = [(name, f"{value:.3f}", "-", "-") for name, value in PUBLISHED]
+    table.append((f"{size}, rnn_jax", "-", f"{test:.3f}", f"{seconds:,.1f}"))
+    if options.torch:
+        steps = [row["steps"] for row in rows]
+        theirs = train_in_torch(model, options.cell, params, data, steps)
+        test, seconds = follow("PyTorch", theirs)
+        table.append((f"{size}, PyTorch", "-", f"{test:.3f}", f"{seconds:,.1f}"))
+    folder.figure("loss", loss_figure(rows))
+    folder.close(("test cross-entropy, nats a character", "published", "here", "seconds"), table)
+
+
+def loss_figure(rows: list[dict[str, Any]]) -> Any:
+    """Training and validation loss against the epoch."""
+    lines = {}
+    for library in dict.fromkeys(row["library"] for row in rows):
+        mine = [row for row in rows if row["library"] == library]
+        for key in ("train_loss", "validation_loss"):
+            points = [row["epoch"] for row in mine], [row[key] for row in mine]
+            lines[f"{library}, {key.replace('_', ' ')}"] = points
+    return line_figure(lines, xlabel="epoch", ylabel="cross-entropy (nats per character)")
