@@ -24,6 +24,8 @@ __all__ = [
 
 RECIPES = {
     "binary-addition": "binary_addition",
+    "operation-graph": "operation_graph",
+    "word-model": "word_model",
     "time-machine": "time_machine",
     "next-token": "next_token",
     "war-and-peace": "war_and_peace",
