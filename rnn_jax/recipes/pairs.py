@@ -6,7 +6,10 @@ import datetime
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
+
+from rnn_jax.types import Array
 
 __all__ = ["TASKS", "Encoded", "Pairs", "additions", "dates", "encode"]
 
@@ -43,12 +46,12 @@ class Encoded(NamedTuple):
     before and after each, with ``target_lengths int[N]`` of the steps to predict.
     """
 
-    sources: np.ndarray
-    source_lengths: np.ndarray
-    targets: np.ndarray
-    target_lengths: np.ndarray
+    sources: Array
+    source_lengths: Array
+    targets: Array
+    target_lengths: Array
 
-    def part(self, rows: slice) -> Encoded:
+    def part(self, rows: slice | Array) -> Encoded:
         """Some of the pairs."""
         return Encoded(*(side[..., rows] for side in self))
 
@@ -115,8 +118,8 @@ def encode(pairs: Pairs) -> tuple[Encoded, str, str]:
     sources, source_lengths = _ids(pairs.sources, source_chars)
     targets, target_lengths = _ids(pairs.targets, target_chars)
     targets = np.pad(targets, ((1, 1), (0, 0)), constant_values=MARKER)
-    encoded = Encoded(sources, source_lengths, targets, target_lengths + 1)
-    return encoded, source_chars, target_chars
+    sides = sources, source_lengths, targets, target_lengths + 1
+    return Encoded(*map(jnp.asarray, sides)), source_chars, target_chars
 
 
 def _ids(strings: Sequence[str], characters: str) -> tuple[np.ndarray, np.ndarray]:

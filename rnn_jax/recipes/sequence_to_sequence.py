@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -68,14 +67,13 @@ def run(options: Options, folder: RecipeFolder) -> None:
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
     params = model.init(jax.random.key(options.seed))
     opt_state, epoch_of = optimizer.init(params), make_epoch(model, optimizer)
-    on_device = jax.tree.map(jnp.asarray, train)
     probe = held_out.part(slice(1000))
     rows: list[dict[str, Any]] = []
     print("  epoch  train loss  held out, exact  strings/s")
     for epoch in range(1, epochs + 1):
         began = time.perf_counter()
         order = rng.permutation(pairs.train)[: steps * BATCH].reshape(steps, BATCH)
-        params, opt_state, loss = epoch_of(params, opt_state, on_device, order)
+        params, opt_state, loss = epoch_of(params, opt_state, train, order)
         row = {"epoch": epoch, "train_loss": float(loss)}
         row["strings_per_second"] = round(order.size / (time.perf_counter() - began))
         row["exact"] = float(right(written(model, params, probe), probe).all(0).mean())
@@ -88,7 +86,7 @@ def run(options: Options, folder: RecipeFolder) -> None:
     greedy = right(written(model, params, held_out), held_out)
     beams, scores = written_by_beams(model, params, held_out)
     best = right(beams[..., 0], held_out)
-    among = (beams == held_out.targets[1:, :, None]).all(0).any(-1)
+    among = np.equal(beams, held_out.targets[1:, :, None]).all(0).any(-1)
     print("\nheld-out strings, the best beam and its log-probability:")
     for i in range(SHOWN):
         text = "".join(target_chars[c - 1] for c in beams[:, i, 0] if c != MARKER)
@@ -137,8 +135,7 @@ def make_epoch(model: rnn_jax.EncoderDecoder, optimizer: optax.GradientTransform
     def epoch(params: Params, opt_state: Any, data: Encoded, order: Array) -> Any:
         def step(state: tuple[Params, Any], rows: Array) -> tuple[tuple[Params, Any], Array]:
             params, opt_state = state
-            batch = Encoded(*(side[..., rows] for side in data))
-            value, grads = jax.value_and_grad(loss)(params, batch)
+            value, grads = jax.value_and_grad(loss)(params, data.part(rows))
             updates, opt_state = optimizer.update(grads, opt_state)
             return (optax.apply_updates(params, updates), opt_state), value
 
@@ -151,7 +148,7 @@ def make_epoch(model: rnn_jax.EncoderDecoder, optimizer: optax.GradientTransform
 def read(model: rnn_jax.EncoderDecoder, params: Params, batch: Encoded) -> Any:
     """The decoder's carry after the sources."""
     mask = rnn_jax.length_mask(batch.source_lengths, len(batch.sources))
-    return model.encode(params, jnp.asarray(batch.sources), mask)
+    return model.encode(params, batch.sources, mask)
 
 
 def written(model: rnn_jax.EncoderDecoder, params: Params, data: Encoded) -> np.ndarray:
@@ -177,10 +174,10 @@ def written_by_beams(
 
 def right(tokens: np.ndarray, data: Encoded) -> np.ndarray:
     """Which characters are right, ``bool[T, N]``; after the end both sides hold the marker."""
-    return tokens == data.targets[1:]
+    return np.equal(tokens, data.targets[1:])
 
 
-def percent(flags: np.ndarray) -> str:
+def percent(flags: Any) -> str:
     """The share of True.
 
     Example:
