@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import typer
 
-from rnn_jax.gradient_check import gradient_check
-from rnn_jax.losses import cross_entropy
-from rnn_jax.runs import TrainConfig, make_model
+from rnn_jax.runs import TrainConfig, check_gradients, make_model
 
 __all__ = ["gradcheck"]
 
@@ -42,29 +37,7 @@ def gradcheck(
         bptt=bptt,
         seed=seed,
     )
-    with jax.enable_x64(True):
-        report = _check(config, vocab_size)
+    report = check_gradients(make_model(config, vocab_size), seed=seed)
     print(report)
     if not report.passed:
         raise typer.Exit(1)
-
-
-def _check(config: TrainConfig, vocab_size: int) -> Any:
-    model = make_model(config, vocab_size)
-    params = jax.tree.map(
-        lambda leaf: leaf.astype(jnp.float64), model.init(jax.random.key(config.seed))
-    )
-    leaves, tree = jax.tree.flatten(params)
-    names = [
-        ".".join(str(key.key) for key in keys) for keys, _ in jax.tree.leaves_with_path(params)
-    ]
-    x, y = jnp.arange(4), jnp.arange(1, 5)
-
-    @jax.jit
-    def loss(leaves: list[Any]) -> Any:
-        _, logits = model.apply(jax.tree.unflatten(tree, leaves), None, x)
-        return cross_entropy(logits, y, reduction="sum")
-
-    gradients = dict(zip(names, map(np.asarray, jax.grad(loss)(leaves)), strict=True))
-    arrays = dict(zip(names, map(np.asarray, leaves), strict=True))
-    return gradient_check(lambda arrays: float(loss(list(arrays.values()))), arrays, gradients)

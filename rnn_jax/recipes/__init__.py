@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 RECIPES = {
+    "word-model": "word_model",
     "time-machine": "time_machine",
     "next-token": "next_token",
     "war-and-peace": "war_and_peace",

@@ -18,11 +18,12 @@ import optax
 
 import rnn_jax
 from rnn_jax import text
+from rnn_jax.recipes.figure import line_figure
 from rnn_jax.recipes.folder import RecipeFolder
 from rnn_jax.recipes.options import RecipeOptions, option
 from rnn_jax.types import Array, Params
 
-__all__ = ["Options", "keras_parameters", "keras_rmsprop", "last_step_loss", "many_to_one", "run"]
+__all__ = ["Options", "keras_parameters", "keras_rmsprop", "many_to_one", "run"]
 
 BATCH, STRIDE = 128, 3
 QUICK_BATCHES = 100
@@ -63,9 +64,14 @@ def run(options: Options, folder: RecipeFolder) -> None:
     state = rnn_jax.init_train_state(
         model, optimizer, keras_parameters(jax.random.key(options.seed), model)
     )
-    train = rnn_jax.make_train_steps(rnn_jax.make_train_step(model, optimizer, loss=last_step_loss))
-    evaluate = make_evaluate(model)
-    rows: list[dict[str, Any]] = [{"epoch": 0, "held_out": float(evaluate(state.params, held_out))}]
+    train = rnn_jax.make_train_steps(rnn_jax.make_train_step(model, optimizer))
+    evaluate = rnn_jax.make_evaluate(model)
+
+    def held_out_loss(params: Params) -> float:
+        nats, count = evaluate(params, held_out)
+        return float(nats / count)
+
+    rows: list[dict[str, Any]] = [{"epoch": 0, "held_out": held_out_loss(state.params)}]
     print(f"untrained: held out {rows[0]['held_out']:.3f} nats")
     print("  epoch  train loss  held out  windows/s")
     for epoch in range(1, 1 + (1 if options.quick else options.epochs)):
@@ -75,7 +81,7 @@ def run(options: Options, folder: RecipeFolder) -> None:
         state, (nats, count) = train(state, data, 0, data.count)
         row = {"epoch": epoch, "train_loss": float(nats / count)}
         row["windows_per_second"] = round(int(count) / (time.perf_counter() - began))
-        row["held_out"] = float(evaluate(state.params, held_out))
+        row["held_out"] = held_out_loss(state.params)
         rows.append(row)
         print(
             f"{epoch:7} {row['train_loss']:11.3f} {row['held_out']:9.3f} "
@@ -102,17 +108,13 @@ def run(options: Options, folder: RecipeFolder) -> None:
     )
 
 
-def many_to_one(vocab_size: int, hidden_size: int) -> rnn_jax.LanguageModel:
-    """One LSTM over one-hot tokens and a dense read-out, of which only the last step counts."""
-    return rnn_jax.language_model(vocab_size, rnn_jax.recurrent(rnn_jax.lstm(hidden_size)))
+def many_to_one(vocab_size: int, hidden_size: int) -> rnn_jax.SequenceClassifier:
+    """One LSTM over one-hot tokens, and a dense read-out of its last hidden state."""
+    layer = rnn_jax.recurrent(rnn_jax.lstm(hidden_size))
+    return rnn_jax.sequence_classifier(vocab_size, layer, input_size=vocab_size)
 
 
-def last_step_loss(logits: Array, targets: Array, *, mask: Array | None = None) -> Array:
-    """Cross-entropy of the last step's logits ``[T, B, V]`` against ``targets [B]``."""
-    return rnn_jax.cross_entropy(logits[-1], targets)
-
-
-def keras_parameters(key: Array, model: rnn_jax.LanguageModel) -> Params:
+def keras_parameters(key: Array, model: rnn_jax.SequenceClassifier) -> Params:
     """Fresh parameters as Keras draws them.
 
     Kernels Glorot-uniform, the recurrent kernel orthogonal, both over all four gates at once (in
@@ -129,7 +131,7 @@ def keras_parameters(key: Array, model: rnn_jax.LanguageModel) -> Params:
             "w_hh": orthogonal(keys[1], layer["w_hh"].shape),
             "b": jnp.zeros(4 * units).at[units : 2 * units].set(1.0),
         },
-        "readout": {"w": glorot(keys[2], readout["w"].shape), "b": jnp.zeros(model.vocab_size)},
+        "readout": {"w": glorot(keys[2], readout["w"].shape), "b": jnp.zeros(model.classes)},
     }
 
 
@@ -145,27 +147,14 @@ def windows(ids: np.ndarray, starts: np.ndarray, length: int) -> rnn_jax.Windows
     return rnn_jax.Windows(jnp.asarray(sentences), jnp.asarray(ids[starts[:, 0] + length]))
 
 
-def make_evaluate(model: rnn_jax.LanguageModel) -> Any:
-    """``(params, windows) -> loss``, the mean over all windows as one compiled call."""
-
-    @jax.jit
-    def evaluate(params: Params, data: rnn_jax.Windows) -> Array:
-        def loss(batch: tuple[Array, Array]) -> Array:
-            _, logits = model.apply(params, None, batch[0])
-            return last_step_loss(logits, batch[1])
-
-        return jax.lax.map(loss, (data.inputs, data.targets)).mean()
-
-    return evaluate
-
-
 def continued(
-    model: rnn_jax.LanguageModel, params: Params, window: np.ndarray, vocabulary: text.Vocabulary,
-    temperature: float, seed: int,
+    model: rnn_jax.SequenceClassifier, params: Params, window: np.ndarray,
+    vocabulary: text.Vocabulary, temperature: float, seed: int,
 ) -> str:  # fmt: skip
-    """A window and 200 further characters."""
+    """A window and 200 further characters, each read from the state after all before it."""
+    writer = rnn_jax.language_model(model.classes, model.layer)  # of the same parameters
     _, new = rnn_jax.generate(
-        model, params, None, jnp.asarray(window), length=200, key=jax.random.key(seed),
+        writer, params, None, jnp.asarray(window), length=200, key=jax.random.key(seed),
         temperature=temperature,
     )  # fmt: skip
     return "".join(vocabulary.decode([*window, *np.asarray(new)]))
@@ -173,16 +162,8 @@ def continued(
 
 def loss_figure(rows: list[dict[str, Any]]) -> Any:
     """Both losses against the epoch."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
-    axes = figure.add_subplot()
-    for key, label in (("train_loss", "while training"), ("held_out", "held-out text")):
-        points = [(row["epoch"], row[key]) for row in rows if key in row]
-        axes.plot(*zip(*points, strict=True), marker="o", label=label)
-    axes.set(xlabel="epoch", ylabel="cross-entropy (nats per character)")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.3)
-    axes.legend()
-    return figure
+    lines = {
+        label: ([row["epoch"] for row in rows if key in row], [r[key] for r in rows if key in r])
+        for key, label in (("train_loss", "while training"), ("held_out", "held-out text"))
+    }
+    return line_figure(lines, xlabel="epoch", ylabel="cross-entropy (nats per character)")

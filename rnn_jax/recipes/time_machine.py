@@ -18,6 +18,7 @@ import optax
 
 import rnn_jax
 from rnn_jax import text
+from rnn_jax.recipes.figure import line_figure
 from rnn_jax.recipes.folder import RecipeFolder
 from rnn_jax.recipes.options import RecipeOptions, option
 from rnn_jax.recipes.time_machine_models import MODELS
@@ -218,29 +219,20 @@ def gradient_norms(model: Any, params: Any, book: Book, seed: int) -> list[float
 
 def perplexity_figure(results: dict[str, Trained], key: str = "perplexity") -> Any:
     """Perplexity against the epoch, a line a model."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.add_subplot()
-    for name, result in results.items():
-        epochs = [row["epoch"] for row in result.rows]
-        axes.plot(epochs, [row[key] for row in result.rows], label=name, linewidth=1)
-    axes.set(xlabel="epoch", ylabel=key.replace("_", " "), yscale="log")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend()
-    return figure
+    lines = {
+        name: ([row["epoch"] for row in result.rows], [row[key] for row in result.rows])
+        for name, result in results.items()
+    }
+    return line_figure(lines, xlabel="epoch", ylabel=key.replace("_", " "), log=True)
 
 
 def norms_figure(results: dict[str, Trained]) -> Any:
     """Norm of the gradient against the layer, before and after training."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.add_subplot()
-    for name, result in results.items():
-        for when, norms in result.norms.items():
-            axes.plot(range(1, len(norms) + 1), norms, marker=".", label=f"{name}, {when}")
-    axes.set(xlabel="layer, from the lowest", ylabel="norm of the gradient", yscale="log")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend()
-    return figure
+    lines = {
+        f"{name}, {when}": (range(1, len(norms) + 1), norms)
+        for name, result in results.items()
+        for when, norms in result.norms.items()
+    }
+    return line_figure(
+        lines, xlabel="layer, from the lowest", ylabel="norm of the gradient", log=True
+    )

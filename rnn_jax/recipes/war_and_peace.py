@@ -16,6 +16,7 @@ import numpy as np
 
 import rnn_jax
 from rnn_jax import text
+from rnn_jax.recipes.figure import line_figure
 from rnn_jax.recipes.folder import RecipeFolder
 from rnn_jax.recipes.options import RecipeOptions, option
 from rnn_jax.recipes.war_and_peace_torch import import_torch, train_in_torch
@@ -142,19 +143,10 @@ def run(options: Options, folder: RecipeFolder) -> None:
 
 def loss_figure(rows: list[dict[str, Any]]) -> Any:
     """Training and validation loss against the epoch."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
-    axes = figure.add_subplot()
+    lines = {}
     for library in dict.fromkeys(row["library"] for row in rows):
         mine = [row for row in rows if row["library"] == library]
-        style = "-" if library == "rnn_jax" else ":"
         for key in ("train_loss", "validation_loss"):
-            axes.plot(
-                [row["epoch"] for row in mine], [row[key] for row in mine], style,
-                marker=".", label=f"{library}, {key.replace('_', ' ')}",
-            )  # fmt: skip
-    axes.set(xlabel="epoch", ylabel="cross-entropy (nats per character)")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    return figure
+            points = [row["epoch"] for row in mine], [row[key] for row in mine]
+            lines[f"{library}, {key.replace('_', ' ')}"] = points
+    return line_figure(lines, xlabel="epoch", ylabel="cross-entropy (nats per character)")

@@ -94,13 +94,12 @@ def train(
     for number in range(1, epochs + 1):
         state = state._replace(carry=model.initial_carry((data.batch_size,), state.params))
         began, step, total = time.perf_counter(), 0, 0.0
-        while step < data.count and time.perf_counter() - began < left:
+        while step < data.count and (step == 0 or time.perf_counter() - began < left):
             state, (nats, _) = run(state, data, step, step + STEPS_A_CALL)
             step, total = min(step + STEPS_A_CALL, data.count), total + float(nats)
         spent = time.perf_counter() - began
         left -= spent
-        if step:
-            loss = total / (step * STEPS * data.batch_size)
-            yield Epoch(number, step, loss, spent, jax.tree.map(jnp.array, state.params))
+        loss = total / (step * data.targets[0].size)
+        yield Epoch(number, step, loss, spent, jax.tree.map(jnp.array, state.params))
         if left <= 0:
             return

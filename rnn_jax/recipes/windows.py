@@ -19,7 +19,7 @@ def stacked(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> rnn_jax.Windows:
       >>> from rnn_jax.text import sequential_batches
       >>> data = stacked(sequential_batches(range(35), 2, 5, np.random.default_rng(0)))
       >>> data.inputs.shape
-      (3, 5, 2)
+      (2, 5, 2)
     """
     inputs, targets = zip(*pairs, strict=True)
     return rnn_jax.Windows(jnp.asarray(np.stack(inputs)), jnp.asarray(np.stack(targets)))

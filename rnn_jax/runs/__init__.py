@@ -4,6 +4,7 @@ from rnn_jax.runs.config import CELLS, TrainConfig, make_model, make_optimizer
 from rnn_jax.runs.data import RunData, prepare
 from rnn_jax.runs.fit import Listener, evaluator, fit, initial_parameters
 from rnn_jax.runs.folder import RunFolder, create_folder, open_folder
+from rnn_jax.runs.gradients import check_gradients
 from rnn_jax.runs.plots import plot_loss
 from rnn_jax.runs.samples import sample_texts
 
@@ -13,6 +14,7 @@ __all__ = [
     "RunData",
     "RunFolder",
     "TrainConfig",
+    "check_gradients",
     "create_folder",
     "evaluator",
     "fit",

@@ -112,18 +112,13 @@ def _from_sentences(
     cut = _training_part(config, len(sentences), "sentences")
     training = sentences.subset(0, cut)
     held_out = sentences.subset(cut) if config.held_out else training
-    # Sorted by length, a batch wastes little padding.
-    order = np.argsort(held_out.lengths, kind="stable")
-    pieces = [held_out.stream[slice(*held_out.offsets[i : i + 2])] for i in order]
-    offsets = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])])
-    evaluation = text.Sentences(np.concatenate(pieces), offsets)
     return RunData(
         config,
         documents.origin,
         documents.sha256,
         vocabulary,
         training,
-        _stream(evaluation, _EVALUATION_ROWS),
+        _stream(held_out.by_length(), _EVALUATION_ROWS),
         training.word_count,
         _unigram_loss(_targets(training), _targets(held_out), len(vocabulary)),
     )

@@ -1,0 +1,33 @@
+"""The figure that recipes draw: lines over whole numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["line_figure"]
+
+
+def line_figure(
+    lines: Mapping[str, tuple[Sequence[int], Sequence[float]]],
+    *, xlabel: str, ylabel: str, log: bool = False,
+) -> Any:  # fmt: skip
+    """A line for each label, of the pair of its x and its y.
+
+    Example:
+      >>> figure = line_figure({"lstm": ([1, 2], [9.0, 7.5])}, xlabel="epoch", ylabel="perplexity")
+      >>> figure.axes[0].get_xlabel()
+      'epoch'
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot()
+    for label, (x, y) in lines.items():
+        axes.plot(x, y, label=label, linewidth=1, marker="." if len(x) < 50 else "")
+    axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    return figure
