@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import rnn_jax
+from rnn_jax.recipes.figure import line_figure
 from rnn_jax.recipes.folder import RecipeFolder
 from rnn_jax.recipes.mackey_glass import mackey_glass
 from rnn_jax.recipes.options import RecipeOptions, option
@@ -159,28 +160,24 @@ def shown(error: float) -> str:
 
 def error_figure(curves: dict[str, tuple[np.ndarray, float]]) -> Any:
     """The error of free runs against their length, with the published ones at 84 steps."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
-    axes = figure.add_subplot()
-    for name, (error, published) in curves.items():
-        (line,) = axes.semilogy(np.arange(1, len(error) + 1), error, label=name)
+    figure = line_figure(
+        {name: (range(1, len(error) + 1), error.tolist()) for name, (error, _) in curves.items()},
+        xlabel="steps run freely",
+        ylabel="normalised error, median of the draws",
+        log=True,
+    )
+    axes = figure.axes[0]
+    for line, (_, published) in zip(axes.get_lines(), curves.values(), strict=True):
         axes.plot(HORIZON, published, "o", color=line.get_color(), label="published, 84 steps")
-    axes.set(xlabel="steps run freely", ylabel="normalised error, median of the draws")
-    axes.grid(alpha=0.3)
     axes.legend()
     return figure
 
 
 def free_run_figure(true: np.ndarray, free: np.ndarray) -> Any:
     """One trial: the series and what the network makes of it."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot(true, label="Mackey-Glass")
-    axes.plot(free, "--", label="the network, running freely")
-    axes.set(xlabel="steps", ylabel="y")
-    axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
-    return figure
+    steps = range(1, len(true) + 1)
+    return line_figure(
+        {"Mackey-Glass": (steps, true.tolist()), "the network, freely": (steps, free.tolist())},
+        xlabel="steps",
+        ylabel="y",
+    )
