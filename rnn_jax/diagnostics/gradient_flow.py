@@ -160,10 +160,22 @@ def _flow(
         pair = (before >= 0).reshape(by_lag) & valid[t][None] & valid[steps]
         return norms, pair
 
-    norms, pairs = lax.map(of_step, jnp.arange(shape[0]), batch_size=_TOGETHER)
+    norms, pairs = _map(of_step, shape[0])
     rows = tuple(i for i in range(len(shape) + 1) if i != 1)
     mean = jnp.where(pairs, norms, 0).sum(rows) / pairs.sum(rows)
     return mean, jnp.moveaxis(jnp.where(pairs, norms, jnp.nan), 1, -1)
+
+
+def _map(f: Callable[[Array], Any], length: int) -> Any:
+    """``f`` of ``0 … length - 1``, up to `_TOGETHER` side by side, in even groups.
+
+    ``lax.map(batch_size=…)`` compiles a second copy of ``f`` for the odd group.
+    """
+    groups = -(-length // _TOGETHER)
+    together = -(-length // groups)
+    steps = jnp.minimum(jnp.arange(groups * together), length - 1).reshape(groups, together)
+    mapped = lax.map(jax.vmap(f), steps)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:length], mapped)
 
 
 def _zeros(layer: Any, shape: tuple[int, ...]) -> tuple[list[Carry], Array]:
