@@ -29,6 +29,8 @@ RECIPES = {
     "time-machine": "time_machine",
     "next-token": "next_token",
     "war-and-peace": "war_and_peace",
+    "echo-state": "echo_state",
+    "sequence-to-sequence": "sequence_to_sequence",
 }
 
 
