@@ -55,7 +55,7 @@ class Options(SentenceOptions):
         "sliding:4,tail:4",
         "Truncations to train with, commas between; the first one's model writes the sentences.",
     )
-    whole_epochs: int = option(10, "Passes over the whole text.")
+    whole_epochs: int = option(5, "Passes over the whole text.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
