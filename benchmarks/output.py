@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.tables import table
 from rnn_jax.files import reason
 
 __all__ = ["new_file", "print_table", "resumed_file"]
@@ -70,16 +71,5 @@ def _appender(path: Path) -> Callable[[Row], None]:
 
 
 def print_table(rows: Iterable[Row], columns: Sequence[str]) -> None:
-    """Print the named columns of rows, aligned; a Markdown table, so that it can be pasted."""
-    cells = [list(columns), ["-" for _ in columns]]
-    cells += [[_text(row.get(column)) for column in columns] for row in rows]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
-    cells[1] = ["-" * width for width in widths]
-    for row in cells:
-        print("| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |")
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    """Print the named columns of rows, as `table` sets them."""
+    print(table(rows, columns))
