@@ -57,8 +57,8 @@ def data_parallel(step: Any, state: Any, batch: rnn_jax.Batch, count: int) -> tu
     The step is the one for a single device: the compiler adds the sum over devices.
     """
     mesh = Mesh(np.array(jax.devices()[:count]), ("data",))
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    rows = NamedSharding(mesh, PartitionSpec(None, "data"))
+    spec: Any = PartitionSpec  # it has no annotations
+    everywhere, rows = NamedSharding(mesh, spec()), NamedSharding(mesh, spec(None, "data"))
     jitted = jax.jit(step, donate_argnums=0, out_shardings=everywhere)
     return jitted, jax.device_put(state, everywhere), jax.device_put(batch, rows)
 
@@ -95,4 +95,4 @@ def _prepare(workload: Language, count: int) -> Prepared:
     got = {"loss": np.asarray(metrics["loss"]), **to_workload(workload, moved)}
     allowance = tolerance(workload.dtype, workload.precision)
     check(got, expected_step(workload, arrays, tokens), "many-steps", allowance)
-    return program.prepared(call, lambda: got, start, equations=workload.cell)
+    return program.prepared(call, lambda: got, start, equations=workload.equations)

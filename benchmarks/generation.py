@@ -81,7 +81,7 @@ def _ours(workload: Language, arrays: Arrays, prefix: np.ndarray) -> Prepared:
         compile_s,
         start=start,
         steps=workload.length,
-        equations=workload.cell,
+        equations=workload.equations,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -22,8 +23,6 @@ from benchmarks.timing import first_call
 from benchmarks.workloads import TRAINING, TRUNCATIONS, VOCABULARY, Arrays, Language
 
 __all__ = ["expected_logits", "expected_step", "training", "truncation", "vocabulary"]
-
-_EQUATIONS = {"rnn": "rnn tanh", "gru": "gru reset after", "lstm": "lstm"}
 
 
 def training(options: Options) -> list[Case]:
@@ -153,7 +152,7 @@ def _ours(workload: Language, arrays: Arrays, tokens: np.ndarray, pass_name: str
         return {name: np.asarray(array) for name, array in found.items()}
 
     steps = 1 if pass_name == "step" else STEPS
-    return program.prepared(call, result, start, steps=steps, equations=_EQUATIONS[workload.cell])
+    return program.prepared(call, result, start, steps=steps, equations=workload.equations)
 
 
 def expected_logits(workload: Language, params: Any, tokens: Any) -> jax.Array:
@@ -164,10 +163,10 @@ def expected_logits(workload: Language, params: Any, tokens: Any) -> jax.Array:
         if xs is None:
             # A one-hot vector selects a row; the identity keeps the equations as they are.
             xs, layer["w_ih"] = layer["w_ih"][tokens], jnp.eye(layer["w_ih"].shape[1])
-        step = EQUATIONS[_EQUATIONS[workload.cell]]
+        step = partial(EQUATIONS[workload.equations], layer)
         zeros = jnp.zeros((tokens.shape[1], workload.hidden))
         start = (zeros, zeros) if workload.cell == "lstm" else zeros
-        _, xs = lax.scan(lambda c, x, layer=layer: step(layer, c, x), start, xs)
+        _, xs = lax.scan(step, start, xs)
     return xs @ params["w_out"] + params["b_out"][None]
 
 

@@ -39,6 +39,8 @@ PRECISIONS = ("highest", "high", "default")
 
 CELLS = {"rnn": 1, "gru": 3, "lstm": 4}  # and how many gates each has
 _GATES = {**CELLS, "relu": 1}  # DeepBench's simple network has a ReLU
+# What a cell's equations are in most libraries, by the names of `benchmarks.oracle.EQUATIONS`.
+_EQUATIONS = {"rnn": "rnn tanh", "relu": "rnn relu", "gru": "gru reset after", "lstm": "lstm"}
 
 # All shapes are (B, T, H, D). Latency, the book's text, a medium language model, a wide batch, a
 # large layer, a long sequence.
@@ -123,6 +125,11 @@ class Recurrence:
         """Blocks of H columns in a weight matrix."""
         return _GATES[self.cell]
 
+    @property
+    def equations(self) -> str:
+        """A name of `benchmarks.oracle.EQUATIONS`."""
+        return _EQUATIONS[self.cell]
+
     def facts(self) -> dict[str, Any]:
         """What every row says of it."""
         return {
@@ -183,6 +190,11 @@ class Language:
     def gates(self) -> int:
         """Blocks of H columns in a weight matrix."""
         return _GATES[self.cell]
+
+    @property
+    def equations(self) -> str:
+        """A name of `benchmarks.oracle.EQUATIONS`."""
+        return _EQUATIONS[self.cell]
 
     def facts(self) -> dict[str, Any]:
         """What every row says of it."""

@@ -31,9 +31,9 @@ def model_of(workload: Language, backend: Backend = "auto") -> Any:
 
 def params_of(workload: Language, arrays: Arrays) -> Any:
     """The workload's arrays in the model's layout."""
-    layers = {}
+    layers: dict[str, Any] = {}
     for index in range(workload.layers):
-        layer = {name: arrays[f"{name}.{index}"] for name in ("w_ih", "w_hh", "b")}
+        layer: Any = {name: arrays[f"{name}.{index}"] for name in ("w_ih", "w_hh", "b")}
         if workload.cell == "gru":
             layer["b_hh"] = np.pad(arrays[f"b_hn.{index}"], (2 * workload.hidden, 0))
         layers[str(index)] = layer

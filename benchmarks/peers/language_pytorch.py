@@ -61,7 +61,7 @@ def _build(workload: Language, arrays: Arrays) -> _Model:
     kind = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[workload.cell]
     below, size = workload.embedding or workload.vocab, workload.hidden
     layers = kind(below, size, num_layers=workload.layers)
-    values = {}
+    values: Arrays = {}
     for index in range(workload.layers):
         b = arrays[f"b.{index}"]
         b_hh = np.zeros_like(b)
@@ -126,11 +126,11 @@ def training(workload: Language, arrays: Arrays, tokens: np.ndarray, pass_name: 
         after = model.named()
         return {"loss": loss, **{name: after[name] - before[name] for name in after}}
 
-    return Prepared(call, result, start=start, equations=workload.cell)
+    return Prepared(call, result, start=start, equations=workload.equations)
 
 
 def generation(workload: Language, arrays: Arrays, prefix: np.ndarray) -> Prepared:
-    """``length`` tokens after a prefix ``[1, B]``, one step a token; ``result`` takes the arg-max."""
+    """``length`` tokens after a prefix ``[1, B]``; ``result`` takes the arg-max of each step."""
     import torch
 
     model = _build(workload, arrays)
@@ -160,5 +160,5 @@ def generation(workload: Language, arrays: Arrays, prefix: np.ndarray) -> Prepar
         call,
         lambda: {"tokens": generate(greedy=True).cpu().numpy()},
         steps=workload.length,
-        equations=workload.cell,
+        equations=workload.equations,
     )

@@ -20,8 +20,6 @@ __all__ = ["PACKAGES", "build", "device_of", "set_precision", "synchronizer", "t
 
 PACKAGES = ("torch", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13")
 
-_EQUATIONS = {"rnn": "rnn tanh", "relu": "rnn relu", "gru": "gru reset after", "lstm": "lstm"}
-
 
 @dataclass(frozen=True)
 class _Torch:
@@ -101,7 +99,7 @@ def build(name: str, workload: Recurrence, arrays: Arrays) -> _Torch:
         return named | ({"b_hn": b_hh[2 * size :]} if "b_hn" in arrays else {})
 
     return _Torch(
-        _EQUATIONS[workload.cell],
+        workload.equations,
         module,
         tensor(arrays["xs"], device),
         tensor(arrays["weights"], device),
