@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of a measurement."""
     add = parser.add_argument
     add("groups", metavar="GROUP", nargs="*", help=f"of {', '.join(GROUPS)}; all")
-    add("--quick", action="store_true", help="a try-out: small shapes, 3 rounds")
+    add("--quick", action="store_true", help="a try-out: small shapes, 3 rounds, no torch.compile")
     add(
         "--select",
         metavar="SUBSTRING",

@@ -56,8 +56,7 @@ def language_step(workload: Language) -> Cost:
         below = h
     products += h * v
     parameters += (h + 1) * v
-    rows = (
-        t * b * (workload.embedding or workload.gates * h)
-    )  # read and written where a word occurs
+    # Of a table those rows whose words occur.
+    rows = t * b * (workload.embedding or workload.gates * h)
     size = jnp.dtype(workload.dtype).itemsize
     return Cost(6.0 * t * b * products, size * 2 * (parameters + rows))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks import compilation, recurrence, reference
+from benchmarks import compilation, devices, generation, language, recurrence, reference
 from benchmarks.case import Case, Options
 
 __all__ = ["GROUPS"]
@@ -16,5 +16,10 @@ GROUPS: dict[str, Callable[[Options], list[Case]]] = {
     "sequence-scaling": recurrence.sequence_scaling,
     "hidden-scaling": recurrence.hidden_scaling,
     "batch-scaling": recurrence.batch_scaling,
+    "vocabulary": language.vocabulary,
+    "training": language.training,
+    "generation": generation.cases,
+    "truncation": language.truncation,
+    "devices": devices.cases,
     "compile": compilation.cases,
 }

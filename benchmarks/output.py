@@ -19,7 +19,7 @@ Row = dict[str, Any]
 def new_file(name: str | None) -> Callable[[Row], None]:
     """A function that appends a row to the new file, as a line of JSON; None: nowhere.
 
-    A row is on the disk when the function returns: what was measured before an interruption is kept.
+    A row is on the disk when the function returns: an interruption loses nothing that was measured.
     """
     if name is None:
         return lambda row: None

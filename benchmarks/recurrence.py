@@ -29,14 +29,18 @@ __all__ = [
 # A call of 20 steps is long, so that only the nearest peers take it; torch says why it does not.
 MANY_STEPS = (OURS, "torch", "flax-linen", "flax-linen-optimized", "haiku", "jax-cudnn")
 # Along a scale the shape counts, and each library's fastest form.
-SCALED = (OURS, "torch", "numpy-vectorised", "flax-linen", "haiku", "jax-cudnn")
+SCALED = (OURS, "torch", "numpy-vectorised", "flax-linen", "jax-cudnn")
 _TRAINED = "forward+backward"
 
 
 def grid(options: Options) -> list[Case]:
-    """Every shape with every cell and pass; most telling: training an LSTM."""
+    """Every shape with every cell and pass; most telling: training an LSTM.
+
+    `torch.compile` takes half a minute for a layer, too long for a quick run.
+    """
+    names = [n for n in IMPLEMENTATIONS if not (options.quick and n == "torch-compile")]
     return [
-        case("recurrence", workload, name, rank=_grid_rank(workload, name))
+        case("recurrence", workload, name, rank=_grid_rank(workload, name), names=names)
         for workload in _recurrences(options, GRID[options.quick], tuple(CELLS))
         for name in PASSES
     ]

@@ -124,6 +124,7 @@ def measure(
         except Exception as error:
             failures[name] = error
             _fail(rows[name], error)
+            rows[name]["load_average_after"] = load_average()
             if name in wanted:
                 write(rows[name])
     gc.collect()

@@ -39,6 +39,8 @@ PRECISIONS = ("highest", "high", "default")
 
 CELLS = {"rnn": 1, "gru": 3, "lstm": 4}  # and how many gates each has
 _GATES = {**CELLS, "relu": 1}  # DeepBench's simple network has a ReLU
+# What a cell's equations are in most libraries, by the names of `benchmarks.oracle.EQUATIONS`.
+_EQUATIONS = {"rnn": "rnn tanh", "relu": "rnn relu", "gru": "gru reset after", "lstm": "lstm"}
 
 # All shapes are (B, T, H, D). Latency, the book's text, a medium language model, a wide batch, a
 # large layer, a long sequence.
@@ -123,6 +125,11 @@ class Recurrence:
         """Blocks of H columns in a weight matrix."""
         return _GATES[self.cell]
 
+    @property
+    def equations(self) -> str:
+        """A name of `benchmarks.oracle.EQUATIONS`."""
+        return _EQUATIONS[self.cell]
+
     def facts(self) -> dict[str, Any]:
         """What every row says of it."""
         return {
@@ -184,6 +191,11 @@ class Language:
         """Blocks of H columns in a weight matrix."""
         return _GATES[self.cell]
 
+    @property
+    def equations(self) -> str:
+        """A name of `benchmarks.oracle.EQUATIONS`."""
+        return _EQUATIONS[self.cell]
+
     def facts(self) -> dict[str, Any]:
         """What every row says of it."""
         return {
@@ -201,7 +213,7 @@ class Language:
         }
 
     def arrays(self) -> Arrays:
-        """``embedding [V, E]``, each layer's parameters (``w_ih.0`` …), ``w_out [H, V]``, ``b_out``.
+        """``embedding [V, E]``, the layers' (``w_ih.0`` …), ``w_out [H, V]``, ``b_out [V]``.
 
         As in `Recurrence.arrays`; embeddings are standard normal.
         """
@@ -230,13 +242,13 @@ class Language:
 TRAINING: dict[bool, tuple[Language, ...]] = {
     False: (
         Language("characters", "gru", 28, 256, 32, 35, learning_rate=1.0, clip=1.0),
-        Language("words", "rnn", 8000, 100, 1, 45, learning_rate=0.005),
+        Language("words", "rnn", 8000, 100, 1, 45, 100, learning_rate=0.005),
         Language("ptb-small", "lstm", 10_000, 200, 20, 20, 200, 2, 1.0, 5.0),
         Language("ptb-medium", "lstm", 10_000, 650, 20, 35, 650, 2, 1.0, 5.0),
     ),
     True: (
         Language("characters", "gru", 28, 32, 4, 12, learning_rate=1.0, clip=1.0),
-        Language("words", "rnn", 300, 16, 1, 12),
+        Language("words", "rnn", 300, 16, 1, 12, 16),
         Language("stack", "lstm", 300, 32, 4, 8, 32, 2, 1.0, 5.0),
     ),
 }

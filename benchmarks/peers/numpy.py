@@ -1,8 +1,8 @@
 """NumPy with hand-written derivatives: a loop over rows and steps, and a loop over steps alone.
 
-"numpy-vectorised" is what a good NumPy programmer writes: all rows at once, the input product of all
-steps before the loop, the weights' gradients after it. "numpy-loop" takes row by row and one step
-at a time, vectors throughout, as a tutorial does.
+"numpy-vectorised" is what a good NumPy programmer writes: all rows at once, the input product of
+all steps before the loop, the weights' gradients after it. "numpy-loop" takes row by row, one step
+at a time, as a tutorial does.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ PACKAGES = ("numpy",)
 _LOOP_FLOPS = 3e9
 _VECTORISED_FLOPS = 1e12
 
-_EQUATIONS = {"rnn": "rnn tanh", "relu": "rnn relu", "gru": "gru reset after", "lstm": "lstm"}
-
 
 def build(name: str, workload: Recurrence, arrays: Arrays) -> _Numpy:
     """Either, in float32 or float64."""
@@ -36,7 +34,7 @@ def build(name: str, workload: Recurrence, arrays: Arrays) -> _Numpy:
     work = flops.recurrence(workload, "forward").flops
     if work > (_LOOP_FLOPS if loop else _VECTORISED_FLOPS):
         raise Unavailable(f"{work / 1e9:.0f} GFLOP forward would take minutes")
-    return _Numpy(_EQUATIONS[workload.cell], workload.cell, arrays, loop)
+    return _Numpy(workload.equations, workload.cell, arrays, loop)
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,8 @@ class _Numpy:
         return {"ys": np.concatenate(parts, axis=1)}
 
     def _both(self) -> Arrays:
-        arrays, total, by_xs = self.arrays, {}, []
+        arrays, by_xs = self.arrays, []
+        total: Arrays = {}
         loss = 0.0
         for rows in self._rows():
             ys, saved = _forward(self.cell, arrays, rows)
@@ -89,7 +88,8 @@ def _forward(cell: str, arrays: Arrays, rows: slice) -> tuple[np.ndarray, list[A
     size = len(w_hh)
     ys = np.empty((*xs.shape[:2], size), xs.dtype)
     h = np.zeros(ys.shape[1:], xs.dtype)
-    c, saved = h, []
+    c = h
+    saved: list[Any] = []
     for t, z in enumerate(zs):
         product = h @ w_hh
         if cell == "gru":

@@ -13,11 +13,11 @@ from benchmarks.implementation import JaxImplementation
 from benchmarks.workloads import Arrays, Recurrence
 from rnn_jax import Layer
 
-__all__ = ["PACKAGES", "build", "build_layer"]
+__all__ = ["CELLS", "PACKAGES", "build", "build_layer"]
 
 PACKAGES = ("rnn-jax-functional", "jax", "jaxlib")
 
-_CELLS: dict[str, tuple[Callable[[int], rnn_jax.Cell], str]] = {
+CELLS: dict[str, tuple[Callable[[int], rnn_jax.Cell], str]] = {
     "rnn": (rnn_jax.elman, "rnn tanh"),
     "relu": (lambda size: rnn_jax.elman(size, activation=jax.nn.relu), "rnn relu"),
     "gru": (rnn_jax.gru, "gru reset after"),
@@ -34,7 +34,7 @@ def build_layer(
     workload: Recurrence, arrays: Arrays, wrap: Callable[[Layer], Layer]
 ) -> JaxImplementation:
     """As `build`, of ``wrap(recurrent(cell))``, which must have the cell's parameters."""
-    factory, equations = _CELLS[workload.cell]
+    factory, equations = CELLS[workload.cell]
     layer = wrap(rnn_jax.recurrent(factory(workload.hidden)))
     size = workload.hidden
     params = {name: arrays[name] for name in ("w_ih", "w_hh", "b")}

@@ -16,11 +16,9 @@ from benchmarks.implementation import Prepared, Unavailable
 from benchmarks.timing import first_call
 from benchmarks.workloads import Arrays, Recurrence
 
-__all__ = ["PACKAGES", "build", "device_of", "set_precision", "tensor", "to_numpy"]
+__all__ = ["PACKAGES", "build", "device_of", "set_precision", "synchronizer", "tensor", "to_numpy"]
 
 PACKAGES = ("torch", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13")
-
-_EQUATIONS = {"rnn": "rnn tanh", "relu": "rnn relu", "gru": "gru reset after", "lstm": "lstm"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class _Torch:
         if pass_name not in passes:
             raise Unavailable("eager: there is no call of many steps")
         start, result = passes[pass_name]
-        synchronize = _synchronize(xs.device)
+        synchronize = synchronizer(xs.device.type)
 
         def call() -> Any:
             done = start()
@@ -101,7 +99,7 @@ def build(name: str, workload: Recurrence, arrays: Arrays) -> _Torch:
         return named | ({"b_hn": b_hh[2 * size :]} if "b_hn" in arrays else {})
 
     return _Torch(
-        _EQUATIONS[workload.cell],
+        workload.equations,
         module,
         tensor(arrays["xs"], device),
         tensor(arrays["weights"], device),
@@ -146,10 +144,11 @@ def to_numpy(value: Any) -> np.ndarray:
     return array
 
 
-def _synchronize(device: Any) -> Callable[[], None]:
+def synchronizer(device: str) -> Callable[[], None]:
+    """A function that waits for the end of what runs on the device."""
     import torch
 
-    return torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    return torch.cuda.synchronize if device == "cuda" else lambda: None
 
 
 def _peak_bytes(call: Callable[[], object], device: Any) -> int | None:
