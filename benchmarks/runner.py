@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +74,12 @@ def run(
         todo.sort(key=lambda case: case.rank)
     rows: list[Row] = []
     for index, case in enumerate(todo):
-        left = limits.case_s if budget_s is None else budget_s - (clock() - began)
-        if left <= 0:
-            return rows, todo[index:]
-        bounded = Limits(limits.rounds, min(limits.case_s, left), limits.spread)
+        bounded = limits
+        if budget_s is not None:
+            left = budget_s - (clock() - began)
+            if left <= 0:
+                return rows, todo[index:]
+            bounded = replace(limits, case_s=min(limits.case_s, left))
         new = measure(
             case, write, limits=bounded, roofline=roofline, done=done, hlo=hlo, profile=profile
         )
