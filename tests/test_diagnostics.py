@@ -397,7 +397,8 @@ def test_plots_show_what_was_measured() -> None:
     assert whole.get_markevery() == [] and short.get_markevery() == [2]
     values = quick_jit(state_jacobians)(layer, params, None, xs)
     (axes,) = plot_state_jacobians({"lstm": values}).axes
-    np.testing.assert_allclose(axes.lines[0].get_ydata(), np.median(values[:, :, 0], axis=1))
+    line: Any = axes.lines[0]
+    np.testing.assert_allclose(line.get_ydata(), np.median(values[:, :, 0], axis=1))
     saturation = gate_saturation(cell, params, None, xs)
     figure = plot_gate_saturation(saturation)
     assert [axes.get_title() for axes in figure.axes[:3]] == ["gate i", "gate f", "gate o"]

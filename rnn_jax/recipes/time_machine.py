@@ -189,13 +189,13 @@ def summary(name: str, result: Trained, as_published: bool) -> dict[str, str]:
         "model": name,
         "epochs": str(len(result.rows)),
         "perplexity, published": f"{published[0]:.1f}" if published else "-",
-        "here, last (lowest)": last_and_lowest("perplexity"),
+        "here: last (lowest)": last_and_lowest("perplexity"),
     }
     if "held_out_perplexity" in result.rows[-1]:
-        row["held out, last (lowest)"] = last_and_lowest("held_out_perplexity")
-    row["tokens/s, published, GPU"] = f"{published[1]:,.0f}" if published else "-"
+        row["held out: last (lowest)"] = last_and_lowest("held_out_perplexity")
+    row["tokens/s, published (GPU)"] = f"{published[1]:,.0f}" if published else "-"
     speed = np.median([row["tokens_per_second"] for row in result.rows])
-    return {**row, "here": f"{speed:,.0f}"}
+    return {**row, "tokens/s, here": f"{speed:,.0f}"}
 
 
 def gradient_norms(model: Any, params: Any, book: Book, seed: int) -> list[float]:
