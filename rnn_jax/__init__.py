@@ -6,7 +6,7 @@ Shapes are time-major: ``xs`` is ``float[T, B, D]`` or ``int[T, B]`` (integers a
 ``mask`` is ``bool[T, B]``. Cells, layers and models are immutable values with pure methods.
 """
 
-from rnn_jax import interop
+from rnn_jax import diagnostics, interop
 from rnn_jax.cells import (
     LRU,
     LSTM,
@@ -146,6 +146,7 @@ __all__ = [
     "bidirectional",
     "chunked",
     "cross_entropy",
+    "diagnostics",
     "dropout",
     "echo_state",
     "elman",

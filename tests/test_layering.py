@@ -28,7 +28,7 @@ LAYERS = (
     ("truncation",),
     ("models",),
     ("interop",),
-    ("training", "generation"),
+    ("training", "generation", "diagnostics"),
     ("__init__",),  # re-exports what stands above
     ("text", "reference"),  # stand apart, with the next row: see STANDALONE
     ("gradient_check",),

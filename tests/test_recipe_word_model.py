@@ -12,10 +12,9 @@ import pytest
 import rnn_jax as r
 from rnn_jax import text
 from rnn_jax.cli import main
-from rnn_jax.interop import from_uvw, load_uvw, to_uvw
-from rnn_jax.recipes.word_training import losses_from_the_end, mean_loss, train, word_model
-from rnn_jax.reference import NumpyRNN
-from rnn_jax.reference import train as train_in_numpy
+from rnn_jax.interop import load_uvw, to_uvw
+from rnn_jax.recipes.sentences import train, word_model
+from rnn_jax.recipes.word_model import losses_from_the_end, mean_loss
 from rnn_jax.reference_step import Workload
 
 # Sentences of two lengths: each length is compiled.
@@ -32,54 +31,29 @@ def corpus(count: int = 9) -> tuple[text.Vocabulary, text.Sentences]:
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("rising", [False, True])
-def test_training_is_the_numpy_program_with_its_halving(rising: bool) -> None:
-    vocabulary, sentences = corpus(2)
-    losses = [3.0, 2.0, 2.5, 2.5, 2.6]
-
-    class Rigged(NumpyRNN):
-        def loss(self, xs: Any, ys: Any) -> float:
-            return next(replies) if rising else super().loss(xs, ys)
-
-    reference = Rigged.init(len(vocabulary), 5, seed=0)
-    params = from_uvw(*(array.copy() for array in (reference.U, reference.V, reference.W)))
-    model = word_model(len(vocabulary), 5)
-    replies = iter(losses)
-    evaluate = (lambda _: next(replies)) if rising else mean_loss(model, sentences)
-    ours = list(
-        train(model, params, sentences, bptt=r.sliding(2), epochs=4, rate=0.1, evaluate=evaluate)
-    )
-    replies = iter([*losses, 9.0])
-    xs, ys = zip(*sentences.pairs(), strict=True)
-    theirs = train_in_numpy(reference, xs, ys, learning_rate=0.1, epochs=4, bptt_truncate=2)
-    np.testing.assert_allclose([(row.seen, row.loss) for row in ours[:-1]], theirs, rtol=1e-9)
-    rates = [0.1, 0.1, 0.05, 0.05, 0.025] if rising else [0.1] * 5
-    assert [row.learning_rate for row in ours] == rates
-    assert [row.halved for row in ours] == [False, False, rising, False, rising]
-    for a, b in zip(to_uvw(ours[-1].params), (reference.U, reference.V, reference.W), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.usefixtures("x64")
-def test_evaluations_hold_copies_and_a_tail_learns_the_end_alone() -> None:
+def test_a_tail_learns_from_the_last_words_alone() -> None:
     vocabulary, sentences = corpus(3)
     model = word_model(len(vocabulary), 4)
-    params = model.init(jax.random.key(0))
-    first, last = train(
-        model, params, sentences, bptt=r.tail(1), epochs=1, evaluate=mean_loss(model, sentences)
-    )
-    jax.tree.map(np.testing.assert_array_equal, first.params, params)
-    expected = params
+    params = expected = model.init(jax.random.key(0))
+    short = r.truncate(model, r.tail(1))
+    *_, last = train(short, params, sentences, evaluate=mean_loss(model, sentences), epochs=1)
     for x, y in (map(jnp.asarray, pair) for pair in sentences.pairs()):
 
         def loss(p: Any, x: Any = x, y: Any = y) -> Any:
             carry, _ = model.apply(jax.lax.stop_gradient(p), None, x[:-1])
-            _, logits = model.apply(p, jax.lax.stop_gradient(carry), x[-1:])
+            _, logits = model.apply(p, carry, x[-1:])
             return r.cross_entropy(logits, y[-1:], reduction="sum")
 
         step = jax.grad(loss)(expected)
         expected = jax.tree.map(lambda p, g: p - 0.005 * g, expected, step)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10), last.params, expected)
+    nats = [
+        r.cross_entropy(
+            model.apply(expected, None, jnp.asarray(x))[1], jnp.asarray(y), reduction="sum"
+        )
+        for x, y in sentences.pairs()
+    ]
+    assert last.loss == pytest.approx(float(sum(nats)) / sentences.word_count)
 
 
 @pytest.mark.usefixtures("x64")
@@ -105,10 +79,10 @@ def test_the_recipe_from_text_to_sentences(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     documents = text.Documents("made-up", (TEXTS,) * 30, "", "nowhere")
-    monkeypatch.setattr(text, "read_documents", lambda _: documents)
+    monkeypatch.setattr(text, "read_documents", lambda *_, **__: documents)
     monkeypatch.setattr("rnn_jax.recipes.word_model.Workload", small_workload)
     out = tmp_path / "run"
-    options = ["--hidden-size", "6", "--vocab-size", "12", "--out", str(out)]
+    options = ["--hidden-size", "6", "--out", str(out)]
     assert main(["recipe", "word-model", "--quick", *options]) == 0
     names = {path.name for path in out.iterdir()}
     assert names == {
@@ -117,10 +91,10 @@ def test_the_recipe_from_text_to_sentences(
     }  # fmt: skip
     rows = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
     assert [(row["sentences"], row["bptt"]) for row in rows] == [
-        *[(100, "sliding:4")] * 10, *[(120, "sliding:4")] * 3, *[(120, "tail:4")] * 3,
+        *[(100, "sliding:4")] * 11, *[(120, "sliding:4")] * 3, *[(120, "tail:4")] * 3,
     ]  # fmt: skip
     printed = capsys.readouterr().out
-    assert "Parsed 120 sentences." in printed
+    assert "Parsed 120 sentences of nowhere." in printed
     assert "Loss after num_examples_seen=900 epoch=9: " in printed
     table = (out / "table.md").read_text()
     assert table in printed
@@ -129,7 +103,7 @@ def test_the_recipe_from_text_to_sentences(
     assert len(lines) == 10
     assert all(len(line.split()) >= 7 for line in lines)
     shapes = [array.shape for array in to_uvw(load_uvw(out / "tail-4.npz"))]
-    assert shapes == [(6, 12), (12, 6), (6, 6)]
+    assert shapes == [(6, 15), (15, 6), (6, 6)]
 
 
 def small_workload(**options: Any) -> Any:
@@ -141,7 +115,7 @@ def small_workload(**options: Any) -> Any:
     [
         (["--bptt", "sliding:4,middle:2"], "--bptt 'middle:2' is not a truncation"),
         (["--epochs", "0"], "--epochs must be at least 1"),
-        (["--corpus", "comments-sample", "--vocab-size", "1"], "--vocab-size 1 does not fit"),
+        (["--whole-epochs", "0"], "--whole-epochs must be at least 1"),
         (["--corpus", "nowhere.txt"], "nowhere.txt"),
     ],
 )

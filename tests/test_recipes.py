@@ -26,8 +26,12 @@ SENTENCE = "the time traveller for so it will be convenient to speak of him was 
 @pytest.fixture
 def sentences(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every corpus is one sentence, over and over."""
-    documents = text.Documents("made-up", (SENTENCE * 1500,), "", "nowhere")
-    monkeypatch.setattr(text, "read_documents", lambda _: documents)
+
+    def documents(name: str) -> text.Documents:
+        times = 1300 if name == "war-and-peace" else 200  # a tenth of it must be a batch
+        return text.Documents(name, (SENTENCE * times,), "", "nowhere")
+
+    monkeypatch.setattr(text, "read_documents", documents)
 
 
 @pytest.mark.usefixtures("sentences")
@@ -130,19 +134,18 @@ def test_time_machine_is_sgd_with_the_state_carried_and_begun_anew() -> None:
 @pytest.mark.usefixtures("sentences")
 def test_gradient_norms_survive_squares_too_small_for_float32() -> None:
     book = time_machine.read_book("char", whole=False)
-    model = r.language_model(len(book.vocabulary), MODELS["lstm-2"].layer(4))
+    model = r.language_model(len(book.vocabulary), MODELS["lstm"].layer(4))
     params = model.init(jax.random.key(0))
     data = book.epoch(0, 0, random=False)
 
     def loss(params: Any) -> Any:
         return r.cross_entropy(model.apply(params, None, data.inputs[0])[1], data.targets[0])
 
-    layers = jax.grad(loss)(params)["layer"]
-    expected = [float(optax.tree.norm(layers[i])) for i in "01"]
-    assert time_machine.gradient_norms(model, params, book, 0) == pytest.approx(expected, 1e-5)
+    layers = jax.jit(jax.grad(loss))(params)["layer"]
+    expected = float(optax.tree.norm(layers["0"]))
+    assert time_machine.gradient_norms(model, params, book, 0) == pytest.approx([expected], 1e-5)
     params["readout"]["w"] *= 1e-30
-    tiny = time_machine.gradient_norms(model, params, book, 0)
-    assert all(0 < norm < 1e-25 for norm in tiny)
+    assert 0 < time_machine.gradient_norms(model, params, book, 0)[0] < 1e-25
 
 
 def test_next_token_equals_keras() -> None:
@@ -158,7 +161,7 @@ def test_next_token_equals_keras() -> None:
     state = r.init_train_state(model, optimizer, parameters("before"))
     step = jax.jit(r.make_train_step(model, optimizer))
     tokens = golden["tokens"].swapaxes(1, 2)
-    _, logits = model.apply(state.params, None, tokens[0, :-1])
+    _, logits = jax.jit(model.apply)(state.params, None, tokens[0, :-1])
     np.testing.assert_allclose(jax.nn.softmax(logits), golden["probabilities"], rtol=1e-5)
     for batch, expected in zip(tokens, golden["losses"], strict=True):
         state, metrics = step(state, r.Batch(batch[:-1], batch[-1]))

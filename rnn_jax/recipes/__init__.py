@@ -23,6 +23,8 @@ __all__ = [
 ]
 
 RECIPES = {
+    "binary-addition": "binary_addition",
+    "operation-graph": "operation_graph",
     "word-model": "word_model",
     "time-machine": "time_machine",
     "next-token": "next_token",

@@ -76,7 +76,8 @@ def run(options: Options, folder: RecipeFolder) -> None:
         folder.figure("held-out-perplexity", perplexity_figure(results, "held_out_perplexity"))
     if any(result.norms for result in results.values()):
         folder.figure("gradient-norms", norms_figure(results))
-    table = [summary(name, result) for name, result in results.items()]
+    as_published = options.level == "char" and not options.whole_book
+    table = [summary(name, result, as_published) for name, result in results.items()]
     folder.close(list(table[0]), [list(row.values()) for row in table])
 
 
@@ -157,6 +158,7 @@ def train(name: str, book: Book, *, hidden_size: int, epochs: int, seed: int) ->
         print(f"  {book.continued(model, state.params)}")
     if name in SHOWN_NORMS:
         norms["after training"] = gradient_norms(model, state.params, book, seed)
+        rows[-1]["gradient_norms"] = norms
         for when, values in norms.items():
             low, high = values[0], values[-1]
             print(
@@ -175,9 +177,9 @@ def report(row: Row) -> None:
     )
 
 
-def summary(name: str, result: Trained) -> dict[str, str]:
-    """A model's row of the table published / here."""
-    published = MODELS[name].published
+def summary(name: str, result: Trained, as_published: bool) -> dict[str, str]:
+    """A model's row of the table published / here; the book knows only the first characters."""
+    published = MODELS[name].published if as_published else None
 
     def last_and_lowest(key: str) -> str:
         values = [row[key] for row in result.rows]

@@ -14,26 +14,28 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import rnn_jax
 from rnn_jax import interop, text
 from rnn_jax.recipes.figure import line_figure
 from rnn_jax.recipes.folder import RecipeFolder
-from rnn_jax.recipes.options import RecipeOptions, option
-from rnn_jax.recipes.word_training import (
-    losses_from_the_end,
-    mean_loss,
-    report,
+from rnn_jax.recipes.options import option
+from rnn_jax.recipes.sentences import (
+    SentenceOptions,
+    batched,
+    initial_parameters,
+    print_evaluation,
+    read_sentences,
     train,
     word_model,
 )
-from rnn_jax.reference import NumpyRNN
 from rnn_jax.reference_step import Workload
 from rnn_jax.runs import TrainConfig, check_gradients, sample_texts
 from rnn_jax.types import Params
 
-__all__ = ["Options", "run"]
+__all__ = ["Options", "losses_from_the_end", "mean_loss", "run"]
 
 # The tutorial's part 2: the loss before each of ten passes over 100 sentences; a step's time.
 LOSSES = (
@@ -46,18 +48,18 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Options(RecipeOptions):
-    """On what, with which truncations, for how long."""
+class Options(SentenceOptions):
+    """The text, the model, its training, and the truncations."""
 
-    bptt: str = option("sliding:4,tail:4", "Truncations to train with, commas between.")
-    corpus: str = option("python-docs", "Name of a corpus, or path of a .txt or .csv file.")
-    epochs: int = option(10, "Passes over the whole text.")
-    vocab_size: int | None = option(None, "Words in the vocabulary; default: at most 8000.")
-    hidden_size: int = option(100, "Hidden units.")
+    bptt: str = option(
+        "sliding:4,tail:4",
+        "Truncations to train with, commas between; the first one's model writes the sentences.",
+    )
+    whole_epochs: int = option(5, "Passes over the whole text.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.at_least(1, "epochs", "hidden_size")
+        self.at_least(1, "whole_epochs")
         try:
             _ = self.kinds
         except ValueError as error:
@@ -71,12 +73,14 @@ class Options(RecipeOptions):
 
 def run(options: Options, folder: RecipeFolder) -> None:
     """Go the tutorial's way, then train on the whole text with each truncation."""
-    vocabulary, sentences = read_sentences(options.corpus, options.vocab_size)
-    model = word_model(len(vocabulary), options.hidden_size)
-    params = model.init(jax.random.key(options.seed))
+    vocabulary, sentences = read_sentences(options)
+    few = sentences.subset(0, options.sentences)
     whole = sentences.subset(0, 1000) if options.quick else sentences
+    epochs = min(options.whole_epochs, 2) if options.quick else options.whole_epochs
+    model = word_model(len(vocabulary), options.hidden_size)
+    _, params = initial_parameters(len(vocabulary), options.hidden_size, options.seed)
     evaluate, from_the_end = mean_loss(model, whole), losses_from_the_end(model, whole)
-    print(f"\nExpected Loss for random predictions: {np.log(len(vocabulary)):f}")
+    print(f"Expected Loss for random predictions: {np.log(len(vocabulary)):f}")
     print(f"Actual loss: {evaluate(params):f}\n")
     checked = check_gradients(word_model(100, 10), seed=options.seed)
     print(f"{checked}\n")
@@ -84,10 +88,9 @@ def run(options: Options, folder: RecipeFolder) -> None:
     for name, milliseconds in times.items():
         print(f"one SGD step, {name}: {milliseconds:.3g} ms")
 
-    first, epochs = next(iter(options.kinds)), 2 if options.quick else options.epochs
-    hundred = sentences.subset(0, 100)
-    rows, _ = trained(model, params, hundred, options, first, 9, mean_loss(model, hundred))
-    few = [row["loss"] for row in rows]
+    first = next(iter(options.kinds))
+    rows, _ = trained(model, params, few, options, first, options.epochs, mean_loss(model, few))
+    published = list(zip(LOSSES, [row["loss"] for row in rows], strict=False))
     losses: dict[str, Any] = {}
     ends: dict[str, Any] = {}
     for name in options.kinds:
@@ -95,7 +98,7 @@ def run(options: Options, folder: RecipeFolder) -> None:
         rows += new
         folder.history(rows)
         interop.save_uvw(saved(folder, name), last)
-        losses[name] = [row["examples"] for row in new], [row["loss"] for row in new]
+        losses[name] = [row["seen"] for row in new], [row["loss"] for row in new]
         nats = from_the_end(last)
         ends[name] = range(len(nats)), nats
     ylabel = "cross-entropy (nats per word)"
@@ -111,64 +114,44 @@ def run(options: Options, folder: RecipeFolder) -> None:
     count = sum(array.count for array in checked.arrays)
     worst = max(array.largest_relative_error for array in checked.arrays)
     verdict = f"all pass, largest relative error {worst:.1g}" if checked.passed else "FAILED"
-    table = [[f"gradient check of {count:,} parameters, V=100, H=10", "all pass", verdict]]
+    table = [[f"gradient check, {count:,} parameters", "all pass", verdict]]
     for name, milliseconds in times.items():
-        published = f"{STEP_MS[name]:g}" if name in STEP_MS else "-"
-        table.append([f"one SGD step, {name} (ms)", published, f"{milliseconds:.3g}"])
-    for i, (published_loss, loss) in enumerate(zip(LOSSES, few, strict=True)):
-        what = f"100 sentences, {first}, loss after {i} epochs"
-        table.append([what, f"{published_loss:.6f}", f"{loss:.6f}"])
-    for name, (_, ys) in losses.items():
+        known = f"{STEP_MS[name]:g}" if name in STEP_MS else "-"
+        table.append([f"one SGD step of 45 words, {name} (ms)", known, f"{milliseconds:.3g}"])
+    for i, (theirs, ours) in enumerate(published):
+        what = f"{len(few)} sentences, {first}, loss after {i} epochs"
+        table.append([what, f"{theirs:f}", f"{ours:f}"])
+    for name, (_, nats) in ends.items():
         what = f"{len(whole):,} sentences, {name}, loss after {epochs} epochs"
-        table.append([what, "-", f"{ys[-1]:.3f}"])
-        for label, part in (
-            ("of the last four words", slice(0, 4)),
-            ("of 16 before", slice(4, 20)),
-        ):
-            table.append([f"... {label}", "-", f"{np.nanmean(ends[name][1][part]):.3f}"])
+        table += [
+            [what, "-", f"{losses[name][1][-1]:.3f}"],
+            ["... at the last 4 predictions of a sentence", "-", f"{np.nanmean(nats[:4]):.3f}"],
+            ["... at the 16 before them", "-", f"{np.nanmean(nats[4:]):.3f}"],
+        ]
     folder.close(["", "published", "here"], table)
 
 
 def saved(folder: RecipeFolder, name: str) -> Path:
-    """Where the parameters of a training lie."""
+    """Where the parameters trained with a truncation lie."""
     return folder.path / f"{name.replace(':', '-')}.npz"
-
-
-def read_sentences(corpus: str, vocab_size: int | None) -> tuple[text.Vocabulary, text.Sentences]:
-    """The text as sentences of numbers; prints what the tutorial prints on the way."""
-    tokenized = text.tokenize_corpus(text.read_documents(corpus))
-    counts = tokenized.counts()
-    vocabulary = text.reference_vocabulary(counts, vocab_size)
-    sentences = text.encode_sentences(tokenized, vocabulary)
-    rarest = vocabulary.tokens[-2]
-    x, y = sentences.pair(min(1, len(sentences) - 1))
-    print(
-        f"Parsed {len(sentences)} sentences.\nFound {len(counts)} unique words tokens.\n"
-        f"Using vocabulary size {len(vocabulary)}.\nThe least frequent word in our vocabulary is "
-        f"'{rarest}' and appeared {counts[rarest]} times.\n"
-        f"x:\n{' '.join(vocabulary.decode(x))}\n{x.tolist()}\n"
-        f"y:\n{' '.join(vocabulary.decode(y))}\n{y.tolist()}"
-    )
-    return vocabulary, sentences
 
 
 def step_times(options: Options) -> dict[str, float]:
     """Milliseconds of a step at V = 8000, H = 100 on sentences of 45 random words."""
     work = Workload(sentences=20 if options.quick else 200, seed=options.seed)
-    loop, seconds = NumpyRNN(*(array.copy() for array in work.weights)), []
+    loop, params = initial_parameters(work.vocab_size, work.hidden_size, options.seed)
+    seconds = []
     for sentence in work.tokens[:5]:
         began = time.perf_counter()
         loop.sgd_step(sentence[:-1], sentence[1:], work.learning_rate, work.window)
         seconds.append(time.perf_counter() - began)
     times = {NUMPY: 1e3 * min(seconds)}
-    model = word_model(work.vocab_size, work.hidden_size)
-    params = jax.tree.map(lambda w: w.astype(np.float32), interop.from_uvw(*work.weights))
     offsets = np.arange(work.sentences + 1) * (work.length + 1)
     sentences = text.Sentences(work.tokens.ravel(), offsets)
     for name, kind in options.kinds.items():
-        history = train(model, params, sentences, bptt=kind, epochs=4, evaluate=lambda _: 0.0)
-        # The first pass compiles.
-        times[name] = 1e3 * min([row.seconds for row in history][2:]) / work.sentences
+        model = rnn_jax.truncate(word_model(work.vocab_size, work.hidden_size), kind)
+        turns = train(model, params, sentences, evaluate=lambda _: 0.0, epochs=3)
+        times[name] = 1e3 * min([turn.step_seconds for turn in turns][1:])
     return times
 
 
@@ -178,14 +161,56 @@ def trained(
 ) -> tuple[list[Row], Params]:  # fmt: skip
     """Rows of the history and the last parameters of one training, reported as it goes."""
     print(f"\n{len(sentences):,} sentences, {name}")
+    model = rnn_jax.truncate(model, options.kinds[name])
     rows: list[Row] = []
-    last = params
-    for row in train(
-        model, params, sentences, bptt=options.kinds[name], epochs=epochs, evaluate=evaluate
-    ):
-        report(row)
-        values = {"epoch": row.epoch, "examples": row.seen, "loss": row.loss}
-        values |= {"learning_rate": row.learning_rate, "seconds": row.seconds}
-        rows.append({"sentences": len(sentences), "bptt": name, **values})
-        last = row.params
-    return rows, last
+    for now in train(model, params, sentences, evaluate=evaluate, epochs=epochs, rate=options.rate):
+        print_evaluation(now)
+        if rows and now.loss > rows[-1]["loss"]:
+            print(f"Setting learning rate to {now.rate / 2:f}")
+        row = {"epoch": now.epoch, "seen": now.seen, "loss": now.loss, "rate": now.rate}
+        rows.append({"sentences": len(sentences), "bptt": name, **row})
+    return rows, now.params
+
+
+def mean_loss(model: Any, sentences: text.Sentences) -> Callable[[Params], float]:
+    """The summed loss over the number of words, as a function of the parameters."""
+    data, totals = batched(sentences.by_length(), 16), rnn_jax.make_evaluate(model)
+
+    def loss(params: Params) -> float:
+        nats, words = totals(params, data)
+        return float(nats / words)
+
+    return loss
+
+
+def losses_from_the_end(
+    model: Any, sentences: text.Sentences, most: int = 20
+) -> Callable[[Params], np.ndarray]:
+    """The mean loss of the sentences' last prediction, of the last but one, and so on.
+
+    Returns:
+      A function of the parameters to ``float[most]``; the first is the loss of predicting the
+      sentence's end, and NaN stands where no sentence is long enough.
+    """
+    data = batched(sentences.by_length(), 16)
+
+    @jax.jit
+    def totals(params: Params) -> Any:
+        def consume(sums: Any, batch: rnn_jax.Batch) -> Any:
+            mask: Any = batch.mask
+            _, logits = model.apply(params, None, batch.inputs, mask=mask)
+            losses = rnn_jax.cross_entropy(logits, batch.targets, mask=mask, reduction="none")
+            left = mask.sum(axis=0)[None] - 1 - jnp.arange(len(mask))[:, None]
+            place = jnp.where(mask, left, most)  # a place of `most` or more is dropped
+            return sums.at[:, place].add(jnp.stack([losses, mask.astype(losses.dtype)]))
+
+        def body(index: Any, sums: Any) -> Any:
+            return data.visit(index, consume, sums)
+
+        return jax.lax.fori_loop(0, data.count, body, jnp.zeros((2, most)))
+
+    def means(params: Params) -> np.ndarray:
+        nats, words = np.asarray(totals(params))
+        return np.divide(nats, words, out=np.full(most, np.nan, nats.dtype), where=words > 0)
+
+    return means

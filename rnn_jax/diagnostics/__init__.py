@@ -1,0 +1,21 @@
+"""What happens to gradients inside a recurrent network: flow, Jacobians, gates; and plots of it."""
+
+from rnn_jax.diagnostics.gradient_flow import GradientFlow, gradient_flow
+from rnn_jax.diagnostics.jacobians import state_jacobians
+from rnn_jax.diagnostics.plots import (
+    plot_gate_saturation,
+    plot_gradient_flow,
+    plot_state_jacobians,
+)
+from rnn_jax.diagnostics.saturation import GateSaturation, gate_saturation
+
+__all__ = [
+    "GateSaturation",
+    "GradientFlow",
+    "gate_saturation",
+    "gradient_flow",
+    "plot_gate_saturation",
+    "plot_gradient_flow",
+    "plot_state_jacobians",
+    "state_jacobians",
+]

@@ -1,0 +1,92 @@
+"""How one step stretches and shrinks the state: singular values of its Jacobian."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.flatten_util import ravel_pytree
+
+from rnn_jax.diagnostics.states import carries_before
+from rnn_jax.layers.carries import all_carries, initial_or
+from rnn_jax.masking import check_mask
+from rnn_jax.recurrence import batch_shape_of
+from rnn_jax.types import Array, Carry, Layer, Params
+
+__all__ = ["state_jacobians"]
+
+
+def state_jacobians(
+    layer: Layer, params: Params, carry: Carry, xs: Array, *, mask: Array | None = None
+) -> Array:
+    """The singular values of ``∂c_t/∂c_{t-1}`` for every step and row.
+
+    ``c`` is the whole carry of a row as one vector of ``S`` real numbers: H for `elman` and `gru`,
+    2H for ``(h, c)`` of `lstm` and for the complex carry of `lru`, the sum of them for a stack.
+    Where the largest singular value is below one at all steps, gradients vanish with the lag; above
+    one they may explode. These are derivatives of the values: a truncation does not change them.
+
+    Args:
+      layer: any causal `Layer`; ``recurrent(cell)`` for a cell.
+      params: its parameters.
+      carry: the carry before the first step, or None for the initial one.
+      xs: ``float[T, B, D]`` or ``int[T, B]``.
+      mask: ``bool[T, B]``; a masked step holds the carry, and all its singular values are one.
+
+    Returns:
+      ``float[T, B, S]``, the largest first.
+
+    Raises:
+      ValueError: the layer is not causal.
+
+    Example:
+      >>> import jax, rnn_jax
+      >>> from rnn_jax.diagnostics import state_jacobians
+      >>> layer = rnn_jax.recurrent(rnn_jax.lstm(3))
+      >>> params = layer.init(jax.random.key(0), 2)
+      >>> state_jacobians(layer, params, None, jax.numpy.ones((5, 4, 2))).shape
+      (5, 4, 6)
+
+    Reference:
+      Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks, ICML
+      2013.
+    """
+    check_mask(mask, (xs.shape[0], *batch_shape_of(xs)))
+    return _singular_values(layer, params, initial_or(carry, layer, params, xs), xs, mask)
+
+
+@partial(jax.jit, static_argnums=0)
+def _singular_values(
+    layer: Layer, params: Params, carry: Carry, xs: Array, mask: Array | None
+) -> Array:
+    after, _ = all_carries(layer, params, carry, xs, mask=mask)
+    before = carries_before(carry, after)
+
+    def of_row(carry: Carry, x: Array, valid: Array | None) -> Array:
+        flat, unflatten = ravel_pytree(_real(carry))
+
+        def step(flat: Array) -> Array:
+            given = _unreal(carry, unflatten(flat))
+            step_mask = None if valid is None else valid[None]
+            new, _ = layer.apply(params, given, x[None], mask=step_mask)
+            return ravel_pytree(_real(new))[0]
+
+        jacobian = jax.jacrev(step)(flat)
+        return jnp.linalg.svd(jacobian, compute_uv=False)
+
+    of_rows: Any = of_row
+    for _ in batch_shape_of(xs):
+        of_rows = jax.vmap(of_rows)
+    return lax.map(lambda step: of_rows(*step), (before, xs, mask))
+
+
+def _real(carry: Carry) -> Any:
+    """Complex leaves as two real ones."""
+    return jax.tree.map(lambda c: (c.real, c.imag) if jnp.iscomplexobj(c) else c, carry)
+
+
+def _unreal(like: Carry, real: Any) -> Carry:
+    return jax.tree.map(lambda c, r: lax.complex(*r) if jnp.iscomplexobj(c) else r, like, real)

@@ -1,0 +1,89 @@
+"""A layer with something added to its carry after every step, to differentiate by."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Unpack
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from rnn_jax.gates import settled
+from rnn_jax.layers.wrapper import Wrapper, inside
+from rnn_jax.masking import expand
+from rnn_jax.truncation import Truncated
+from rnn_jax.types import Along, Array, Carry, Layer, Params
+
+__all__ = ["Perturbed", "rebuild"]
+
+
+# It holds arrays, which neither compare nor hash as values.
+@dataclass(frozen=True, eq=False)
+class Perturbed(Wrapper):
+    """``layer``, step by step, plus ``states[t]`` and ``outputs[t]`` after each valid step t.
+
+    t is the absolute step, so that a window of a truncation which begins at step t adds what
+    belongs there. ``outputs`` is None for "nothing".
+    """
+
+    states: Carry
+    outputs: Array | None
+
+    def apply(
+        self,
+        params: Params,
+        carry: Carry,
+        xs: Array,
+        *,
+        mask: Array | None = None,
+        key: Array | None = None,
+        **along: Unpack[Along],
+    ) -> tuple[Carry, Array]:
+        """The layer, one step after the other."""
+        gate, _ = settled(along.get("gate"), None, mask, reverse=False)
+        positions = along.get("start", 0) + jnp.arange(xs.shape[0])
+        # None has no leaves, so an absent mask or gate stays absent in every step.
+        steps = jax.tree.map(lambda leaf: leaf[:, None], (xs, mask, gate))
+
+        def body(carry: Carry, step: tuple[Array, Any]) -> tuple[Carry, Array]:
+            t, (x, valid, factor) = step
+            carry, y = self.layer.apply(params, carry, x, mask=valid, key=key, gate=factor, start=t)
+
+            def add(value: Array, perturbation: Array) -> Array:
+                added = perturbation[t].astype(value.dtype)
+                if valid is None:
+                    return value + added
+                # The positions before step 0 that pad a window are masked, and so never added.
+                return value + jnp.where(expand(valid[0], value), added, 0)
+
+            carry = jax.tree.map(add, carry, self.states)
+            return carry, (y[0] if self.outputs is None else add(y[0], self.outputs))
+
+        return lax.scan(body, carry, (positions, steps))
+
+
+def rebuild(layer: Any, change: Callable[[Layer], Layer]) -> Any:
+    """The layer with ``change`` applied to the largest parts that hold no truncation.
+
+    Gradients that pass a part step by step are those of the part as a whole; a truncation looks at
+    all steps of a call, and so must stay around what runs step by step. Of a model the recurrent
+    part counts: all else acts on each step alone.
+    """
+    over = getattr(layer, "over", None)
+    if over is not None:
+        return over(rebuild(layer.layer, change))
+    if not any(isinstance(part, Truncated) for part in inside(layer)):
+        return change(layer)
+
+    def replaced(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(replaced, value))
+        return rebuild(value, change) if isinstance(value, Layer) else value
+
+    if isinstance(layer, Truncated):  # whatever it holds, a layer or a model
+        return dataclasses.replace(layer, layer=rebuild(layer.layer, change))
+    names = [field.name for field in dataclasses.fields(layer)]
+    return dataclasses.replace(layer, **{name: replaced(getattr(layer, name)) for name in names})
