@@ -167,7 +167,7 @@ def expected_logits(workload: Language, params: Any, tokens: Any) -> jax.Array:
         zeros = jnp.zeros((tokens.shape[1], workload.hidden))
         start = (zeros, zeros) if workload.cell == "lstm" else zeros
         _, xs = lax.scan(step, start, xs)
-    return xs @ params["w_out"] + params["b_out"][None]
+    return xs @ params["w_out"] + params["b_out"][None, None]
 
 
 def expected_step(workload: Language, arrays: Arrays, tokens: np.ndarray) -> Arrays:
