@@ -397,10 +397,10 @@ def test_plots_show_what_was_measured() -> None:
         str(kind): flow_of(r.truncate(layer, kind), params, None, xs)
         for kind in (r.full(), r.sliding(2))
     }
-    whole, short = plot_gradient_flow(flows).axes[0].lines
+    whole, short, dot = plot_gradient_flow(flows).axes[0].lines
     assert whole.get_label() == "full" and np.isfinite(whole.get_ydata()).all()
     assert np.isfinite(short.get_ydata()).tolist() == [True] * 3 + [False] * (T - 3)
-    assert whole.get_markevery() == [] and short.get_markevery() == [2]
+    assert np.asarray(dot.get_xdata()).tolist() == [2]
     values = quick_jit(state_jacobians)(layer, params, None, xs)
     (axes,) = plot_state_jacobians({"lstm": values}).axes
     line: Any = axes.lines[0]
