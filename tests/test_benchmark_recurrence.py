@@ -270,3 +270,13 @@ def test_low_precision_is_ours_too(dtype: str) -> None:
     assert [row["status"] for row in rows] == ["ok", "unavailable"]
     assert {row["dtype"] for row in rows} == {dtype}
     assert oracle.tolerance(dtype, "highest").relative > 100 * oracle.TOLERANCE
+
+
+def test_two_biases_of_one_gate_take_steps_of_their_own() -> None:
+    """Under weights so large that the second step sees what the first did to the biases."""
+    arrays = SMALL["gru"].arrays()
+    arrays["weights"] = arrays["weights"] * 100
+    one, two = (oracle.expected(f"gru reset after{kind}", arrays, "many-steps")
+                for kind in ("", ", two biases"))  # fmt: skip
+    assert one.keys() == two.keys()
+    assert max(np.abs(one[name] - two[name]).max() for name in one) > 1e-7

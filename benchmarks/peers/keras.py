@@ -27,7 +27,7 @@ def build(name: str, workload: Recurrence, arrays: Arrays) -> JaxImplementation:
     kind, equations = {
         "rnn": (keras.layers.SimpleRNN, "rnn tanh"),
         "relu": (partial(keras.layers.SimpleRNN, activation="relu"), "rnn relu"),
-        "gru": (keras.layers.GRU, "gru reset after"),
+        "gru": (keras.layers.GRU, "gru reset after, two biases"),
         "lstm": (keras.layers.LSTM, "lstm"),
     }[workload.cell]
     layer = kind(workload.hidden, return_sequences=True, dtype=workload.dtype)

@@ -20,7 +20,7 @@ PACKAGES = ("rnn-jax-functional", "jax", "jaxlib")
 CELLS: dict[str, tuple[Callable[[int], rnn_jax.Cell], str]] = {
     "rnn": (rnn_jax.elman, "rnn tanh"),
     "relu": (lambda size: rnn_jax.elman(size, activation=jax.nn.relu), "rnn relu"),
-    "gru": (rnn_jax.gru, "gru reset after"),
+    "gru": (rnn_jax.gru, "gru reset after, two biases"),
     "lstm": (rnn_jax.lstm, "lstm"),
 }
 
