@@ -44,15 +44,21 @@ def affine_fit(
             rows = np.stack([1 / t, n / t], 1)
             (fixed, each), *_ = np.linalg.lstsq(rows, np.ones(count))
             if fixed < 0:  # no call takes less than no time
-                slope_rows = rows[:, 1]
-                fixed, each = 0.0, slope_rows.sum() / (slope_rows @ slope_rows)
+                fixed, each = 0.0, _through_zero(rows[:, 1])
+            elif each < 0:  # nor does more work: noise about a constant
+                fixed, each = _through_zero(rows[:, 0]), 0.0
             error = float(np.abs(rows @ (fixed, each) - 1).max())
-            if error <= tolerance and each >= 0:
+            if error <= tolerance:
                 low, high = (sizes[order[i]] for i in (first, first + count - 1))
                 fits.append(Affine(float(fixed), float(each), low, high, count, error))
         if fits:
             return min(fits, key=lambda fit: fit.error)
     return None
+
+
+def _through_zero(x: np.ndarray) -> float:
+    """The factor that brings ``x`` nearest to one, in least squares."""
+    return float(x.sum() / (x @ x))
 
 
 def slope(sizes: Sequence[float], times_ms: Sequence[float]) -> float:

@@ -31,7 +31,7 @@ TRIALS, FREE = 100, 500
 
 @dataclass(frozen=True)
 class Network:
-    """A published network: its reservoir, and the NRMSE84 that it reached."""
+    """A published network: a reservoir of its size, and the NRMSE84 that it reached."""
 
     source: str
     cell: rnn_jax.EchoState
@@ -39,8 +39,7 @@ class Network:
 
 
 NETWORKS = (
-    # Leak, radius and weights as there, but for the form of the leak and the bias, which is theirs
-    # a unit of input 0.2.
+    # The settings published, but for the form of the leak; the bias is an input of 0.2 there.
     Network(
         "Jaeger 2001, 400 units",
         rnn_jax.echo_state(
@@ -48,6 +47,7 @@ NETWORKS = (
         ),
         0.00028,
     ),
+    # Of its settings only the size and the error are taken over.
     Network(
         "Jaeger and Haas 2004, 1,000 units",
         rnn_jax.echo_state(1000, spectral_radius=0.8, sparsity=0.99, bias_scale=0.2),
