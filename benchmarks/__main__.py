@@ -1,32 +1,224 @@
-"""``python -m benchmarks``: the list of benchmarks, and one of them by name."""
+"""The benchmark suite: every group of workloads, or those that are named.
+
+``python -m benchmarks report FILE…`` makes a page of result files, ``python -m benchmarks compare
+OLD NEW`` says what changed beyond noise.
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
-from benchmarks import compilation, recurrence, step_time
+import jax
 
-BENCHMARKS = {"step-time": step_time, "recurrence": recurrence, "compile": compilation}
+from benchmarks import compilation, reference
+from benchmarks.case import Case, Options
+from benchmarks.groups import GROUPS
+from benchmarks.machine import environment
+from benchmarks.output import new_file, print_table, resumed_file
+from benchmarks.peers import IMPLEMENTATIONS
+from benchmarks.roofline import measure_roofline
+from benchmarks.runner import Limits, key_of, run
+from benchmarks.summary import SUMMARY_COLUMNS, summarise
+from benchmarks.workloads import CELLS, DTYPES, PRECISIONS
+
+# Subcommands that read result files: modules with `add_arguments(parser)` and `run(options)`.
+READERS = ("report", "compare")
+COLUMNS = (
+    "implementation", "equations", "median_ms", "q25_ms", "q75_ms", "ratio", "calls", "dispatch_ms",
+    "compile_s", "temp_bytes", "fraction_of_ceiling", "value", "unit", "reason",
+)  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one benchmark; bad input is one sentence on stderr and exit code 2."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    commands = parser.add_subparsers(dest="name", metavar="NAME")
-    for name, module in BENCHMARKS.items():
-        summary = (module.__doc__ or "").split(": ", 1)[1].strip()
-        module.add_arguments(commands.add_parser(name, help=summary, description=module.__doc__))
-    options = parser.parse_args(arguments)
-    if options.name is None:
-        parser.print_help()
-        return 0
+    """Run a command; bad input is one sentence on stderr and exit code 2."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    reader = arguments[0] if arguments and arguments[0] in READERS else None
+    prog = "python -m benchmarks"
+    if reader is None:
+        parser = argparse.ArgumentParser(prog=prog, description=__doc__)
+        add_arguments(parser)
+        command, rest = measure, arguments
+    else:
+        module = import_module(f"benchmarks.{reader}")
+        parser = argparse.ArgumentParser(prog=f"{prog} {reader}", description=module.__doc__)
+        module.add_arguments(parser)
+        command, rest = module.run, arguments[1:]
+    options = parser.parse_args(rest)
     try:
-        BENCHMARKS[options.name].run(options)
+        return command(options) or 0
     except ValueError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of a measurement."""
+    add = parser.add_argument
+    add("groups", metavar="GROUP", nargs="*", help=f"of {', '.join(GROUPS)}; all")
+    add("--quick", action="store_true", help="a try-out: small shapes, 3 rounds, no torch.compile")
+    add(
+        "--select",
+        metavar="SUBSTRING",
+        default="",
+        help="only group/workload/pass names with it, such as lstm-32x35x256x28/forward+backward",
+    )
+    add("--cells", metavar="A,B", help=f"of {', '.join(CELLS)}, in groups of layers; all")
+    add("--implementations", metavar="A,B", help="such as rnn_jax,torch; all")
+    add("--dtype", choices=DTYPES, default="float32", help="of parameters and inputs; float32")
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        default="highest",
+        help="of float32 products, ours and the peers': highest is float32 itself, the others are "
+        "TF32 on a GPU; highest",
+    )
+    add("--rounds", type=int, help="at most, of every workload and pass; 20")
+    add(
+        "--case-budget",
+        metavar="SECONDS",
+        type=float,
+        default=20.0,
+        help="of a workload and pass: after it no round is begun, but for the first 3; 20",
+    )
+    add(
+        "--budget",
+        metavar="SECONDS",
+        type=float,
+        help="of the whole run: the most telling workloads come first, and when it is spent none "
+        "is begun",
+    )
+    add("--out", metavar="FILE", help="write rows to a new file of JSON lines")
+    add("--resume", metavar="FILE", help="measure what a file of --out lacks, and append it")
+    add("--list", action="store_true", help="print what would be measured")
+    add("--profile", metavar="DIR", help="write a trace of jax.profiler, of one workload and pass")
+    add("--hlo", metavar="DIR", help="write the text of every program that JAX compiles")
+
+
+def measure(options: argparse.Namespace) -> int:
+    """Measure what is chosen, print a table for every case and a summary, save the rows."""
+    groups = choose("GROUP", options.groups or None, GROUPS)
+    cells = None if options.cells is None else choose("--cells", options.cells.split(","), CELLS)
+    settings = Options(options.quick, options.dtype, options.precision, cells)
+    limits = _limits(options)
+    cases = _chosen([c for g in groups for c in GROUPS[g](settings)], options)
+    if options.list:
+        shown = [
+            {
+                "group": c.group,
+                "workload": c.workload,
+                "pass": c.pass_name,
+                "implementations": ", ".join(c.implementations),
+            }
+            for c in cases
+        ]
+        print_table(shown, ("group", "workload", "pass", "implementations"))
+        return 0
+    if options.profile and len(cases) != 1:
+        raise ValueError(
+            f"--profile traces one workload and pass, and {len(cases)} are chosen: --select one"
+        )
+    if options.out and options.resume:
+        raise ValueError("--out makes a new file and --resume goes on with one: give one of them")
+    old, write = ([], new_file(options.out)) if not options.resume else _resumed(options.resume)
+    rows: list[dict[str, Any]] = []
+
+    def tell(case: Case, new: list[dict[str, Any]]) -> None:
+        if case.timed:
+            print(f"\n{case.group}: {case.workload}, {case.pass_name}\n", flush=True)
+            print_table(new, reference.COLUMNS if case.group == "reference" else COLUMNS)
+            sys.stdout.flush()
+
+    with _numbers(options.dtype, options.precision):
+        roofline = measure_roofline(options.dtype, quick=options.quick)
+        print(
+            f"{environment()['device']}: {roofline.gemm_gflops_per_s:.0f} GFLOP/s in a large "
+            f"{options.dtype} product, {roofline.copy_gb_per_s:.1f} GB/s in a large copy"
+        )
+        rows, left = run(
+            cases,
+            write,
+            limits=limits,
+            roofline=roofline,
+            done=frozenset(map(key_of, old)),
+            budget_s=options.budget,
+            hlo=None if options.hlo is None else Path(options.hlo),
+            profile=None if options.profile is None else Path(options.profile),
+            tell=tell,
+        )
+    compilation.print_rows([row for row in rows if row["group"] == "compile"])
+    compared = summarise(row for row in rows if row["group"] != "reference")
+    if compared:
+        print("\nTime of a peer divided by that of rnn_jax\n")
+        print_table(compared, SUMMARY_COLUMNS)
+    missing = [row for row in rows if row["status"] != "ok"]
+    print(f"\n{len(rows)} rows, {len(missing)} of them without a time (their reasons above)")
+    if left:
+        print(f"the budget of {options.budget:g} s left out: {', '.join(c.name for c in left)}")
     return 0
+
+
+def choose(option: str, wanted: Sequence[str] | None, known: Sequence[str] | dict[str, Any]) -> Any:
+    """The wanted names, each of which must be known; all when none is given."""
+    names = tuple(known) if wanted is None else tuple(wanted)
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{option} must be of {', '.join(known)}, not {name!r}")
+    return tuple(dict.fromkeys(names))
+
+
+def _limits(options: argparse.Namespace) -> Limits:
+    rounds = options.rounds if options.rounds is not None else 3 if options.quick else 20
+    if rounds < 1:
+        raise ValueError(f"--rounds must be at least 1, not {rounds}")
+    for name in ("budget", "case_budget"):
+        seconds = getattr(options, name)
+        if seconds is not None and not seconds >= 0:
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{option} must be at least 0 seconds, not {seconds}")
+    return Limits(rounds, options.case_budget)
+
+
+def _chosen(cases: list[Case], options: argparse.Namespace) -> list[Case]:
+    """Cases that are selected, each with the implementations that are asked for."""
+    known = dict.fromkeys([*IMPLEMENTATIONS, *(n for c in cases for n in c.implementations)])
+    wanted = options.implementations
+    names = choose("--implementations", None if wanted is None else wanted.split(","), known)
+    found = [
+        case.of(tuple(n for n in case.implementations if n in names))
+        for case in cases
+        if options.select in case.name
+    ]
+    found = [case for case in found if case.implementations]
+    if not found:
+        raise ValueError(
+            "nothing is left to measure: --select takes a part of a group, workload and pass such "
+            f"as {cases[0].name if cases else 'recurrence/'}"
+        )
+    return found
+
+
+def _resumed(file: str) -> Any:
+    rows, write = resumed_file(file)
+    here = environment()["device"]
+    for row in rows:
+        if row.get("device") != here:
+            raise ValueError(
+                f"--resume {file} was measured on {row.get('device')}, and this is {here}: "
+                "name a new file with --out"
+            )
+    return rows, write
+
+
+@contextlib.contextmanager
+def _numbers(dtype: str, precision: str) -> Iterator[None]:
+    with jax.default_matmul_precision(precision), jax.enable_x64(dtype == "float64"):
+        yield
 
 
 if __name__ == "__main__":

@@ -21,7 +21,10 @@ __all__ = [
     "Implementation",
     "JaxImplementation",
     "Prepared",
+    "Program",
     "Unavailable",
+    "compile_jax",
+    "wait",
 ]
 
 # The loss is sum(ys * weights). "forward": ys; "forward+backward": the loss and its gradient with
@@ -42,12 +45,24 @@ class Prepared:
 
     Results are in the workload's names and layouts: ``ys``; ``loss`` and the gradients of ``xs``
     and of every parameter; or the updates of the parameters, after minus before.
+
+    temp_bytes, peak_bytes: temporaries by the compiler's account, and all of the program's memory
+      at its fullest.
+    start: runs it without waiting; None where that cannot be told apart.
+    steps: steps that one call takes.
+    equations: a name of `benchmarks.oracle.EQUATIONS`.
+    text: the compiled program.
     """
 
     call: Callable[[], object]
     result: Callable[[], Arrays]
     compile_s: float | None = None
     temp_bytes: int | None = None
+    peak_bytes: int | None = None
+    start: Callable[[], Any] | None = None
+    steps: int = 1
+    equations: str | None = None
+    text: Callable[[], str] | None = None
 
 
 class Implementation(Protocol):
@@ -64,11 +79,47 @@ class Implementation(Protocol):
 
 
 @dataclass(frozen=True)
+class Program:
+    """A compiled function of JAX, with what its compiler says of it."""
+
+    run: Any
+    compile_s: float
+
+    def prepared(
+        self,
+        call: Callable[[], object],
+        result: Callable[[], Arrays],
+        start: Callable[[], Any],
+        *,
+        steps: int = 1,
+        equations: str | None = None,
+    ) -> Prepared:
+        """With the program's memory and text."""
+        memory = self.run.memory_analysis()
+        peak = getattr(memory, "peak_memory_in_bytes", 0) or None
+        temporaries = None if memory is None else int(memory.temp_size_in_bytes)
+        return Prepared(
+            call, result, self.compile_s, temporaries, peak, start, steps, equations,
+            self.run.as_text,
+        )  # fmt: skip
+
+
+def compile_jax(function: Callable[..., Any], *arguments: Any, donate: Any = ()) -> Program:
+    """``function`` for arguments such as these; the first ``donate`` of them are given away."""
+    began = time.perf_counter()
+    compiled = jax.jit(function, donate_argnums=donate).lower(*arguments).compile()
+    return Program(compiled, time.perf_counter() - began)
+
+
+wait: Any = jax.block_until_ready
+
+
+@dataclass(frozen=True)
 class JaxImplementation:
     """An implementation that is a pure function of its parameters and the inputs.
 
     apply: ``(params, xs) -> ys``, which does its own input product; jitted here.
-    params: any tree of float32 arrays.
+    params: any tree of arrays.
     to_workload: a tree such as ``params`` to the workload's names and layout. It maps differences
       and gradients, so it must be linear: no offsets.
     arrays: of the workload.
@@ -102,15 +153,10 @@ class JaxImplementation:
 
         gradient = jax.value_and_grad(loss, argnums=(0, 1))
         function = dict(zip(PASSES, (forward, gradient, many_steps), strict=True))[pass_name]
-        began = time.perf_counter()
-        compiled = jax.jit(function).lower(params, xs, weights).compile()
-        compile_s = time.perf_counter() - began
-        memory = compiled.memory_analysis()
-
-        wait: Any = jax.block_until_ready
+        program = compile_jax(function, params, xs, weights)
 
         def call() -> Any:
-            return wait(compiled(params, xs, weights))
+            return wait(program.run(params, xs, weights))
 
         def result() -> Arrays:
             got: dict[str, Any]
@@ -124,8 +170,13 @@ class JaxImplementation:
                 got = self.to_workload(jax.tree.map(lambda a, b: a - b, after, params))
             return {name: np.asarray(array) for name, array in got.items()}
 
-        temp_bytes = None if memory is None else int(memory.temp_size_in_bytes)
-        return Prepared(call, result, compile_s, temp_bytes)
+        return program.prepared(
+            call,
+            result,
+            lambda: program.run(params, xs, weights),
+            steps=STEPS if pass_name == "many-steps" else 1,
+            equations=self.equations,
+        )
 
     def _turn(self, array: Any) -> Any:
         return array.swapaxes(0, 1) if self.batch_major else array

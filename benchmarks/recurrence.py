@@ -1,154 +1,148 @@
-"""``python -m benchmarks recurrence``: one recurrent layer, forward and backward, beside peers."""
+"""One recurrent layer, forward and backward, beside peers: the grid, DeepBench and the scalings."""
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import gc
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
-from benchmarks.implementation import PASSES, STEPS, Prepared, Unavailable
-from benchmarks.oracle import check, expected
-from benchmarks.output import print_table, row_writer
-from benchmarks.peers import IMPLEMENTATIONS, OURS, build, versions
-from benchmarks.summary import SUMMARY_COLUMNS, summarise
-from benchmarks.timing import environment, quartiles, take_turns
-from benchmarks.workloads import CELLS, GRID, QUICK, Arrays, Recurrence, recurrences
+from benchmarks import flops
+from benchmarks.case import Case, Options
+from benchmarks.implementation import PASSES, Prepared
+from benchmarks.oracle import check, expected, tolerance
+from benchmarks.peers import IMPLEMENTATIONS, OURS, build
+from benchmarks.workloads import (
+    BATCH_SCALING,
+    CELLS,
+    DEEPBENCH,
+    GRID,
+    HIDDEN_SCALING,
+    PUBLISHED,
+    SEQUENCE_SCALING,
+    Arrays,
+    Recurrence,
+    recurrences,
+)
 
-__all__ = ["add_arguments", "choose", "measure", "run"]
-
-COLUMNS = (
-    "implementation", "equations", "median_ms", "q25_ms", "q75_ms", "ratio", "calls", "compile_s",
-    "temp_bytes", "reason",
-)  # fmt: skip
+__all__ = [
+    "batch_scaling", "case", "deepbench", "grid", "hidden_scaling", "sequence_scaling",
+]  # fmt: skip
 
 # A call of 20 steps is long, so that only the nearest peers take it; torch says why it does not.
-MANY_STEPS = (OURS, "torch", "flax-linen", "flax-linen-optimized", "haiku")
+MANY_STEPS = (OURS, "torch", "flax-linen", "flax-linen-optimized", "haiku", "jax-cudnn")
+# Along a scale the shape counts, and each library's fastest form.
+SCALED = (OURS, "torch", "numpy-vectorised", "flax-linen", "jax-cudnn")
+_TRAINED = "forward+backward"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of this benchmark."""
-    parser.add_argument("--out", metavar="FILE", help="write rows to a new file of JSON lines")
-    parser.add_argument("--quick", action="store_true", help="a try-out: 3 rounds, small shapes")
-    parser.add_argument(
-        "--select",
-        metavar="SUBSTRING",
-        default="",
-        help="only workload/pass names with it, such as lstm-32x35x256x28/forward+backward",
-    )
-    parser.add_argument("--cells", metavar="A,B", help=f"of {', '.join(CELLS)}; all")
-    parser.add_argument(
-        "--implementations", metavar="A,B", help=f"of {', '.join(IMPLEMENTATIONS)}; all"
-    )
-    parser.add_argument("--rounds", type=int, help="at most, of every workload and pass; 20")
-    parser.add_argument(
-        "--budget",
-        metavar="SECONDS",
-        type=float,
-        default=60.0,
-        help="of a workload and pass: after it no round is begun, but for the first 3; 60",
-    )
+def grid(options: Options) -> list[Case]:
+    """Every shape with every cell and pass; most telling: training an LSTM.
 
-
-def run(options: argparse.Namespace) -> None:
-    """Measure, print a table for every workload and pass, save its rows; then the summary."""
-    cells = choose("--cells", options.cells, CELLS)
-    names = choose("--implementations", options.implementations, IMPLEMENTATIONS)
-    rounds = options.rounds if options.rounds is not None else 3 if options.quick else 20
-    if rounds < 1:
-        raise ValueError(f"--rounds must be at least 1, not {rounds}")
-    if not options.budget >= 0:
-        raise ValueError(f"--budget must be at least 0 seconds, not {options.budget}")
-    todo = [
-        (workload, pass_name, chosen)
-        for workload in recurrences(QUICK if options.quick else GRID, cells)
-        for pass_name in PASSES
-        if options.select in f"{workload.name}/{pass_name}"
-        and (chosen := [n for n in names if pass_name != "many-steps" or n in MANY_STEPS])
+    `torch.compile` takes half a minute for a layer, too long for a quick run.
+    """
+    names = [n for n in IMPLEMENTATIONS if not (options.quick and n == "torch-compile")]
+    return [
+        case("recurrence", workload, name, rank=_grid_rank(workload, name), names=names)
+        for workload in _recurrences(options, GRID[options.quick], tuple(CELLS))
+        for name in PASSES
     ]
-    if not todo:
-        raise ValueError(
-            f"nothing is left to measure: --select takes a part of a workload and pass such as "
-            f"{recurrences(GRID, cells)[0].name}/{PASSES[0]}"
+
+
+def _grid_rank(workload: Recurrence, pass_name: str) -> int:
+    trained = pass_name == _TRAINED
+    return 0 if trained and workload.cell == "lstm" else 1 if trained else 2
+
+
+def deepbench(options: Options) -> list[Case]:
+    """All of the training set; most telling: what was published."""
+    chosen = [p for p in DEEPBENCH if not options.quick or p[1] * p[3] < 60_000]
+    chosen = [min(chosen, key=lambda p: p[1] * p[2] * p[3])] if options.quick else chosen
+    return [
+        case(
+            "deepbench",
+            Recurrence(
+                cell, batch, length, hidden, 1, dtype=options.dtype, precision=options.precision
+            ),
+            pass_name,
+            rank=0 if (cell, hidden, batch, length) in PUBLISHED else 2 if hidden < 2000 else 3,
+            names=SCALED,
+            published={
+                name: milliseconds
+                for name, both in PUBLISHED.get((cell, hidden, batch, length), {}).items()
+                if (milliseconds := both[index]) is not None
+            },
         )
-    write = row_writer(options.out)
-    everything = []
-    for workload, pass_name, chosen in todo:
-        rows = measure(workload, pass_name, chosen, rounds=rounds, budget_s=options.budget)
-        for row in rows:
-            write(row)
-        print(f"\n{workload.name}, {pass_name}\n")
-        print_table(rows, COLUMNS)
-        everything += rows
-    print(f"\nTime of a peer divided by that of {OURS}\n")
-    print_table(summarise(everything), SUMMARY_COLUMNS)
+        for cell, hidden, batch, length in chosen
+        if options.cells is None or cell in options.cells
+        for index, pass_name in enumerate(PASSES[:2])
+    ]
 
 
-def choose(
-    option: str, wanted: str | None, known: Sequence[str] | dict[str, Any]
-) -> tuple[str, ...]:
-    """The names of a list with commas, each of which must be known; all when none is given."""
-    names = tuple(known) if wanted is None else tuple(wanted.split(","))
-    for name in names:
-        if name not in known:
-            raise ValueError(f"{option} must be of {', '.join(known)}, not {name!r}")
-    return tuple(dict.fromkeys(names))
+def sequence_scaling(options: Options) -> list[Case]:
+    """T from 8 to 16,384."""
+    return _scaling("sequence-scaling", options, SEQUENCE_SCALING)
 
 
-def measure(
-    workload: Recurrence, pass_name: str, names: Sequence[str], *, rounds: int, budget_s: float
-) -> list[dict[str, Any]]:
-    """A row for every implementation; those which are right take turns, the rest say a reason."""
+def hidden_scaling(options: Options) -> list[Case]:
+    """H from 32 to 4,096, with as many features."""
+    return _scaling("hidden-scaling", options, HIDDEN_SCALING)
+
+
+def batch_scaling(options: Options) -> list[Case]:
+    """B from 1 to 1,024."""
+    return _scaling("batch-scaling", options, BATCH_SCALING)
+
+
+def _scaling(
+    group: str, options: Options, shapes: dict[bool, tuple[tuple[int, int, int, int], ...]]
+) -> list[Case]:
+    cells = ("lstm",) if options.quick else ("lstm", "rnn")
+    return [
+        # Every second point first: half of them already show the slope.
+        case(group, workload, _TRAINED, rank=1 + index % 2, names=SCALED)
+        for index, workload in enumerate(_recurrences(options, shapes[options.quick], cells))
+    ]
+
+
+def _recurrences(
+    options: Options, shapes: Iterable[tuple[int, int, int, int]], cells: Sequence[str]
+) -> list[Recurrence]:
+    chosen = cells if options.cells is None else [c for c in cells if c in options.cells]
+    return recurrences(shapes, chosen, dtype=options.dtype, precision=options.precision)
+
+
+def case(
+    group: str,
+    workload: Recurrence,
+    pass_name: str,
+    *,
+    rank: int = 1,
+    names: Sequence[str] = tuple(IMPLEMENTATIONS),
+    published: dict[str, float] | None = None,
+) -> Case:
+    """A pass of a layer by the implementations of these names that are timed in it."""
+    return Case(
+        group,
+        pass_name,
+        workload.facts(),
+        tuple(n for n in names if pass_name != "many-steps" or n in MANY_STEPS),
+        lambda: _open(workload, pass_name),
+        cost=flops.recurrence(workload, pass_name),
+        rank=rank,
+        published=published or {},
+    )
+
+
+def _open(workload: Recurrence, pass_name: str) -> Callable[[str], Prepared]:
     arrays = workload.arrays()
-    rows = {name: _row(workload, pass_name, name) for name in names}
     wanted: dict[str, Arrays] = {}
-    ready: dict[str, Prepared] = {}
-    for name in names:
-        with _failing_as_a_row(rows[name]):
-            implementation = build(name, workload, arrays)
-            equations = implementation.equations
-            rows[name]["equations"] = equations
-            prepared = implementation.prepare(pass_name)
-            if equations not in wanted:
-                wanted[equations] = expected(equations, arrays, pass_name)
-            # The first call is also the warm-up.
-            check(prepared.result(), wanted[equations], pass_name)
-            ready[name] = prepared
-    wanted.clear()
-    gc.collect()
-    seconds = take_turns({name: p.call for name, p in ready.items()}, rounds, budget_s)
-    for name, taken in seconds.items():
-        rows[name] |= quartiles(taken, STEPS if pass_name == "many-steps" else 1) | {
-            "calls": len(taken),
-            "compile_s": ready[name].compile_s,
-            "temp_bytes": ready[name].temp_bytes,
-        }
-    if OURS in seconds:
-        for name in seconds.keys() - {OURS}:
-            rows[name]["ratio"] = rows[name]["median_ms"] / rows[OURS]["median_ms"]
-    return list(rows.values())
+    allowance = tolerance(workload.dtype, workload.precision)
 
+    def prepare(name: str) -> Prepared:
+        implementation = build(name, workload, arrays)
+        prepared = implementation.prepare(pass_name)
+        equations = implementation.equations
+        if equations not in wanted:
+            wanted[equations] = expected(equations, arrays, pass_name)
+        check(prepared.result(), wanted[equations], pass_name, allowance)
+        return prepared
 
-def _row(workload: Recurrence, pass_name: str, name: str) -> dict[str, Any]:
-    return {
-        **workload.facts(),
-        "pass": pass_name,
-        "implementation": name,
-        **dict.fromkeys(COLUMNS[1:]),
-        "steps_per_call": STEPS if pass_name == "many-steps" else 1,
-        "versions": versions(name),
-        **environment(),
-    }
-
-
-@contextlib.contextmanager
-def _failing_as_a_row(row: dict[str, Any]) -> Iterator[None]:
-    """Whatever a peer raises becomes the row's reason: the others are measured all the same."""
-    try:
-        yield
-    except Unavailable as error:
-        row["reason"] = str(error)
-    except Exception as error:
-        first = (str(error).splitlines() or [""])[0]
-        row["reason"] = f"{type(error).__name__}: {first}"
+    return prepare

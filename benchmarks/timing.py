@@ -1,24 +1,33 @@
-"""The timer: interleaved rounds, medians and quartiles, and what one must know of the machine."""
+"""The timer: interleaved rounds until the quartiles are near each other, dispatch time apart."""
 
 from __future__ import annotations
 
-import os
-import platform
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 import jax
 import numpy as np
 
 from rnn_jax.reference_step import interleaved
 
-__all__ = ["BLOCK", "LEAST_ROUNDS", "environment", "first_call", "quartiles", "take_turns"]
+__all__ = [
+    "BLOCK",
+    "LEAST_ROUNDS",
+    "LONG_S",
+    "dispatch_ms",
+    "first_call",
+    "quartiles",
+    "take_turns",
+]
 
 LEAST_ROUNDS = 3
 BLOCK = 3
+# Beside a call this long nothing that the one before it left behind counts.
+LONG_S = 1.0
+
+Clock = Callable[[], float]
 
 
 def first_call(call: Callable[[], object]) -> float:
@@ -39,40 +48,55 @@ def take_turns(
     rounds: int,
     budget_s: float,
     *,
-    clock: Callable[[], float] = time.perf_counter,
+    spread: float = 0.0,
+    clock: Clock = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Seconds of every call, `BLOCK` a round, until ``rounds`` are over or the budget is spent.
+    """Seconds of every call, `BLOCK` a round, until they agree or the bounds are met.
 
-    At least `LEAST_ROUNDS`, if so many are asked for. The first call of a turn is not clocked:
-    for a while after a call some libraries' threads spin in wait for the next one, which would be
-    charged to the neighbour. For what is left of it the order is another one in every round.
+    They agree where every call's interquartile range is below ``spread`` times its median; the
+    bounds are ``rounds`` and ``budget_s``. At least `LEAST_ROUNDS`, if so many are asked for.
+
+    The first call of a turn is not clocked: for a while after a call some libraries' threads spin
+    in wait for the next one, which would be charged to the neighbour. For what is left of it the
+    order is another one in every round. A call longer than `LONG_S` is its whole turn.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     order, shuffle = list(calls), random.Random(0).shuffle
     began = clock()
     for done in range(rounds):
-        if done >= LEAST_ROUNDS and clock() - began >= budget_s:
+        if done >= LEAST_ROUNDS and (clock() - began >= budget_s or _agree(seconds, spread)):
             break
         shuffle(order)
         for name in order:
-            calls[name]()
-            seconds[name] += interleaved({name: calls[name]}, BLOCK, clock=clock)[name]
+            first = interleaved({name: calls[name]}, 1, clock=clock)[name]
+            if first[0] <= LONG_S:
+                first = interleaved({name: calls[name]}, BLOCK, clock=clock)[name]
+            seconds[name] += first
     return seconds
 
 
-def environment() -> dict[str, Any]:
-    """What every row says of the machine and the libraries."""
-    device, config = jax.devices()[0], cast(Any, jax.config)
-    return {
-        "device": device.device_kind,
-        "platform": device.platform,
-        "cpu_count": os.cpu_count(),
-        "machine": platform.machine(),
-        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        "numpy": np.__version__,
-        "xla_flags": os.environ.get("XLA_FLAGS"),
-        "matmul_precision": config.jax_default_matmul_precision,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+def _agree(seconds: Mapping[str, Sequence[float]], spread: float) -> bool:
+    return all(
+        row["q75_ms"] - row["q25_ms"] < spread * row["median_ms"]
+        for row in map(quartiles, seconds.values())
+    )
+
+
+def dispatch_ms(
+    start: Callable[[], Any], repeats: int = 5, *, clock: Clock = time.perf_counter
+) -> float:
+    """Median milliseconds until ``start()`` returns, its work going on; each begins after the last.
+
+    Example:
+      >>> ticks = iter([0.0, 0.002, 1.0, 1.004, 2.0, 2.003])
+      >>> dispatch_ms(lambda: None, 3, clock=lambda: next(ticks))
+      3.0
+    """
+    wait: Any = jax.block_until_ready
+    seconds = []
+    for _ in range(repeats):
+        began = clock()
+        result = start()
+        seconds.append(clock() - began)
+        wait(result)
+    return quartiles(seconds)["median_ms"]

@@ -85,7 +85,10 @@ def fill_masked(xs: Array, mask: Array | None) -> Array:
 
     A masked product would still do: 0 * NaN in the backward pass is NaN.
     """
-    return xs if mask is None else jnp.where(expand(mask, xs), xs, jnp.zeros((), xs.dtype))
+    if mask is None:
+        return xs
+    xs = jnp.asarray(xs)
+    return jnp.where(expand(mask, xs), xs, jnp.zeros((), xs.dtype))
 
 
 def last_valid(mask: Array) -> Array:

@@ -54,7 +54,8 @@ def unroll(
       reverse: run from the last step to the first; outputs stay in place. With a mask of right
         padding this is the reversed sequence; nothing need be flipped. ``resets`` still mark first
         steps: the carry is reset after them.
-      backend: "auto" for the fastest form that the cell has, "scan" for the plain scan.
+      backend: "auto" for the fastest form that the cell has; "scan" for the plain scan, which
+        ``jvp`` and ``jacfwd`` need.
 
     Returns:
       The carry after the last step and the outputs ``float[T, B, H]``.
@@ -125,10 +126,11 @@ def _prepare(
     resets: Array | None,
     reverse: bool,
 ) -> tuple[Carry, Array, Steps]:
+    mask, gate, resets = (None if a is None else jnp.asarray(a) for a in (mask, gate, resets))
     batch_shape = batch_shape_of(xs)
     shape = (xs.shape[0], *batch_shape)
     check_mask(mask, shape)
-    check_mask(resets, shape, "reset array")
+    check_mask(resets, shape, "resets")
     if gate is not None and gate.shape != shape:
         raise ValueError(
             f"the gate has shape {gate.shape}, but the inputs have steps and rows {shape}: "
@@ -169,7 +171,7 @@ def _engine(
     keep_carries: bool,
 ) -> tuple[Carry, Carry, Array]:  # fmt: skip
     """The cell's fast form; see `rnn_jax.engine`."""
-    if xs.shape[0] == 0:
+    if xs.shape[0] == 0 or not _has_engine(cell, carry):
         return _scan(cell, params, carry, xs, steps, reverse=reverse, keep_carries=keep_carries)
     resets = steps.resets
     initial = None if resets is None else cell.initial_carry(resets.shape[1:], params)
@@ -190,6 +192,13 @@ def _engine(
     plan = engine.Plan(cell, reverse, keep_carries, engine.reads_only_sums(cell, operands))
     with _reverse_mode_only():
         return engine.run(plan, operands)
+
+
+def _has_engine(cell: PointwiseCell, carry: Carry) -> bool:
+    """Whether `fed` is a leaf of the carry, and every leaf has a gradient."""
+    traced = jax.make_jaxpr(cell.fed)(carry).jaxpr
+    differentiable = (jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in jax.tree.leaves(carry))
+    return traced.outvars[0] in traced.invars and all(differentiable)
 
 
 def _linear(

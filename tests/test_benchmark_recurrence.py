@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 import rnn_jax
-from benchmarks import compilation, oracle, recurrence
+from benchmarks import compilation, oracle, recurrence, runner
 from benchmarks.__main__ import main
+from benchmarks.case import Options
 from benchmarks.implementation import PASSES, JaxImplementation, Prepared, Unavailable
-from benchmarks.peers import IMPLEMENTATIONS, OURS, ours
+from benchmarks.peers import IMPLEMENTATIONS, OURS, build, ours
 from benchmarks.summary import summarise
 from benchmarks.timing import BLOCK, LEAST_ROUNDS, take_turns
 from benchmarks.workloads import CELLS, GRID, Recurrence, recurrences
@@ -24,14 +25,17 @@ from benchmarks.workloads import CELLS, GRID, Recurrence, recurrences
 SMALL = {cell: Recurrence(cell, 2, 3, 4, 5) for cell in CELLS}
 
 
-def small_rows(names: tuple[str, ...], pass_name: str = "forward") -> dict[str, dict[str, Any]]:
-    rows = recurrence.measure(SMALL["rnn"], pass_name, names, rounds=2, budget_s=0)
+def small_rows(
+    names: tuple[str, ...], pass_name: str = "forward", cell: str = "rnn"
+) -> dict[str, dict[str, Any]]:
+    case = recurrence.case("recurrence", SMALL[cell], pass_name, names=names)
+    rows = runner.measure(case, lambda row: None, limits=runner.Limits(rounds=2, case_s=0))
     return {row["implementation"]: row for row in rows}
 
 
 def test_the_grid_is_data_with_names() -> None:
-    names = [workload.name for workload in recurrences(GRID)]
-    assert len(set(names)) == len(GRID) * len(CELLS)
+    names = [workload.name for workload in recurrences(GRID[False])]
+    assert len(set(names)) == len(GRID[False]) * len(CELLS)
     assert "lstm-32x35x256x28" in names
     arrays = SMALL["gru"].arrays()
     assert {name: array.shape for name, array in arrays.items()} == {
@@ -111,9 +115,12 @@ def test_a_missing_or_broken_peer_is_a_row(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr("benchmarks.peers.equinox.build", _raise(RuntimeError("of its own\nline")))
     rows = small_rows(tuple(IMPLEMENTATIONS), "forward+backward")
-    assert rows.pop(OURS)["reason"] is None
+    for name in (OURS, "numpy-vectorised", "numpy-loop"):
+        assert rows.pop(name)["reason"] is None
     assert rows.pop("equinox")["reason"] == "RuntimeError: of its own"
+    assert rows.pop("jax-cudnn")["reason"] == "cuDNN runs on NVIDIA GPUs alone"
     for row in rows.values():
+        assert row["status"] == "unavailable"
         assert row["reason"].endswith("is not installed")
         assert row["median_ms"] is None and row["ratio"] is None
 
@@ -203,22 +210,6 @@ def test_a_quick_run_prints_and_saves_rows_and_overwrites_nothing(
     assert "does not exist" in capsys.readouterr().err
 
 
-def test_rows_are_on_disk_before_the_next_is_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "rows.jsonl"
-
-    def measure(workload: Recurrence, pass_name: str, *_: Any, **__: Any) -> list[dict[str, Any]]:
-        if file.read_text():
-            raise KeyboardInterrupt
-        return [{"workload": workload.name, "pass": pass_name, "implementation": OURS}]
-
-    monkeypatch.setattr(recurrence, "measure", measure)
-    with pytest.raises(KeyboardInterrupt):
-        main(["recurrence", "--quick", "--out", str(file)])
-    assert len(file.read_text().splitlines()) == 1
-
-
 @pytest.mark.parametrize(
     "options, sentence",
     [
@@ -238,8 +229,13 @@ def test_bad_options_are_a_sentence(
     assert sentence in capsys.readouterr().err
 
 
-def test_compile_time_and_memory_are_rows() -> None:
-    rows = compilation.measure("rnn", quick=True)
+def test_compile_time_and_memory_are_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    cases = compilation.cases(Options(quick=True, cells=("rnn",)))
+    rows = [
+        row
+        for case in cases
+        for row in runner.measure(case, lambda row: None, limits=runner.Limits())
+    ]
     assert [(row["pass"], row["T"], row["implementation"]) for row in rows] == [
         ("compile", 3, OURS),
         ("compile", 6, OURS),
@@ -247,6 +243,30 @@ def test_compile_time_and_memory_are_rows() -> None:
         ("memory", 50, OURS),
         ("memory", 50, f"{OURS}-remat"),
     ]
-    assert rows[0]["of_first"] == rows[3]["of_first"] == 1
-    assert rows[4]["temp_bytes"] == rows[4]["of_first"] * rows[3]["temp_bytes"]
+    assert all(row["status"] == "ok" and row["compile_s"] > 0 for row in rows)
+    assert rows[3]["temp_bytes"] > 0 and rows[0]["median_ms"] is None
+    compilation.print_rows(rows)
+    assert "rnn-2x12x8x4 " in capsys.readouterr().out
     json.dumps(rows)
+
+
+@pytest.mark.parametrize("cell", ["relu", "gru", "lstm"])
+@pytest.mark.parametrize("name", ["numpy-vectorised", "numpy-loop"])
+def test_numpys_derivatives_are_right(name: str, cell: str) -> None:
+    workload = Recurrence(cell, 2, 3, 4, 5, dtype="float64")
+    arrays = workload.arrays()
+    implementation = build(name, workload, arrays)
+    for pass_name in PASSES[:2]:
+        want = oracle.expected(implementation.equations, arrays, pass_name)
+        allowance = oracle.tolerance("float64", "highest")
+        oracle.check(implementation.prepare(pass_name).result(), want, pass_name, allowance)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_low_precision_is_ours_too(dtype: str) -> None:
+    workload = Recurrence("lstm", 2, 3, 4, 5, dtype=dtype)
+    case = recurrence.case("recurrence", workload, "forward+backward", names=(OURS, "numpy-loop"))
+    rows = runner.measure(case, lambda row: None, limits=runner.Limits(rounds=1, case_s=0))
+    assert [row["status"] for row in rows] == ["ok", "unavailable"]
+    assert {row["dtype"] for row in rows} == {dtype}
+    assert oracle.tolerance(dtype, "highest").relative > 100 * oracle.TOLERANCE

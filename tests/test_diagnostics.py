@@ -104,7 +104,7 @@ def test_flow_is_the_gradient_of_every_pair(name: str) -> None:
 @pytest.mark.usefixtures("x64")
 def test_lags_may_be_chosen() -> None:
     params, xs = PLAIN.init(), PLAIN.inputs(T, (B,))
-    some = gradient_flow(PLAIN.member, params, None, xs, loss=losses, lags=[4, 1])
+    some = gradient_flow(PLAIN.member, params, None, xs, loss=losses, lags=jnp.array([4, 1]))
     whole = flow_of(PLAIN.member, params, None, xs)
     assert some.lags.tolist() == [4, 1] and whole.lags.tolist() == list(range(T))
     np.testing.assert_allclose(some.norms, whole.norms[..., [4, 1]], rtol=1e-12)
@@ -244,6 +244,10 @@ def test_errors_of_the_flow_say_what_is_wrong() -> None:
         gradient_flow(PLAIN.member, params, None, xs, lags=[-1])
     with pytest.raises(ValueError, match="one loss a step and row"):
         gradient_flow(PLAIN.member, params, None, xs, loss=jnp.sum)
+    with pytest.raises(ValueError, match="wrap a cell with recurrent"):
+        gradient_flow(r.elman(3), params, None, xs)
+    with pytest.raises(ValueError, match="wrap a cell with recurrent"):
+        state_jacobians(r.elman(3), params, None, xs)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="has no carry"):
         gradient_flow(r.dropout(0.5), {}, None, xs)
     with pytest.raises(ValueError, match="not causal"):
@@ -380,6 +384,8 @@ def test_gates_of_no_steps_and_of_cells_without_any() -> None:
         gate_saturation(r.elman(3), params, None, xs)
     with pytest.raises(ValueError, match="of a layer pass its cell"):
         gate_saturation(r.recurrent(cell), params, None, xs)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="mask has shape"):
+        gate_saturation(cell, params, None, xs, mask=jnp.ones((T, 1), bool))
     with pytest.raises(ValueError, match="bins must be an integer"):
         gate_saturation(cell, params, None, xs, bins=0)
 
@@ -391,10 +397,10 @@ def test_plots_show_what_was_measured() -> None:
         str(kind): flow_of(r.truncate(layer, kind), params, None, xs)
         for kind in (r.full(), r.sliding(2))
     }
-    whole, short = plot_gradient_flow(flows).axes[0].lines
+    whole, short, dot = plot_gradient_flow(flows).axes[0].lines
     assert whole.get_label() == "full" and np.isfinite(whole.get_ydata()).all()
     assert np.isfinite(short.get_ydata()).tolist() == [True] * 3 + [False] * (T - 3)
-    assert whole.get_markevery() == [] and short.get_markevery() == [2]
+    assert np.asarray(dot.get_xdata()).tolist() == [2]
     values = quick_jit(state_jacobians)(layer, params, None, xs)
     (axes,) = plot_state_jacobians({"lstm": values}).axes
     line: Any = axes.lines[0]

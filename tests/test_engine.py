@@ -317,3 +317,73 @@ def test_a_kernel_can_stand_behind_the_same_function(monkeypatch: pytest.MonkeyP
     params = cell.init(jax.random.key(0), 2)
     jax.grad(lambda p: r.unroll(cell, p, None, jnp.ones((4, 2)))[1].sum())(params)
     assert set(calls) == {"forward", "backward"}
+
+
+@dataclass(frozen=True)
+class Odd(r.PointwiseCell):
+    """Feeds no leaf, and counts its steps in one without a gradient."""
+
+    def zero_carry(self, batch_shape: tuple[int, ...], dtype: Any) -> Any:
+        shape = (*batch_shape, self.hidden_size)
+        return jnp.zeros(shape, dtype), jnp.zeros(shape, int)
+
+    def fed(self, carry: Any) -> Any:
+        return carry[0]
+
+    def pointwise(self, theta: Any, carry: Any, z: Any, r: Any) -> Any:
+        h = 0.5 * carry[0] + z[0] + r[0] / (1 + carry[1])
+        return (h, carry[1] + 1), h
+
+
+@dataclass(frozen=True)
+class Squashed(r.PointwiseCell):
+    """Feeds no leaf of the carry, but a function of it."""
+
+    def fed(self, carry: Any) -> Any:
+        return jnp.tanh(carry)
+
+    def pointwise(self, theta: Any, carry: Any, z: Any, r: Any) -> Any:
+        h = 0.5 * carry + z[0] + r[0]
+        return h, h
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("cell", [Odd(3), Squashed(3)], ids=lambda cell: type(cell).__name__)
+def test_what_is_not_of_the_form_takes_the_plain_scan(cell: Any) -> None:
+    params, xs = cell.init(jax.random.key(0), 4), jnp.ones((6, 2, 4)) / 3
+
+    def loss(backend: Any, params: Any) -> Any:
+        return (r.unroll(cell, params, None, xs, backend=backend)[1] ** 2).sum()
+
+    fast, slow = (jax.grad(partial(loss, backend))(params) for backend in ("auto", "scan"))
+    assert_close(fast, slow)
+
+
+OTHERS = [
+    (r.gru(4), r.lstm(4)),
+    (r.elman(4), r.gru(4)),
+    (r.lstm(4), r.elman(4)),
+    (r.elman(5), r.elman(4)),
+]
+
+
+@pytest.mark.parametrize("backend", ["auto", "scan"])
+@pytest.mark.parametrize(("cell", "other"), OTHERS, ids=["gru", "elman", "lstm", "size"])
+def test_parameters_of_another_cell_are_refused(backend: Any, cell: Any, other: Any) -> None:
+    params = other.init(jax.random.key(0), 3)
+    with pytest.raises(ValueError, match="pass those that its init gives"):
+        r.unroll(cell, params, None, jnp.ones((2, 1, 3)), backend=backend)
+
+
+def test_numpy_arrays_of_any_width_are_taken_as_they_are() -> None:
+    cell = r.gru(3)
+    shape = (4, 2)
+    params = cell.init(jax.random.key(0), 2)
+    xs: Any = np.ones((*shape, 2))
+    steps: Any = {
+        "mask": np.ones(shape, bool),
+        "gate": np.ones(shape),
+        "resets": np.zeros(shape, bool),
+    }
+    carry, _ = r.unroll(cell, params, None, xs, **steps)
+    np.testing.assert_allclose(carry, r.unroll(cell, params, None, xs)[0], rtol=1e-6)

@@ -36,11 +36,22 @@ def test_values_and_gradients_lower_for_every_platform(case: Case) -> None:
     assert exported.platforms == PLATFORMS
 
 
+@pytest.mark.parametrize("shape", ["T, B", "5, 2*B"])
 @pytest.mark.parametrize("name", CELLS)
-def test_forward_lowers_for_any_length_and_batch(name: str) -> None:
-    layer = r.recurrent(CELLS[name])
+def test_forward_lowers_for_any_length_and_batch(name: str, shape: str) -> None:
+    forward_lowers(r.recurrent(CELLS[name]), shape)
+
+
+def test_layers_of_any_length() -> None:
+    forward_lowers(r.remat(r.recurrent(r.gru(3))), "T, B")
+    forward_lowers(r.truncate(r.recurrent(r.gru(3)), r.full()), "T, B")
+    with pytest.raises(ValueError, match="must know T"):
+        forward_lowers(r.truncate(r.recurrent(r.gru(3)), r.sliding(2)), "T, B")
+
+
+def forward_lowers(layer: Any, shape: str) -> None:
     params = layer.init(KEY, SIZE)
-    T, B = export.symbolic_shape("T, B")
+    T, B = export.symbolic_shape(shape)
     carry = jax.tree.map(
         lambda c: jax.ShapeDtypeStruct((B, *c.shape), c.dtype), layer.initial_carry(())
     )

@@ -25,6 +25,10 @@ IMPLEMENTATIONS = {
     "haiku": "haiku",
     "equinox": "equinox",
     "keras": "keras",
+    "torch-compile": "pytorch",
+    "jax-cudnn": "jax_cudnn",
+    "numpy-vectorised": "numpy",
+    "numpy-loop": "numpy",
 }
 
 
@@ -40,9 +44,12 @@ def build(name: str, workload: Recurrence, arrays: Arrays) -> Implementation:
 
 def versions(name: str) -> dict[str, str]:
     """The installed ones of the packages that an implementation rests on, with their versions."""
-    module = import_module(f"benchmarks.peers.{IMPLEMENTATIONS[name]}")
+    if name.startswith("published"):
+        return {}
+    known = name in IMPLEMENTATIONS
+    packages = import_module(f"benchmarks.peers.{IMPLEMENTATIONS[name]}").PACKAGES if known else ()
     found = {}
-    for package in module.PACKAGES:
+    for package in packages or ("jax", "jaxlib", "numpy"):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

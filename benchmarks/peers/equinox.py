@@ -20,7 +20,7 @@ def build(name: str, workload: Recurrence, arrays: Arrays) -> JaxImplementation:
     """`eqx.nn.GRUCell`, `eqx.nn.LSTMCell`."""
     import equinox as eqx
 
-    if workload.cell == "rnn":
+    if workload.cell in ("rnn", "relu"):
         raise Unavailable("Equinox has no cell of a simple recurrent network")
     kind = eqx.nn.GRUCell if workload.cell == "gru" else eqx.nn.LSTMCell
     values = {
@@ -40,7 +40,7 @@ def build(name: str, workload: Recurrence, arrays: Arrays) -> JaxImplementation:
             carry = cell(x, carry)
             return carry, carry[0] if workload.cell == "lstm" else carry
 
-        zeros = jnp.zeros(workload.hidden)
+        zeros = jnp.zeros(workload.hidden, xs.dtype)
         return lax.scan(step, (zeros, zeros) if workload.cell == "lstm" else zeros, xs)[1]
 
     def apply(cell: Any, xs: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,8 +16,8 @@ __all__ = ["PACKAGES", "build"]
 PACKAGES = ("flax", "jax", "jaxlib")
 
 # One matrix a gate, named in the order of the workload's columns; which of the two has the bias.
-_GATES = {"rnn": [""], "gru": ["r", "z", "n"], "lstm": ["i", "f", "g", "o"]}
-_BIAS = {"rnn": "i", "gru": "i", "lstm": "h"}
+_GATES = {"rnn": [""], "relu": [""], "gru": ["r", "z", "n"], "lstm": ["i", "f", "g", "o"]}
+_BIAS = {"rnn": "i", "relu": "i", "gru": "i", "lstm": "h"}
 
 
 def build(name: str, workload: Recurrence, arrays: Arrays) -> JaxImplementation:
@@ -28,10 +29,12 @@ def build(name: str, workload: Recurrence, arrays: Arrays) -> JaxImplementation:
     lstm = linen.OptimizedLSTMCell if name == "flax-linen-optimized" else linen.LSTMCell
     kind, equations = {
         "rnn": (linen.SimpleCell, "rnn tanh"),
+        "relu": (partial(linen.SimpleCell, activation_fn=linen.relu), "rnn relu"),
         "gru": (linen.GRUCell, "gru reset after"),
         "lstm": (lstm, "lstm"),
     }[workload.cell]
-    layer = linen.RNN(kind(workload.hidden), time_major=True)
+    dtype = jnp.dtype(workload.dtype)
+    layer = linen.RNN(kind(workload.hidden, dtype=dtype, param_dtype=dtype), time_major=True)
     gates, biased = _GATES[workload.cell], _BIAS[workload.cell]
     blocks = {key: np.split(arrays[key], len(gates), axis=-1) for key in ("w_ih", "w_hh", "b")}
     cell: dict[str, dict[str, np.ndarray]] = {}

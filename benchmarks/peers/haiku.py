@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -20,15 +21,17 @@ def build(name: str, workload: Recurrence, arrays: Arrays) -> JaxImplementation:
     import haiku as hk
 
     def unrolled(xs: Any) -> Any:
-        if workload.cell == "rnn":
+        if workload.cell in ("rnn", "relu"):
             core = hk.VanillaRNN(workload.hidden, double_bias=False, name="core")
         else:
             kind = hk.GRU if workload.cell == "gru" else hk.LSTM
             core = kind(workload.hidden, name="core")
-        return hk.dynamic_unroll(core, xs, core.initial_state(xs.shape[1]))[0]
+        # Its states are float32 whatever its weights are.
+        state = jax.tree.map(lambda c: c.astype(xs.dtype), core.initial_state(xs.shape[1]))
+        return hk.dynamic_unroll(core, xs, state)[0]
 
     function = hk.without_apply_rng(hk.transform(unrolled))
-    layout = {"rnn": _rnn, "gru": _gru, "lstm": _lstm}[workload.cell]
+    layout = {"rnn": _rnn, "relu": _rnn, "gru": _gru, "lstm": _lstm}[workload.cell]
     equations, params, to_workload = layout(arrays)
     return JaxImplementation(equations, function.apply, params, to_workload, arrays)
 
@@ -79,7 +82,7 @@ def _lstm(arrays: Arrays) -> tuple[str, Any, Any]:
         return jnp.concatenate([i, third, second, o], axis=-1)
 
     size = arrays["w_hh"].shape[0]
-    offset = np.repeat(np.array([0, 1, 0, 0], np.float32), size)
+    offset = np.repeat(np.array([0, 1, 0, 0], arrays["b"].dtype), size)
     both = np.concatenate([arrays["w_ih"], arrays["w_hh"]])
     linear = {"w": np.asarray(swap(both)), "b": np.asarray(swap(arrays["b"] - offset))}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -25,10 +26,11 @@ def build(name: str, workload: Recurrence, arrays: Arrays) -> JaxImplementation:
         raise Unavailable(f"Keras runs on {keras.backend.backend()}: set KERAS_BACKEND=jax")
     kind, equations = {
         "rnn": (keras.layers.SimpleRNN, "rnn tanh"),
+        "relu": (partial(keras.layers.SimpleRNN, activation="relu"), "rnn relu"),
         "gru": (keras.layers.GRU, "gru reset after"),
         "lstm": (keras.layers.LSTM, "lstm"),
     }[workload.cell]
-    layer = kind(workload.hidden, return_sequences=True)
+    layer = kind(workload.hidden, return_sequences=True, dtype=workload.dtype)
     layer.build((workload.batch, workload.length, workload.features))
     others = [variable.value for variable in layer.non_trainable_variables]
 
@@ -42,8 +44,7 @@ def build(name: str, workload: Recurrence, arrays: Arrays) -> JaxImplementation:
     b = swap(arrays["b"])
     size = workload.hidden
     if workload.cell == "gru":
-        b_hh = np.concatenate([np.zeros(2 * size, np.float32), arrays["b_hn"]])
-        b = jnp.stack([b, jnp.asarray(b_hh)])
+        b = jnp.stack([b, jnp.asarray(np.pad(arrays["b_hn"], (2 * size, 0)))])
     params = [swap(arrays["w_ih"]), swap(arrays["w_hh"]), b]
 
     def apply(params: Any, xs: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 
 import rnn_jax
@@ -12,12 +13,13 @@ from benchmarks.implementation import JaxImplementation
 from benchmarks.workloads import Arrays, Recurrence
 from rnn_jax import Layer
 
-__all__ = ["PACKAGES", "build", "build_layer"]
+__all__ = ["CELLS", "PACKAGES", "build", "build_layer"]
 
 PACKAGES = ("rnn-jax-functional", "jax", "jaxlib")
 
-_CELLS: dict[str, tuple[Callable[[int], rnn_jax.Cell], str]] = {
+CELLS: dict[str, tuple[Callable[[int], rnn_jax.Cell], str]] = {
     "rnn": (rnn_jax.elman, "rnn tanh"),
+    "relu": (lambda size: rnn_jax.elman(size, activation=jax.nn.relu), "rnn relu"),
     "gru": (rnn_jax.gru, "gru reset after"),
     "lstm": (rnn_jax.lstm, "lstm"),
 }
@@ -32,12 +34,12 @@ def build_layer(
     workload: Recurrence, arrays: Arrays, wrap: Callable[[Layer], Layer]
 ) -> JaxImplementation:
     """As `build`, of ``wrap(recurrent(cell))``, which must have the cell's parameters."""
-    factory, equations = _CELLS[workload.cell]
+    factory, equations = CELLS[workload.cell]
     layer = wrap(rnn_jax.recurrent(factory(workload.hidden)))
     size = workload.hidden
     params = {name: arrays[name] for name in ("w_ih", "w_hh", "b")}
     if "b_hn" in arrays:
-        params["b_hh"] = np.concatenate([np.zeros(2 * size, np.float32), arrays["b_hn"]])
+        params["b_hh"] = np.pad(arrays["b_hn"], (2 * size, 0))
 
     def to_workload(tree: Any) -> dict[str, Any]:
         named = {name: leaf for name, leaf in tree.items() if name != "b_hh"}

@@ -1,4 +1,7 @@
-"""PyTorch: `nn.RNN`, `nn.GRU`, `nn.LSTM`, eager; on a CPU with its own choice of threads."""
+"""PyTorch: `nn.RNN`, `nn.GRU`, `nn.LSTM`, eager, which on a GPU is cuDNN, or under `torch.compile`.
+
+On a CPU it chooses its own number of threads.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,12 @@ import jax
 import numpy as np
 
 from benchmarks.implementation import Prepared, Unavailable
+from benchmarks.timing import first_call
 from benchmarks.workloads import Arrays, Recurrence
 
-__all__ = ["PACKAGES", "build"]
+__all__ = ["PACKAGES", "build", "device_of", "set_precision", "synchronizer", "tensor", "to_numpy"]
 
-PACKAGES = ("torch",)
-
-_EQUATIONS = {"rnn": "rnn tanh", "gru": "gru reset after", "lstm": "lstm"}
+PACKAGES = ("torch", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13")
 
 
 @dataclass(frozen=True)
@@ -26,46 +28,59 @@ class _Torch:
     xs: Any
     weights: Any
     to_workload: Callable[[list[np.ndarray]], Arrays]
-    synchronize: Callable[[], None]
+    compiled: bool
 
     def prepare(self, pass_name: str) -> Prepared:
         import torch
 
+        xs = self.xs.clone().requires_grad_() if pass_name != "forward" else self.xs
+        module = torch.compile(self.module) if self.compiled else self.module
+
         def forward() -> Any:
             with torch.inference_mode():
-                ys, _ = self.module(self.xs)
-            self.synchronize()
-            return ys
+                return module(xs)[0]
 
         def forward_backward() -> Any:
-            ys, _ = self.module(xs)
+            ys, _ = module(xs)
             loss = (ys * self.weights).sum()
             gradients = torch.autograd.grad(loss, [xs, *self.module.parameters()])
-            self.synchronize()
             return loss.detach(), *gradients
 
         def both() -> Arrays:
-            loss, by_xs, *by_params = (array.cpu().numpy() for array in forward_backward())
+            loss, by_xs, *by_params = (to_numpy(array) for array in forward_backward())
             return {"loss": loss, "xs": by_xs, **self.to_workload(by_params)}
 
-        if pass_name == "forward":
-            return Prepared(forward, lambda: {"ys": forward().cpu().numpy()})
-        if pass_name == "forward+backward":
-            xs = self.xs.clone().requires_grad_()
-            return Prepared(forward_backward, both)
-        raise Unavailable("eager: there is no call of many steps")
+        passes = {
+            "forward": (forward, lambda: {"ys": to_numpy(forward())}),
+            "forward+backward": (forward_backward, both),
+        }
+        if pass_name not in passes:
+            raise Unavailable("eager: there is no call of many steps")
+        start, result = passes[pass_name]
+        synchronize = synchronizer(xs.device.type)
+
+        def call() -> Any:
+            done = start()
+            synchronize()
+            return done
+
+        compile_s = first_call(call) if self.compiled else None
+        return Prepared(
+            call, result, compile_s, peak_bytes=_peak_bytes(call, xs.device), start=start,
+            equations=self.equations,
+        )  # fmt: skip
 
 
 def build(name: str, workload: Recurrence, arrays: Arrays) -> _Torch:
     """Its two biases are the merged one and zero, but for the GRU's new gate, which has both."""
     import torch
 
-    device = "cpu" if jax.default_backend() == "cpu" else "cuda"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise Unavailable(f"this torch has no CUDA, and JAX runs on {jax.default_backend()}")
+    device = device_of()
+    set_precision(workload.precision)
     size = workload.hidden
-    kinds = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
-    module = kinds[workload.cell](workload.features, size)
+    kinds = {"rnn": torch.nn.RNN, "relu": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
+    options = {"nonlinearity": "relu"} if workload.cell == "relu" else {}
+    module = kinds[workload.cell](workload.features, size, **options)
     b_hh = np.zeros_like(arrays["b"])
     if "b_hn" in arrays:
         b_hh[2 * size :] = arrays["b_hn"]
@@ -75,7 +90,8 @@ def build(name: str, workload: Recurrence, arrays: Arrays) -> _Torch:
         "bias_ih_l0": arrays["b"],
         "bias_hh_l0": b_hh,
     }
-    module.load_state_dict({key: torch.tensor(value) for key, value in values.items()})
+    module.to(device=device, dtype=getattr(torch, workload.dtype))
+    module.load_state_dict({key: tensor(value, device) for key, value in values.items()})
 
     def to_workload(gradients: list[np.ndarray]) -> Arrays:
         w_ih, w_hh, b_ih, b_hh = gradients
@@ -83,10 +99,64 @@ def build(name: str, workload: Recurrence, arrays: Arrays) -> _Torch:
         return named | ({"b_hn": b_hh[2 * size :]} if "b_hn" in arrays else {})
 
     return _Torch(
-        _EQUATIONS[workload.cell],
-        module.to(device),
-        torch.tensor(arrays["xs"], device=device),
-        torch.tensor(arrays["weights"], device=device),
+        workload.equations,
+        module,
+        tensor(arrays["xs"], device),
+        tensor(arrays["weights"], device),
         to_workload,
-        torch.cuda.synchronize if device == "cuda" else lambda: None,
+        name == "torch-compile",
     )
+
+
+def device_of() -> str:
+    """The device that JAX runs on, by PyTorch's name; `Unavailable` where it has none such."""
+    import torch
+
+    backend = jax.default_backend()
+    if backend == "cpu":
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise Unavailable(f"this torch has no CUDA, and JAX runs on {backend}")
+    return "cuda"
+
+
+def set_precision(precision: str) -> None:
+    """TF32 for everything but "highest", in products and in cuDNN."""
+    import torch
+
+    allowed = precision != "highest"
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
+
+
+def tensor(array: np.ndarray, device: str) -> Any:
+    """A NumPy array, bfloat16 too, as a tensor of its own."""
+    import torch
+
+    if array.dtype.name != "bfloat16":
+        return torch.tensor(array, device=device)
+    return torch.tensor(array.astype(np.float32), device=device, dtype=torch.bfloat16)
+
+
+def to_numpy(value: Any) -> np.ndarray:
+    """The way back; float64 where NumPy has no such dtype."""
+    array: np.ndarray = value.detach().double().cpu().numpy()
+    return array
+
+
+def synchronizer(device: str) -> Callable[[], None]:
+    """A function that waits for the end of what runs on the device."""
+    import torch
+
+    return torch.cuda.synchronize if device == "cuda" else lambda: None
+
+
+def _peak_bytes(call: Callable[[], object], device: Any) -> int | None:
+    import torch
+
+    if device.type != "cuda":
+        return None
+    torch.cuda.reset_peak_memory_stats()
+    call()
+    torch.cuda.synchronize()
+    return int(torch.cuda.max_memory_allocated())

@@ -105,7 +105,19 @@ class GatedCell:
         )
 
     def project(self, params: Params, xs: Array) -> Array:
-        """``z = x W_ih + b`` for all steps: ``[T, B, G·H]`` in `state_dtype`."""
+        """``z = x W_ih + b`` for all steps: ``[T, B, G·H]`` in `state_dtype`.
+
+        Raises:
+          ValueError: the parameters are those of another cell.
+        """
+        columns = self.gates * self.hidden_size
+        given = {name: params[name].shape for name in ("w_ih", "w_hh")}
+        wanted = {"w_ih": (params["w_ih"].shape[0], columns), "w_hh": (self.output_size, columns)}
+        if given != wanted:
+            raise ValueError(
+                f"the parameters have shapes {given}, but {type(self).__name__} of "
+                f"{self.hidden_size} units needs {wanted}: pass those that its init gives"
+            )
         return input_product(params["w_ih"], xs, params.get("b"))
 
     def split(self, product: Array) -> tuple[Array, ...]:

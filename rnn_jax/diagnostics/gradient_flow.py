@@ -13,6 +13,7 @@ from jax import lax
 from rnn_jax.checks import positive
 from rnn_jax.diagnostics.perturbed import Perturbed, rebuild
 from rnn_jax.layers.carries import initial_or
+from rnn_jax.layers.wrapper import check_layer
 from rnn_jax.masking import check_mask
 from rnn_jax.recurrence import batch_shape_of
 from rnn_jax.types import Array, Carry, Layer, Params
@@ -45,7 +46,7 @@ def gradient_flow(
     xs: Array,
     *,
     loss: Callable[[Array], Array] | None = None,
-    lags: Sequence[int] | None = None,
+    lags: Sequence[int] | Array | None = None,
     mask: Array | None = None,
     key: Array | None = None,
 ) -> GradientFlow:
@@ -75,8 +76,8 @@ def gradient_flow(
       A `GradientFlow`.
 
     Raises:
-      ValueError: the layer is not causal or has no carry, a lag lies outside, losses are not of
-        shape ``[T, B]``.
+      ValueError: something that is not a layer, a layer that is not causal or has no carry, a lag
+        outside, losses not of shape ``[T, B]``.
 
     Example:
       >>> import jax, rnn_jax
@@ -91,15 +92,17 @@ def gradient_flow(
       Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks, ICML
       2013.
     """
+    check_layer("gradient_flow", layer)
     if not layer.causal:
         raise ValueError(f"{layer!r} is not causal: only there does a loss reach back in time")
     length, batch_shape = xs.shape[0], batch_shape_of(xs)
     check_mask(mask, (length, *batch_shape))
-    chosen = tuple(range(length)) if lags is None else tuple(lags)
-    for lag in chosen:
+    for lag in () if lags is None else lags:
         positive(least=0, lag=lag)
         if lag >= length:
             raise ValueError(f"a lag of {lag} does not fit into {length} steps: choose lags below")
+    # Integers of Python: those of JAX do not hash, and so are no static argument.
+    chosen = tuple(range(length) if lags is None else map(int, lags))
     loss = _mean_direction if loss is None else loss
     carry = initial_or(carry, layer, params, xs)
     mean, norms = _flow(layer, loss, chosen, params, carry, xs, mask, key)

@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 from rnn_jax.diagnostics.states import carries_before
 from rnn_jax.layers.carries import all_carries, initial_or
+from rnn_jax.layers.wrapper import check_layer
 from rnn_jax.masking import check_mask
 from rnn_jax.recurrence import batch_shape_of
 from rnn_jax.types import Array, Carry, Layer, Params
@@ -40,7 +41,7 @@ def state_jacobians(
       ``float[T, B, S]``, the largest first.
 
     Raises:
-      ValueError: the layer is not causal.
+      ValueError: something that is not a layer, or a layer that is not causal.
 
     Example:
       >>> import jax, rnn_jax
@@ -54,6 +55,7 @@ def state_jacobians(
       Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks, ICML
       2013.
     """
+    check_layer("state_jacobians", layer)
     check_mask(mask, (xs.shape[0], *batch_shape_of(xs)))
     return _singular_values(layer, params, initial_or(carry, layer, params, xs), xs, mask)
 

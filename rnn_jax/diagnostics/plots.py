@@ -43,9 +43,11 @@ def plot_gradient_flow(flows: Mapping[str, GradientFlow]) -> Figure:
     for name, flow in flows.items():
         lags, mean = np.asarray(flow.lags), np.asarray(flow.mean)
         shown = np.flatnonzero(mean > 0)
-        marked = [shown[-1]] if len(shown) and shown[-1] < len(mean) - 1 else []
         # A logarithm has no zero: NaN interrupts the line.
-        axes.plot(lags, np.where(mean > 0, mean, np.nan), marker="o", markevery=marked, label=name)
+        (line,) = axes.plot(lags, np.where(mean > 0, mean, np.nan), label=name)
+        if len(shown) and shown[-1] < len(mean) - 1:
+            last = shown[-1:]
+            axes.plot(lags[last], mean[last], marker="o", color=line.get_color())
     axes.set(xlabel="lag k", ylabel="mean norm of ∂L(t) / ∂h(t-k)", yscale="log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)

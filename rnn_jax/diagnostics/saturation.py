@@ -20,7 +20,7 @@ from rnn_jax.cells import (
 from rnn_jax.cells.memory import MemoryCell
 from rnn_jax.checks import positive
 from rnn_jax.diagnostics.states import carries_before
-from rnn_jax.masking import fill_masked
+from rnn_jax.masking import check_mask, fill_masked
 from rnn_jax.products import affine
 from rnn_jax.recurrence import batch_shape_of, unroll_carries
 from rnn_jax.types import Array, Carry, Cell, Params
@@ -81,7 +81,8 @@ def gate_saturation(
       A `GateSaturation`; all fractions are zero where there is no valid step.
 
     Raises:
-      ValueError: the cell has no gates that are known here, or ``bins`` is not a positive integer.
+      ValueError: the cell has no gates that are known here, ``bins`` is not a positive integer, or
+        the mask has another shape than the inputs' steps and rows.
 
     Example:
       >>> import jax, rnn_jax
@@ -101,6 +102,7 @@ def gate_saturation(
         raise ValueError(
             f"gate_saturation() takes an LSTM or GRU cell, not {cell!r}: of a layer pass its cell"
         )
+    check_mask(mask, (xs.shape[0], *batch_shape_of(xs)))
     if carry is None:
         carry = cell.initial_carry(batch_shape_of(xs), params)
     names = _names(cell)

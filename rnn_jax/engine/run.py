@@ -17,8 +17,9 @@ __all__ = ["LOOPS", "run"]
 def _two_halves(operands: Operands) -> int:
     """2 where the halves of a batch are work enough to occupy a core each."""
     _, *batch_shape, width = operands.zs.shape
-    even = len(batch_shape) == 1 and batch_shape[0] % 2 == 0
-    return 2 if even and batch_shape[0] * width >= 16_384 else 1
+    if len(batch_shape) != 1 or not isinstance(batch_shape[0], int):  # exported for any B
+        return 1
+    return 2 if batch_shape[0] % 2 == 0 and batch_shape[0] * width >= 16_384 else 1
 
 
 # By platform; a fused kernel of a GPU would stand here under "cuda".

@@ -81,7 +81,10 @@ def from_torch(
     """
     module = None if isinstance(source, Mapping) else source
     if module is not None:
-        kind = str(getattr(module, "mode", type(module).__name__)).lower()
+        mode = str(getattr(module, "mode", type(module).__name__)).lower()
+        if kind not in (None, mode):
+            raise ValueError(f"the module is of kind {mode!r}, not {kind!r}: leave kind out")
+        kind = mode
     if kind not in _MODES:
         raise ValueError(
             "from_torch takes an nn.RNN, nn.GRU or nn.LSTM, or a state dict with kind= one of "

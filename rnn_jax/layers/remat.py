@@ -79,6 +79,8 @@ class Remat(Wrapper):
         along: Along,
     ) -> tuple[Carry, Any]:
         length, start = xs.shape[0], along.get("start", 0)
+        if not isinstance(length, int):  # exported for any T, which has no chunks
+            return apply(params, carry, xs, mask=mask, key=key, **along)
         chunk = self.chunk or _even_chunk(length)
         count, first = divmod(length, chunk)  # the piece that is read first is the odd one
         whole = _settled(_Part(xs, mask, along.get("gate"), along.get("resets")), self.reverse)

@@ -99,13 +99,14 @@ def run(options: Options, folder: RecipeFolder) -> None:
                 rows.append(row)
                 errors.append(error)
                 figure = free_run_figure(np.asarray(true[:, 0]), np.asarray(free[:, 0]))
-            median = float(np.median([error[HORIZON - 1] for error in errors]))
-            table.append([network.source, shown(network.published), shown(median)])
+            at_horizon = sorted(error[HORIZON - 1] for error in errors)
+            spread = shown(np.median(at_horizon)), f"{at_horizon[0]:.1e} … {at_horizon[-1]:.1e}"
+            table.append([network.source, shown(network.published), *spread])
             curves[network.source] = np.median(errors, axis=0), network.published
     folder.history(rows)
     folder.figure("error", error_figure(curves))
     folder.figure("free_run", figure)
-    folder.close(["NRMSE84", "published", "here"], table)
+    folder.close(["NRMSE84", "published", "here, median", "lowest … highest"], table)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -148,7 +149,7 @@ def train_and_run_freely(
     return jnp.sqrt((misses**2).mean()), unsquashed
 
 
-def shown(error: float) -> str:
+def shown(error: Any) -> str:
     """An error and its logarithm, which is how the literature gives it.
 
     Example:
@@ -176,8 +177,10 @@ def error_figure(curves: dict[str, tuple[np.ndarray, float]]) -> Any:
 def free_run_figure(true: np.ndarray, free: np.ndarray) -> Any:
     """One trial: the series and what the network makes of it."""
     steps = range(1, len(true) + 1)
-    return line_figure(
+    figure = line_figure(
         {"Mackey-Glass": (steps, true.tolist()), "the network, freely": (steps, free.tolist())},
         xlabel="steps",
         ylabel="y",
     )
+    figure.axes[0].get_lines()[1].set_linestyle("--")  # else it hides the other
+    return figure

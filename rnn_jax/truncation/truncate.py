@@ -63,9 +63,10 @@ class Truncated:
         **along: Unpack[Along],
     ) -> tuple[Carry, Array]:
         """The layer's values; gradients as `truncate` says."""
-        if isinstance(self.kind, Sliding) and xs.shape[0] > self.kind.steps + 1:
+        sliding = self._windowed(xs)
+        if sliding is not None:
             first = initial_or(carry, self.layer, params, xs)
-            carries, ys = _windows(self.layer, self.kind, params, first, xs, mask, key, along)
+            carries, ys = _windows(self.layer, sliding, params, first, xs, mask, key, along)
             return _final(carries, first, mask), ys
         gate, live = self._gates(xs, mask, key, along)
         carry, ys = self.layer.apply(params, carry, xs, mask=mask, key=key, **gate)
@@ -82,11 +83,22 @@ class Truncated:
         **along: Unpack[Along],
     ) -> tuple[Carry, Array]:
         """As ``apply``, with the carry after every step; see `all_carries`."""
-        if isinstance(self.kind, Sliding) and xs.shape[0] > self.kind.steps + 1:
-            return _windows(self.layer, self.kind, params, carry, xs, mask, key, along)
+        sliding = self._windowed(xs)
+        if sliding is not None:
+            return _windows(self.layer, sliding, params, carry, xs, mask, key, along)
         gate, live = self._gates(xs, mask, key, along)
         carries, ys = all_carries(self.layer, params, carry, xs, mask=mask, key=key, **gate)
         return jax.tree.map(lambda c: _detach_dead(c, live), carries), _detach_dead(ys, live)
+
+    def _windowed(self, xs: Array) -> Sliding | None:
+        """The truncation, if it recomputes windows of these inputs."""
+        if not isinstance(self.kind, Sliding):
+            return None
+        if not isinstance(xs.shape[0], int):
+            raise ValueError(
+                "sliding() recomputes windows and must know T: export the layer without truncate()"
+            )
+        return self.kind if xs.shape[0] > self.kind.steps + 1 else None
 
     def _gates(
         self, xs: Array, mask: Array | None, key: Array | None, along: Along

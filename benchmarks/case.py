@@ -1,0 +1,70 @@
+"""What one measures: a workload's pass with the implementations that take turns on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from benchmarks.flops import Cost
+from benchmarks.implementation import Prepared
+from benchmarks.peers import OURS
+
+__all__ = ["Case", "Options"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a group of cases may depend on."""
+
+    quick: bool = False
+    dtype: str = "float32"
+    precision: str = "highest"
+    cells: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One pass of one workload; listing it costs nothing, ``open`` draws its numbers.
+
+    open: to a function ``name -> Prepared``, compiled and held to the oracle. It raises
+      `Unavailable` for what there is not, `Wrong` for what does not compute what it says.
+    facts: what every row says of the workload, its name under "workload".
+    cost: floating-point operations and bytes of one step.
+    rank: 0 for the most telling cases, which a run with a budget takes first.
+    ours: the implementation that the ratios divide by.
+    published: milliseconds a step of others, by name.
+    per_second: a unit, and how many of it one step makes: "tokens", 1120.
+    timed: False where compiling is all.
+    own: facts of single implementations.
+    derive: adds to a case's finished rows what depends on several of them.
+    """
+
+    group: str
+    pass_name: str
+    facts: Mapping[str, Any]
+    implementations: tuple[str, ...]
+    open: Callable[[], Callable[[str], Prepared]]
+    cost: Cost | None = None
+    rank: int = 1
+    ours: str = OURS
+    published: Mapping[str, float] = field(default_factory=dict)
+    per_second: tuple[str, float] | None = None
+    timed: bool = True
+    own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    derive: Callable[[list[dict[str, Any]]], None] = lambda rows: None
+
+    @property
+    def workload(self) -> str:
+        """The workload's name."""
+        name: str = self.facts["workload"]
+        return name
+
+    @property
+    def name(self) -> str:
+        """``group/workload/pass``, what ``--select`` looks into."""
+        return f"{self.group}/{self.workload}/{self.pass_name}"
+
+    def of(self, names: tuple[str, ...]) -> Case:
+        """The case with these implementations only."""
+        return replace(self, implementations=names)

@@ -1,0 +1,87 @@
+"""What one must know of the machine to judge a row."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import jax
+import numpy as np
+
+__all__ = ["environment", "load_average", "throttle_events"]
+
+
+def environment() -> dict[str, Any]:
+    """What every row says of the machine and the libraries, now."""
+    device, config = jax.devices()[0], cast(Any, jax.config)
+    return {
+        "device": device.device_kind,
+        "device_count": jax.device_count(),
+        "platform": device.platform,
+        "processor": _processor(),
+        "cpu_count": os.cpu_count(),
+        "machine": platform.machine(),
+        "load_average": load_average(),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "numpy": np.__version__,
+        "xla_flags": os.environ.get("XLA_FLAGS"),
+        "matmul_precision": config.jax_default_matmul_precision,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+    }
+
+
+def load_average() -> float | None:
+    """Processes that ran or waited in the last minute; None where the system does not say."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
+def throttle_events() -> int | None:
+    """How often heat or a quota slowed this machine's processors down; None where nothing says so.
+
+    A row was throttled if the number grew while it was measured.
+    """
+    counts = [
+        int(text)
+        for file in Path("/sys/devices/system/cpu").glob(
+            "cpu*/thermal_throttle/core_throttle_count"
+        )
+        if (text := _read(file))
+    ]
+    words = (_read(Path("/sys/fs/cgroup/cpu.stat")) or "").split()
+    if "nr_throttled" in words:
+        counts.append(int(words[words.index("nr_throttled") + 1]))
+    return sum(counts) if counts else None
+
+
+def _read(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError:
+        return None
+
+
+@cache
+def _processor() -> str | None:
+    lines = (_read(Path("/proc/cpuinfo")) or "").splitlines()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or None
+
+
+@cache
+def _commit() -> str | None:
+    """Of the checkout that this file lies in, with "-dirty" where files were changed."""
+    command = ("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    try:
+        said = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return said.stdout.strip() or None
