@@ -175,7 +175,7 @@ def time_lengths(lengths: tuple[int, ...], options: Options) -> list[dict[str, A
             "jax": partial(gradients, grad, params, x, y),
         }
         calls["jax"]()  # compiles
-        seconds = interleaved(calls, ROUNDS)
+        seconds = interleaved(calls, max(ROUNDS, 800 // words))  # short calls need more
         rows.append({"words": words} | {name: min(seconds[name]) for name in calls})
     return rows
 
