@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 from collections.abc import Iterator
@@ -32,6 +33,17 @@ def pytest_configure() -> None:
 
 def pytest_unconfigure() -> None:
     _cache.cleanup()
+
+
+_tests = itertools.count(1)
+
+
+def pytest_runtest_teardown() -> None:
+    """Forget what is compiled now and then: each program keeps memory maps, of which Linux allows
+    a process 65,530, and compiling ends the process where there is none left.
+    """
+    if next(_tests) % 100 == 0:
+        jax.clear_caches()
 
 
 @pytest.fixture
