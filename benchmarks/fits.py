@@ -23,50 +23,57 @@ class Affine(NamedTuple):
 
 
 def affine_fit(
-    sizes: Sequence[float], times_ms: Sequence[float], tolerance: float
+    sizes: Sequence[float], times_ms: Sequence[float], tolerance: float | Sequence[float]
 ) -> Affine | None:
     """The affine fit over as many neighbouring sizes as it holds for; None where for no three.
 
-    It holds where no time is off by more than ``tolerance`` of itself; no coefficient is negative.
-    Each time counts by its relative error, since noise is relative.
+    It holds where no time is off by more than its ``tolerance``, a part of itself, one for all or
+    one each; no coefficient is negative. Each time counts by its relative error in terms of its
+    tolerance, since noise is relative. Of a size given twice the last counts.
 
     Example:
       >>> fit = affine_fit([1, 2, 4, 8, 16], [12.0, 14.0, 18.0, 26.0, 90.0], tolerance=0.05)
       >>> round(fit.fixed_ms, 6), round(fit.each_ms, 6), fit.low, fit.high
       (10.0, 2.0, 1, 8)
     """
-    order = np.argsort(sizes)
-    x, y = np.asarray(sizes, float)[order], np.asarray(times_ms, float)[order]
+    allowed = [tolerance] * len(sizes) if isinstance(tolerance, int | float) else tolerance
+    last = dict(zip(sizes, zip(times_ms, allowed, strict=True), strict=True))
+    known = sorted(last)
+    x, (y, most) = np.asarray(known, float), np.array([last[n] for n in known], float).T
     for count in range(len(x), 2, -1):
         fits = []
         for first in range(len(x) - count + 1):
-            n, t = x[first : first + count], y[first : first + count]
+            these = slice(first, first + count)
+            n, t = x[these], y[these]
             rows = np.stack([1 / t, n / t], 1)
-            (fixed, each), *_ = np.linalg.lstsq(rows, np.ones(count))
+            # What may be off more counts less.
+            weighted, wanted = rows / most[these, None], 1 / most[these]
+            (fixed, each), *_ = np.linalg.lstsq(weighted, wanted)
             if fixed < 0:  # no call takes less than no time
-                fixed, each = 0.0, _through_zero(rows[:, 1])
+                fixed, each = 0.0, np.linalg.lstsq(weighted[:, 1:], wanted)[0][0]
             elif each < 0:  # nor does more work: noise about a constant
-                fixed, each = _through_zero(rows[:, 0]), 0.0
-            error = float(np.abs(rows @ (fixed, each) - 1).max())
-            if error <= tolerance:
-                low, high = (sizes[order[i]] for i in (first, first + count - 1))
-                fits.append(Affine(float(fixed), float(each), low, high, count, error))
+                fixed, each = np.linalg.lstsq(weighted[:, :1], wanted)[0][0], 0.0
+            errors = np.abs(rows @ (fixed, each) - 1)
+            if (errors <= most[these]).all():
+                low, high = known[first], known[first + count - 1]
+                fit = Affine(float(fixed), float(each), low, high, count, float(errors.max()))
+                fits.append(fit)
         if fits:
             return min(fits, key=lambda fit: fit.error)
     return None
 
 
-def _through_zero(x: np.ndarray) -> float:
-    """The factor that brings ``x`` nearest to one, in least squares."""
-    return float(x.sum() / (x @ x))
-
-
-def slope(sizes: Sequence[float], times_ms: Sequence[float]) -> float:
+def slope(sizes: Sequence[float], times_ms: Sequence[float]) -> float | None:
     """The slope between the last two sizes, both axes logarithmic: 1 where time is linear.
+
+    Of a size given twice the last time counts; None where there is one size only.
 
     Example:
       >>> slope([1, 2, 4], [5.0, 6.0, 24.0])
       2.0
     """
-    (a, s), (b, t) = sorted(zip(sizes, times_ms, strict=True))[-2:]
+    last = dict(zip(sizes, times_ms, strict=True))
+    if len(last) < 2:
+        return None
+    (a, s), (b, t) = sorted(last.items())[-2:]
     return math.log(t / s) / math.log(b / a)
