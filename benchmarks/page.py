@@ -1,61 +1,112 @@
-"""The page of results: its sections, from rows to Markdown, and their pictures."""
+"""The page of results: a part for every machine, dtype and precision, and all side by side."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from benchmarks import plots
-from benchmarks.fits import affine_fit, slope
 from benchmarks.peers import OURS
-from benchmarks.result_files import Row, by, measured, relative_spread
-from benchmarks.summary import SUMMARY_COLUMNS, summarise
+from benchmarks.result_files import Row, by, measured
+from benchmarks.sections import SECTIONS, Pictures
+from benchmarks.summary import SIGN, noted
 from benchmarks.tables import table
 
-__all__ = ["headline", "page"]
+__all__ = ["Page", "Part", "page", "parts"]
 
-SCALING = {"sequence-scaling": "T", "hidden-scaling": "H", "batch-scaling": "B"}
-# Groups that are a table of all their rows, and what each is about.
-PLAIN = {
-    "vocabulary": "Softmax over growing vocabularies, whole training steps.",
-    "training": "Whole training steps, many inside one compiled call.",
-    "generation": "Greedy generation, one token a step and row.",
-    "truncation": "What each truncation costs: the same step, otherwise.",
-    "devices": "A data-parallel step over the devices of one machine.",
-    "compile": "Compile time against T, and temporaries with `remat`.",
-}
+_MACHINE = ("device", "platform", "processor")
+_GPU = ("gpu", "cuda")
 
 
-def page(rows: list[Row], out: Path, files: list[str]) -> str:
-    """The page as Markdown; its pictures go into ``out``."""
-    machines = by(rows, "device", "platform")
-    parts = [
+class Part(NamedTuple):
+    """Rows of one machine, dtype and precision; ``mark`` ends the names of their pictures."""
+
+    title: str
+    mark: str
+    rows: list[Row]
+
+
+class Page(NamedTuple):
+    """The Markdown, the part that comes first, and the pictures drawn of it: name to file."""
+
+    text: str
+    first: Part
+    pictures: dict[str, str]
+
+
+def page(rows: list[Row], out: Path, files: list[str]) -> Page:
+    """The page; its pictures go into ``out``."""
+    found = parts(rows)
+    texts = [
         "# Results\n\nMade by `python -m benchmarks report` of "
         + ", ".join(f"`{name}`" for name in files)
-        + ". Every implementation did the same work in the same process, taking turns, and was "
-        "held to a float64 oracle before it was timed. Ratios are a peer's time by that of "
-        "rnn_jax: above 1 rnn_jax is faster. Times are medians, with quartiles in the files."
+        + ". What is compared was timed in one process, taking turns, after its check against a "
+        "float64 oracle of its own equations. Those are the same for all, and so is the work, but "
+        f"for what is marked {SIGN}. Ratios are a peer's time by that of rnn_jax: above 1 rnn_jax "
+        "is faster. Times are medians, with quartiles in the files."
     ]
-    for index, ((device, platform), of) in enumerate(machines.items()):
-        several = len(machines) > 1
-        mark = f"-{platform}" if several else ""
-        parts.append(f"## {device} ({platform})\n\n{_machine(of)}" if several else _machine(of))
-        for section in (
-            headline,
-            _reference,
-            _recurrence,
-            _scaling,
-            _roofline,
-            _deepbench,
-            _plain,
-        ):
-            parts += section(of, out, mark)
-        parts += _failures(of)
-        if index + 1 < len(machines):
-            parts.append("---")
-    if len(machines) > 1:
-        parts += _beside(machines)
-    return "\n\n".join(part.strip() for part in parts if part) + "\n"
+    drawn = []
+    for part in found:
+        pictures = Pictures(out, part.mark)
+        texts += [f"## {part.title}", _machine(part.rows)]
+        # A section is written to stand on a page of its own.
+        texts += [
+            re.sub("^(?=#)", "#", text) for make in SECTIONS for text in make(part.rows, pictures)
+        ]
+        drawn.append(pictures.drawn)
+    texts += _beside(found)
+    text = "\n\n".join(text.strip() for text in texts if text) + "\n"
+    return Page(text, found[0], drawn[0])
+
+
+def parts(rows: list[Row]) -> list[Part]:
+    """Rows by machine, dtype and precision: of each machine float32 itself first."""
+    found: list[tuple[tuple[Any, ...], list[Row]]] = []
+    for machine, of in by(rows, *_MACHINE).items():
+        split: dict[tuple[Any, ...], list[Row]] = {}
+        runs = _dtypes(of)
+        for row in of:
+            dtype = row.get("dtype") if row.get("group") != "reference" else None
+            numbers = (dtype if dtype in runs else runs[0], row.get("precision") or "highest")
+            split.setdefault(numbers, []).append(row)
+        first = sorted(split, key=lambda numbers: numbers != ("float32", "highest"))
+        found += [((*machine, *numbers), split[numbers]) for numbers in first]
+    keys = [key for key, _ in found]
+    names: list[Part] = []
+    for key, of in found:
+        _, platform, _, dtype, precision = key
+        suffix = "".join(
+            f"-{re.sub('[^a-z0-9]+', '', str(x))}" for x in (platform, dtype, precision)
+        )
+        taken, mark, number = {part.mark for part in names}, "" if not names else suffix, 2
+        while names and mark in taken:
+            mark, number = f"{suffix}-{number}", number + 1
+        names.append(Part(_title(key, keys), mark, noted(of)))
+    return names
+
+
+def _dtypes(rows: list[Row]) -> list[Any]:
+    """The dtypes of a machine's runs, float32 first; a row in another belongs to the first.
+
+    NumPy's double loop is in float64 in every run, and the reference step in float32.
+    """
+    layers = [row for row in rows if row.get("group") != "reference"]
+    ours = [row for row in layers if row["implementation"] == OURS]
+    dtypes = dict.fromkeys(row.get("dtype") for row in ours or layers)
+    return sorted(dtypes, key=lambda dtype: dtype != "float32") or ["float32"]
+
+
+def _title(key: tuple[Any, ...], keys: list[tuple[Any, ...]]) -> str:
+    device, platform, processor, dtype, precision = key
+    name = f"{processor if platform == 'cpu' and processor else device} ({platform})"
+    # The same accelerator in another host.
+    if platform != "cpu" and any(k[:2] == key[:2] and k[2] != processor for k in keys):
+        name += f" beside {processor}"
+    numbers = str(dtype)
+    if precision != "highest":
+        as_tf32 = " as TF32" if dtype == "float32" and platform in _GPU else ""
+        numbers += f"{as_tf32} (precision {precision})"
+    return f"{name}, {numbers}"
 
 
 def _machine(rows: list[Row]) -> str:
@@ -64,9 +115,12 @@ def _machine(rows: list[Row]) -> str:
     for one in rows:
         versions |= one.get("versions") or {}
     loads = [one["load_average"] for one in rows if one.get("load_average") is not None]
+    cores = f"{row.get('cpu_count')} CPU cores"
+    if row.get("processor"):
+        cores += f" of {row['processor']}"
+    device = "" if row.get("platform") == "cpu" else f"{row.get('device')}, "
     facts = [
-        f"{row.get('device')} ({row.get('platform')}), {row.get('cpu_count')} CPU cores, "
-        f"{row.get('machine')}",
+        f"{device}{cores}, {row.get('machine')}",
         f"Python {row.get('python')}, "
         + ", ".join(f"{name} {version}" for name, version in sorted(versions.items())),
         f"measured {min(one.get('date') or '' for one in rows)[:10]}",
@@ -85,214 +139,17 @@ def _machine(rows: list[Row]) -> str:
     return "\n".join(f"- {fact}" for fact in facts)
 
 
-def headline(rows: list[Row], out: Path, mark: str) -> list[str]:
-    """What was gained, in a line a peer."""
-    lines = []
-    reference = {row["implementation"]: row for row in measured(rows, "reference")}
-    loop, scan = reference.get("numpy-loop"), reference.get("jax-scan")
-    if loop and scan:
-        lines.append(
-            {
-                "what": "reference step (V 8000, H 100), many steps a call",
-                "beside": "NumPy, double loop",
-                "times faster": loop["median_ms"] / scan["median_ms"],
-                "worst": None,
-                "lost": None,
-                "of": 1,
-            }
-        )
-    for row in summarise(measured(rows, "recurrence")):
-        if row["pass"] == "forward+backward":
-            lines.append(
-                {
-                    "what": "one layer, forward and backward, geometric mean",
-                    "beside": row["implementation"],
-                    "times faster": row["geometric_mean"],
-                    "worst": row["worst"],
-                    "lost": row["lost"],
-                    "of": row["workloads"],
-                }
-            )
-    if not lines:
-        return []
-    return ["## Headline" if not mark else "### Headline", table(lines, tuple(lines[0]))]
-
-
-def _reference(rows: list[Row], out: Path, mark: str) -> list[str]:
-    found = measured(rows, "reference")
-    columns = ("implementation", "dtype", "median_ms", "q25_ms", "q75_ms", "compile_s")
-    extra = ("times_faster_than_loop", "of_floor")
-    if not found:
-        return []
-    return [
-        "## The reference step",
-        "One SGD step of the published word model: 45 words, vocabulary 8,000, 100 hidden units, "
-        "sliding windows of 4. The tutorial gives 180 ms for its double loop.",
-        table(found, (*columns, *extra)),
-    ]
-
-
-def _recurrence(rows: list[Row], out: Path, mark: str) -> list[str]:
-    found = measured(rows, "recurrence")
-    if not found:
-        return []
-    parts = ["## One recurrent layer", table(summarise(found), SUMMARY_COLUMNS)]
-    for (pass_name,), of in by(found, "pass").items():
-        parts += [f"### {pass_name}: milliseconds, and times by ours", _by_peer(of)]
-        if pass_name == "forward+backward":
-            points = {
-                workload: {r["implementation"]: r["ratio"] for r in each if r.get("ratio")}
-                for (workload,), each in by(of, "workload").items()
-            }
-            if any(points.values()):
-                plots.ratios(
-                    out / f"recurrence{mark}.png", points, "one layer, forward and backward"
-                )
-                parts.append(f"![peers' times by ours](recurrence{mark}.png)")
-    return parts
-
-
-def _by_peer(rows: list[Row]) -> str:
-    """A line a workload: our time, and every peer's by it; where ours lost, in bold."""
-    names = [name for (name,) in by(rows, "implementation") if name != OURS]
-    lines = []
-    for (workload,), of in by(rows, "workload").items():
-        line: dict[str, Any] = {"workload": workload, f"{OURS}, ms": None}
-        line |= dict.fromkeys(names)
-        for row in of:
-            ratio = row.get("ratio")
-            if row["implementation"] == OURS:
-                line[f"{OURS}, ms"] = row["median_ms"]
-            elif ratio:
-                line[row["implementation"]] = f"**{ratio:.2f}**" if ratio < 1 else f"{ratio:.2f}"
-        lines.append(line)
-    return table(lines, tuple(lines[0]))
-
-
-def _scaling(rows: list[Row], out: Path, mark: str) -> list[str]:
-    parts: list[str] = []
-    for group, axis in SCALING.items():
-        found = [row for row in measured(rows, group) if row["pass"] == "forward+backward"]
-        if not found:
-            continue
-        plots.scaling(out / f"{group}{mark}.png", found, axis)
-        lines = []
-        for (cell, name), of in by(found, "cell", "implementation").items():
-            sizes, times = [row[axis] for row in of], [row["median_ms"] for row in of]
-            # Where it holds: within what a time of this machine is uncertain by.
-            fit = affine_fit(sizes, times, max(0.15, *(2 * relative_spread(row) for row in of)))
-            line = {
-                "cell": cell,
-                "implementation": name,
-                "slope at the end": slope(sizes, times) if len(set(sizes)) > 1 else None,
-                "affine fit, ms": fit and f"{fit.fixed_ms:.3g} + {fit.each_ms:.3g} {axis}",
-                "holds for": fit and f"{axis} = {fit.low:g} … {fit.high:g}",
-                "off by": fit and f"{fit.error:.0%}",
-            }
-            lines.append(line)
-        parts += [
-            f"## Time against {axis}",
-            f"![time against {axis}]({group}{mark}.png)",
-            "The slope is that of the last two points, both axes logarithmic. The affine fit is "
-            "over the largest range of neighbouring sizes where no time is off by more than 15 %, "
-            "or twice its own spread."
-            if not parts
-            else "",
-            table(lines, tuple(lines[0])),
-        ]
-    return parts
-
-
-def _roofline(rows: list[Row], out: Path, mark: str) -> list[str]:
-    groups = ("recurrence", *SCALING, "deepbench")
-    found = [
-        row
-        for group in groups
-        for row in measured(rows, group)
-        if row.get("gflops_per_s") and row.get("bytes") and row["pass"] == "forward+backward"
-    ]
-    ceilings = next((row for row in found if row.get("gemm_gflops_per_s")), None)
-    if ceilings is None:
-        return []
-    gemm, copy = ceilings["gemm_gflops_per_s"], ceilings["copy_gb_per_s"]
-    plots.roofline(out / f"roofline{mark}.png", found, gemm, copy, "forward and backward")
-    best = max((r for r in found if r["implementation"] == OURS), key=_fraction, default=None)
-    said = (
-        "" if best is None else f" rnn_jax is nearest at {best['workload']}: {_fraction(best):.0%}."
-    )
-    return [
-        "## Roofline",
-        "Operations of the matrix products against bytes that no implementation avoids, weights "
-        f"read once; the lines are this machine's large product and large copy.{said}",
-        f"![roofline](roofline{mark}.png)",
-    ]
-
-
-def _fraction(row: Row) -> float:
-    return float(row.get("fraction_of_ceiling") or 0)
-
-
-def _deepbench(rows: list[Row], out: Path, mark: str) -> list[str]:
-    found = [row for row in rows if row.get("group") == "deepbench"]
-    shown = [row | {"ms": row.get("median_ms") or row.get("published_ms")} for row in found]
-    shown = [row for row in shown if row["ms"]]
-    if not shown:
-        return []
-    return [
-        "## DeepBench",
-        "The recurrent problems of DeepBench's training set; the published rows are other "
-        "people's, in float32 on other machines, from its results.",
-        table(shown, ("workload", "pass", "implementation", "ms", "ratio", "gflops_per_s")),
-    ]
-
-
-def _plain(rows: list[Row], out: Path, mark: str) -> list[str]:
-    parts: list[str] = []
-    for group, says in PLAIN.items():
-        found = [row for row in rows if row.get("group") == group and row.get("status") == "ok"]
-        if not found:
-            continue
-        columns = [
-            "workload", "pass", "implementation", "T", "median_ms", "ratio", "value", "unit",
-            "latency_ms_per_token", "compile_s", "temp_bytes", "of_first", "devices",
-        ]  # fmt: skip
-        if group != "compile":
-            columns = [c for c in columns if c not in ("T", "compile_s", "temp_bytes", "of_first")]
-        used = [c for c in columns if any(row.get(c) is not None for row in found)]
-        parts += [f"## {group.capitalize()}", says, table(found, used)]
-    return parts
-
-
-def _failures(rows: list[Row]) -> list[str]:
-    found = [row for row in rows if row.get("status") not in (None, "ok")]
-    if not found:
-        return []
-    lines = [
-        {
-            "implementation": name,
-            "status": status,
-            "reason": reason,
-            "where": f"{len(of)} rows of {', '.join(sorted({r.get('group') or '' for r in of}))}",
-        }
-        for (name, status, reason), of in by(found, "implementation", "status", "reason").items()
-    ]
-    return ["## What has no time, and why", table(lines, tuple(lines[0]))]
-
-
-def _beside(machines: dict[tuple[Any, ...], list[Row]]) -> list[str]:
-    """Our times of one workload on every machine."""
-    names = {key: f"{key[0]} ({key[1]})" for key in machines}
+def _beside(found: list[Part]) -> list[str]:
+    """Our times of one workload in every part."""
     times: dict[tuple[Any, ...], dict[str, float]] = {}
-    for machine, of in machines.items():
-        for row in measured(of):
+    for part in found:
+        for row in measured(part.rows):
             if row["implementation"] == OURS:
-                key = (row["workload"], row["pass"], row.get("dtype"))
-                times.setdefault(key, {})[names[machine]] = row["median_ms"]
+                times.setdefault((row["workload"], row["pass"]), {})[part.title] = row["median_ms"]
+    titles = dict.fromkeys(part.title for part in found)
     lines = [
-        {"workload": key[0], "pass": key[1], "dtype": key[2], **dict.fromkeys(names.values()), **of}
-        for key, of in times.items()
+        {"workload": workload, "pass": pass_name, **titles, **of}
+        for (workload, pass_name), of in times.items()
         if len(of) > 1
     ]
-    if not lines:
-        return []
-    return ["## The machines side by side, ms", table(lines, tuple(lines[0]))]
+    return ["## Side by side: rnn_jax, ms", table(lines, tuple(lines[0]))] if lines else []

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers import OURS
 from benchmarks.result_files import Row, by
 from rnn_jax.files import atomic_path
 
@@ -14,15 +15,24 @@ __all__ = ["ratios", "roofline", "scaling"]
 
 def scaling(path: Path, rows: Iterable[Row], axis: str) -> None:
     """Time against T, H or B, both axes logarithmic: a panel a cell, a line an implementation."""
-    panels = by(rows, "cell")
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    found = list(rows)
+    panels, colours = by(found, "cell"), _colours(found)
 
     def draw(axes: Any) -> None:
         for axis_, ((cell,), of) in zip(axes, panels.items(), strict=True):
             for (name,), line in by(of, "implementation").items():
                 line = sorted(line, key=lambda row: row[axis])
                 points = [row[axis] for row in line], [row["median_ms"] for row in line]
-                axis_.loglog(*points, marker="o", markersize=3, label=name, base=2)
+                axis_.loglog(
+                    *points, marker="o", markersize=3, color=colours[name], label=name, base=2
+                )
+            axis_.xaxis.set_major_formatter("{x:g}")
             axis_.set_yscale("log", base=10)
+            axis_.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            axis_.yaxis.set_major_formatter("{x:,g}")
+            axis_.yaxis.set_minor_formatter(NullFormatter())
             axis_.set(title=cell, xlabel=axis)
             axis_.grid(alpha=0.3)
         axes[0].set_ylabel("ms")
@@ -30,28 +40,34 @@ def scaling(path: Path, rows: Iterable[Row], axis: str) -> None:
     _save(path, len(panels), draw)
 
 
-def ratios(path: Path, table: Mapping[str, Mapping[str, float]], title: str) -> None:
-    """A point a workload and implementation: its time by ours, logarithmic."""
-    names = list(dict.fromkeys(name for of in table.values() for name in of))
+def ratios(path: Path, rows: Iterable[Row], title: str) -> None:
+    """A point a workload and peer: its time by ours, logarithmic; hollow for other equations."""
+    found = [row for row in rows if row.get("ratio")]
+    table, colours = by(found, "workload"), _colours(found)
 
     def draw(axes: Any) -> None:
         (axis,) = axes
-        places = range(len(table))
-        for name in names:
-            points = [
-                (of[name], place) for of, place in zip(table.values(), places, strict=True)
-                if name in of
-            ]  # fmt: skip
-            axis.plot(*zip(*points, strict=True), "o", markersize=5, alpha=0.8, label=name)
+        for place, of in enumerate(table.values()):
+            for row in of:
+                name = row["implementation"]
+                fill = "none" if row.get("other") else colours[name]
+                axis.plot(
+                    row["ratio"], place, "o", markersize=5.5, alpha=0.85, color=colours[name],
+                    markerfacecolor=fill, clip_on=False,
+                )  # fmt: skip
+        for name, colour in colours.items():
+            axis.plot([], [], "o", color=colour, label=name)
+        if any(row.get("other") for row in found):
+            axis.plot([], [], "o", color="gray", markerfacecolor="none", label="other equations")
         axis.axvline(1, color="black", linewidth=1)
-        axis.set_xscale("log")
-        axis.set_yticks(places, table.keys(), fontsize="small")
-        axis.set_xticks([0.5, 1, 2, 4, 8], ["0.5", "1", "2", "4", "8"])
-        axis.invert_yaxis()
+        axis.set_xscale("log", base=2)
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.set_yticks(range(len(table)), [name for (name,) in table], fontsize="small")
+        axis.set_ylim(len(table) - 0.5, -0.5)
         axis.grid(alpha=0.3)
         axis.set(xlabel="time by that of rnn_jax (right of 1: rnn_jax is faster)", title=title)
 
-    _save(path, 1, draw, width=8.0, height=1.5 + 0.25 * len(table))
+    _save(path, 1, draw, width=6.5, height=1.5 + 0.25 * len(table))
 
 
 def roofline(path: Path, rows: Iterable[Row], gemm: float, copy: float, title: str) -> None:
@@ -59,6 +75,7 @@ def roofline(path: Path, rows: Iterable[Row], gemm: float, copy: float, title: s
     import numpy as np
 
     found = list(rows)
+    colours = _colours(found)
 
     def draw(axes: Any) -> None:
         (axis,) = axes
@@ -70,11 +87,26 @@ def roofline(path: Path, rows: Iterable[Row], gemm: float, copy: float, title: s
                 [row["flops"] / row["bytes"] for row in of],
                 [row["gflops_per_s"] for row in of],
             )
-            axis.loglog(*points, "o", markersize=4, alpha=0.7, label=name)
+            # Ours lies above the others.
+            axis.loglog(
+                *points, "o", markersize=4, alpha=0.7, color=colours[name], label=name,
+                zorder=3 if name == OURS else 2,
+            )  # fmt: skip
         axis.grid(alpha=0.3)
         axis.set(xlabel="FLOP per byte", ylabel="GFLOP/s", title=title)
 
-    _save(path, 1, draw, width=7.0, height=4.5)
+    _save(path, 1, draw, width=5.5, height=4.5)
+
+
+def _colours(rows: Iterable[Row]) -> dict[str, Any]:
+    """A colour an implementation, the same in all panels; ours is black."""
+    import matplotlib as mpl
+
+    names = dict.fromkeys(row["implementation"] for row in rows)
+    peers = [name for name in names if name != OURS]
+    wheel = mpl.colormaps["tab10" if len(peers) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
+    colours = {name: wheel[i % len(wheel)] for i, name in enumerate(peers)}
+    return {name: colours.get(name, "black") for name in names}
 
 
 def _save(
@@ -89,9 +121,12 @@ def _save(
         FigureCanvasAgg(figure)
         axes = figure.subplots(1, panels, squeeze=False, sharey=True)[0]
         draw(axes)
-        # Of the panel with the most lines; beside the panels, where it covers no point.
-        shown = max((axis.get_legend_handles_labels() for axis in axes), key=lambda hs: len(hs[0]))
-        figure.legend(*shown, loc="outside right upper", fontsize="small")
+        # Of all panels; beside them, where it covers no point.
+        shown: dict[str, Any] = {}
+        for axis in axes:
+            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+                shown.setdefault(label, handle)
+        figure.legend(shown.values(), shown.keys(), loc="outside right upper", fontsize="small")
         with atomic_path(path) as temporary:
             # No date inside: the same rows make the same bytes.
             figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
-from benchmarks.page import headline, page
-from benchmarks.result_files import Row, by, read_rows
+from benchmarks.page import Page, page
+from benchmarks.result_files import read_rows
+from benchmarks.sections import headline
 from rnn_jax.files import atomic_path
 
 __all__ = ["add_arguments", "run", "with_headline"]
@@ -36,31 +38,36 @@ def run(options: argparse.Namespace) -> None:
     rows = [row for name in options.files for row in read_rows(name)]
     readme = None if options.readme is None else Path(options.readme)
     old = "" if readme is None else _text_of(readme)
-    text = page(rows, out, [Path(name).name for name in options.files])
-    _write(out / "README.md", text)
-    if readme is not None:
-        _write(readme, with_headline(old, rows, out))
+    made = page(rows, out, [Path(name).name for name in options.files])
+    # Before anything is written: its marks may be missing.
+    new = None if readme is None else with_headline(old, made, out, readme.parent)
+    _write(out / "README.md", made.text)
+    if readme is not None and new is not None:
+        _write(readme, new)
     print(f"{out / 'README.md'} and its pictures are written")
 
 
-def with_headline(text: str, rows: list[Row], out: Path) -> str:
-    """``text`` with the headline and two pictures between its marks.
+def with_headline(text: str, made: Page, out: Path, folder: Path) -> str:
+    """``text``, of a page in ``folder``, with the headline and two pictures between its marks.
+
+    Both are those of the first machine; a picture that was not drawn now is not linked.
 
     Raises:
       ValueError: the marks are not there, once each.
     """
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise ValueError(f"--readme needs {BEGIN} and {END} in its file, once each and in order")
-    first = next(iter(by(rows, "device", "platform").values()))
-    found = [*headline(first, out, "")]
+    cores = made.first.rows[0].get("cpu_count")
+    found = [f"On {made.first.title}, {cores} CPU cores:", *headline(made.first.rows)]
     for name, says in (
         ("recurrence", "peers' times by ours"),
         ("sequence-scaling", "time against T"),
     ):
-        if (out / f"{name}.png").exists():
-            found.append(f"![{says}]({(out / f'{name}.png').as_posix()})")
+        if name in made.pictures:
+            link = Path(os.path.relpath(out / made.pictures[name], folder)).as_posix()
+            found.append(f"![{says}]({link})")
     before, after = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
-    return f"{before}\n\n" + "\n\n".join(found) + f"\n\n{after}"
+    return f"{before}\n\n" + "\n\n".join(filter(None, found)) + f"\n\n{after}"
 
 
 def _text_of(file: Path) -> str:
