@@ -1,7 +1,8 @@
 """``python -m benchmarks compare OLD NEW``: what changed between two runs, beyond noise.
 
 A time is judged as a ratio to the control of its own run, a fixed plain-JAX workload that took
-turns with it, so that a machine which is slower today changes nothing. What is left is the noise of
+turns with it, so that a machine which is slower today changes nothing. What the peers of a group
+have moved by all the same is the machine's too, and is taken off ours. What is left is the noise of
 single rows: that of their quartiles, and of the ratios of one implementation in one group.
 """
 
@@ -18,9 +19,16 @@ from benchmarks.result_files import Row, by, key_of, measured, read_rows, relati
 
 __all__ = ["Change", "Comparison", "add_arguments", "compare", "run"]
 
-# Standard deviations beyond which a change is none of noise: of a whole group, and, since a run has
-# hundreds of rows, of a single row.
-_OF_GROUP, _OF_ROW = 4.0, 5.0
+# Standard deviations beyond which a change is none of noise: of a single row, since a run has
+# hundreds, and of a whole group, whose error is a cautious one: where rows scatter by a tenth, more
+# would miss a slowdown of a fifth.
+_OF_ROW, _OF_GROUP = 5.0, 2.5
+# The rows of a group are no independent measurements: one allocation, one program's layout or one
+# noisy minute moves many alike, which their scatter about each other does not show. So the error of
+# a group is never less than this part of a row's usual error. That one is the scatter of the ratios
+# in this pair of runs, in which the errors of the medians are already; the quartiles are of single
+# calls and would count them again.
+_SHARED = 0.5
 # A normal deviation's standard deviation by the median of its size.
 _MAD = 1 / statistics.NormalDist().inv_cdf(0.75)
 
@@ -53,13 +61,27 @@ class Change(NamedTuple):
     verdict: str
 
 
+class Shift(NamedTuple):
+    """What the peers of a group have moved by, as a logarithm, its error, and their names."""
+
+    log: float
+    error: float
+    peers: tuple[str, ...]
+
+
 class Comparison(NamedTuple):
-    """Changes of groups (all passes of an implementation, and each), of rows; what a file lacks."""
+    """Changes of groups (all passes of an implementation, and each), of rows; what a file lacks.
+
+    shifts: by group, what its peers moved by and ours were freed of.
+    warnings: what is not the same in both runs and may explain a change.
+    """
 
     groups: list[Change]
     rows: list[Change]
     missing: list[str]
     new: list[str]
+    shifts: dict[Any, Shift]
+    warnings: list[str]
 
     @property
     def regressions(self) -> list[Change]:
@@ -77,12 +99,15 @@ def compare(old: list[Row], new: list[Row], threshold: float = 0.1) -> Compariso
       threshold: changes up to this part are none, however sure.
 
     Raises:
-      ValueError: the runs have no row in common.
+      ValueError: the runs have no row in common, are of two devices, or only one has a row's
+        control.
     """
     before, after = ({key_of(row): row for row in measured(rows)} for rows in (old, new))
     common = [key for key in after if key in before]
     if not common:
         raise ValueError("the two files have no measured row in common: compare runs of one suite")
+    pairs = [(before[key], after[key]) for key in common]
+    _refuse(pairs)
     logs = {key: math.log(_time(after[key]) / _time(before[key])) for key in common}
     new_rows = [after[key] for key in common]
     passes = list(by(new_rows, "group", "implementation", "pass").values())
@@ -90,25 +115,94 @@ def compare(old: list[Row], new: list[Row], threshold: float = 0.1) -> Compariso
     spreads = [_spread([logs[key_of(row)] for row in of]) for of in passes]
     # Few rows may agree by chance; their noise is at least what is usual in this pair of runs.
     usual = statistics.median(spreads)
+    shifts = _shifts(whole, logs, usual)
+    none = Shift(0.0, 0.0, ())
     groups, rows = [], []
     for of, spread in zip(passes, (max(usual, s) for s in spreads), strict=True):
+        shift = shifts.get(of[0].get("group"), none) if _is_ours(of[0]) else none
         for row in of:
-            old_row, log = before[key_of(row)], logs[key_of(row)]
-            noise = math.hypot(relative_spread(old_row), relative_spread(row), spread)
+            old_row, log = before[key_of(row)], logs[key_of(row)] - shift.log
+            noise = math.hypot(relative_spread(old_row), relative_spread(row), spread, shift.error)
             rows.append(_judged([row], old_row["median_ms"], log, noise, _OF_ROW, threshold))
     # Of one pass alone there is nothing to put together.
     for of in [*(of for of in whole if of not in passes), *passes]:
         if len(of) > 2:  # else the single rows say it
             found = [logs[key_of(row)] for row in of]
-            error = max(usual, _spread(found)) / math.sqrt(len(of))
+            shift = shifts.get(of[0].get("group"), none) if _is_ours(of[0]) else none
+            error = max(_error(found, usual), _SHARED * usual)
+            noise, log = math.hypot(error, shift.error), _middle(found) - shift.log
             shown = of if of in passes else [of[0] | {"pass": "all"}, *of[1:]]
-            groups.append(_judged(shown, None, _middle(found), error, _OF_GROUP, threshold))
+            groups.append(_judged(shown, None, log, noise, _OF_GROUP, threshold))
     return Comparison(
         groups,
         rows,
         ["/".join(map(str, key[:4])) for key in before if key not in after],
         ["/".join(map(str, key[:4])) for key in after if key not in before],
+        shifts,
+        _warnings(pairs),
     )
+
+
+def _refuse(pairs: list[tuple[Row, Row]]) -> None:
+    """Raise `ValueError` where a pair cannot be compared."""
+    for old, new in pairs:
+        for name in ("device", "platform"):
+            one, other = old.get(name), new.get(name)
+            if None not in (one, other) and one != other:
+                raise ValueError(
+                    f"OLD was measured on the {name} {one} and NEW on {other}: compare runs of "
+                    "one machine"
+                )
+        if bool(old.get("control_ms")) != bool(new.get("control_ms")):
+            lacks = "OLD" if new.get("control_ms") else "NEW"
+            raise ValueError(
+                f"{lacks} lacks the control's time of {'/'.join(map(str, key_of(new)[:4]))} and "
+                "the other file has it: measure both with one version of the suite"
+            )
+
+
+def _warnings(pairs: list[tuple[Row, Row]]) -> list[str]:
+    """A sentence for the processor and every version that both state and that differ."""
+    facts: dict[str, list[dict[str, None]]] = {}
+    for pair in pairs:
+        for side, row in enumerate(pair):
+            versions = row.get("versions") or {}
+            stated = {**versions, **{name: row.get(name) for name in ("processor", "jax")}}
+            for name, value in stated.items():
+                if value is not None:
+                    facts.setdefault(name, [{}, {}])[side][str(value)] = None
+    return [
+        f"{name} differs: {', '.join(old)} in OLD, {', '.join(new)} in NEW"
+        for name, (old, new) in sorted(facts.items())
+        if old and new and old.keys() != new.keys()
+    ]
+
+
+def _is_ours(row: Row) -> bool:
+    return bool(row["implementation"] == OURS)
+
+
+def _shifts(whole: list[list[Row]], logs: dict[Any, float], usual: float) -> dict[Any, Shift]:
+    """By group what its peers have moved by, where there are two of them.
+
+    One alone may itself have changed, and variants of ours are no peers.
+    """
+    found: dict[Any, dict[str, tuple[float, float]]] = {}
+    for of in whole:
+        name = of[0]["implementation"]
+        if not name.startswith(OURS):
+            own = [logs[key_of(row)] for row in of]
+            found.setdefault(of[0].get("group"), {})[name] = (_middle(own), _error(own, usual))
+    ours = {of[0].get("group") for of in whole if _is_ours(of[0])}
+    return {
+        group: Shift(
+            statistics.median(log for log, _ in peers.values()),
+            math.hypot(*(error for _, error in peers.values())) / len(peers),
+            tuple(peers),
+        )
+        for group, peers in found.items()
+        if len(peers) >= 2 and group in ours
+    }
 
 
 def _time(row: Row) -> float:
@@ -125,6 +219,11 @@ def _spread(logs: list[float]) -> float:
     """The standard deviation about the median, by the median deviation."""
     middle = statistics.median(logs)
     return _MAD * statistics.median(abs(log - middle) for log in logs)
+
+
+def _error(logs: list[float], usual: float) -> float:
+    """That of their middle, were they independent."""
+    return max(usual, _spread(logs)) / math.sqrt(len(logs))
 
 
 def _judged(
@@ -157,7 +256,15 @@ def run(options: argparse.Namespace) -> int:
     if not (math.isfinite(options.threshold) and options.threshold >= 0):
         raise ValueError(f"--threshold must be finite and at least 0, not {options.threshold}")
     found = compare(read_rows(options.old), read_rows(options.new), options.threshold)
-    print("New time by old time, each by the control of its run\n")
+    for warning in found.warnings:
+        print(f"warning: {warning}")
+    print("New time by old time, each by the control of its run")
+    for group, shift in found.shifts.items():
+        print(
+            f"{group}: the {len(shift.peers)} peers ({', '.join(shift.peers)}) moved by "
+            f"{math.exp(shift.log):.3f} in the median, which is taken off {OURS}"
+        )
+    print()
     print_table(map(_shown, found.groups), GROUP_COLUMNS)
     changed = [change for change in found.rows if change.verdict != "no change"]
     print(f"\n{len(changed)} of {len(found.rows)} single rows changed beyond noise")

@@ -11,20 +11,33 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.compare import compare
+from benchmarks.compare import Change, compare
 from benchmarks.result_files import by, read_rows, relative_spread
 from benchmarks.workloads import GRID, recurrences
 
 
-def rows(seed: int, *, machine: float = 1.0, slower: float = 1.0, noise: float = 0.06) -> Any:
-    """The recurrence grid on a noisy machine; rnn_jax's rows ``slower`` times as slow."""
+def rows(
+    seed: int,
+    *,
+    machine: float = 1.0,
+    slower: float = 1.0,
+    noise: float = 0.06,
+    all_but_control: float = 1.0,
+    shared: float = 0.0,
+) -> Any:
+    """The recurrence grid on a noisy machine; rnn_jax's rows ``slower`` times as slow.
+
+    shared: the noise that all rows of one implementation have in common.
+    """
     rng, truth = np.random.default_rng(seed), np.random.default_rng(0)
     found = []
+    own = {name: math.exp(rng.normal(0, shared)) for name in ("rnn_jax", "torch", "haiku")}
     for workload in recurrences(GRID[False]):
         for pass_name in ("forward", "forward+backward"):
             drift = machine * math.exp(rng.normal(0, 0.1))  # while this case was measured
             for name, factor in (("rnn_jax", slower), ("torch", 1.0), ("haiku", 1.0)):
                 true = math.exp(truth.normal(2, 1))
+                true *= all_but_control * own[name]
                 median = true * factor * drift * math.exp(rng.normal(0, noise))
                 found.append(
                     {
@@ -53,6 +66,49 @@ def test_a_slowdown_of_a_fifth_is_found_and_put_where_it_is(seed: int) -> None:
         (c.row["implementation"], c.verdict) for c in found.groups if c.row["pass"] == "all"
     }
     assert verdicts == {("rnn_jax", "slower"), ("torch", "no change"), ("haiku", "no change")}
+
+
+@pytest.mark.parametrize("factor", [1.13, 0.88])
+@pytest.mark.parametrize("seed", range(1, 21))
+def test_what_moves_the_peers_too_is_no_change_of_ours(seed: int, factor: float) -> None:
+    found = compare(rows(seed), rows(seed + 100, all_but_control=factor))
+    ours = {c.verdict for c in found.groups if c.row["implementation"] == "rnn_jax"}
+    assert ours == {"no change"} and not found.regressions
+    shift = found.shifts["recurrence"]
+    assert math.exp(shift.log) == pytest.approx(factor, rel=0.05)
+    assert shift.peers == ("torch", "haiku")
+
+
+@pytest.mark.parametrize("seed", range(1, 21))
+def test_a_slowdown_is_found_beside_what_moves_all(seed: int) -> None:
+    found = compare(rows(seed), rows(seed + 100, all_but_control=1.13, slower=1.2))
+    (ours,) = (
+        c for c in found.groups if (c.row["implementation"], c.row["pass"]) == ("rnn_jax", "all")
+    )
+    assert ours.verdict == "slower" and ours.ratio == pytest.approx(1.2, rel=0.08)
+
+
+def test_one_peer_is_no_witness() -> None:
+    old, new = ([r for r in rows(s) if r["implementation"] != "haiku"] for s in (1, 2))
+    assert not compare(old, new).shifts
+    two = [r | {"implementation": "rnn_jax-remat"} for r in old if r["implementation"] == "torch"]
+    assert not compare([*old, *two], [*new, *two]).shifts
+
+
+def test_noise_that_rows_share_is_no_change() -> None:
+    runs = [compare(rows(s, shared=0.03), rows(s + 100, shared=0.03)) for s in range(1, 41)]
+    assert sum(bool(found.regressions) for found in runs) <= 2
+    for found in runs:
+        passes = [c for c in found.groups if c.row["pass"] != "all"]
+        usual = np.median([_scatter(found.rows, c) for c in passes])
+        assert all(c.noise >= usual / 2 for c in found.groups)
+
+
+def _scatter(rows: list[Change], group: Change) -> float:
+    """The standard deviation of a group's rows, by the median deviation."""
+    names = ("implementation", "pass")
+    own = [math.log(c.ratio) for c in rows if all(c.row[n] == group.row[n] for n in names)]
+    return float(np.median(np.abs(np.array(own) - np.median(own))) * 1.4826) * 0.999
 
 
 def test_a_slower_machine_changes_nothing() -> None:
@@ -110,6 +166,45 @@ def test_bad_files_are_one_sentence(
     assert main(["compare", str(tmp_path / "bad"), str(tmp_path / "none")]) == 2
     good = str(tmp_path / "good")
     assert main(["compare", good, good, "--threshold", "-1"]) == 2
+
+
+def test_runs_that_cannot_be_compared_are_refused_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = rows(1), rows(2)
+    new[3]["control_ms"] = None
+    for names, lacks in (((old, new), "NEW"), ((new, old), "OLD")):
+        files = [write(tmp_path / str(n), found) for n, found in enumerate(names)]
+        assert main(["compare", *files]) == 2
+        said = capsys.readouterr().err
+        assert f"{lacks} lacks the control's time" in said and said.count("\n") == 1
+    # Two files without any are compared by their times.
+    bare = [r | {"control_ms": None} for r in old]
+    assert not compare(bare, bare).regressions
+    for name in ("device", "platform"):
+        one, other = ([r | {name: value} for r in old] for value in ("this", "that"))
+        files = [write(tmp_path / value, found) for value, found in (("a", one), ("b", other))]
+        assert main(["compare", *files]) == 2
+        said = capsys.readouterr().err
+        assert f"the {name} this and NEW on that" in said and said.count("\n") == 1
+
+
+def test_other_versions_and_processors_are_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = (
+        [r | {"processor": p, "jax": v, "versions": {"jax": v, "numpy": "2"}} for r in rows(1)]
+        for p, v in (("Xeon", "0.9"), ("EPYC", "0.10"))
+    )
+    files = [write(tmp_path / name, found) for name, found in (("a", one), ("b", other))]
+    assert main(["compare", *files]) == 0
+    said = capsys.readouterr().out
+    assert "warning: jax differs: 0.9 in OLD, 0.10 in NEW\n" in said
+    assert "warning: processor differs: Xeon in OLD, EPYC in NEW\n" in said
+    assert said.count("warning") == 2
+    assert "recurrence: the 2 peers (torch, haiku) moved by 1.000 in the median" in said
+    assert main(["compare", files[0], files[0]]) == 0
+    assert "warning" not in capsys.readouterr().out
 
 
 def test_reading_and_spread() -> None:
