@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 
@@ -22,13 +24,15 @@ from benchmarks.groups import GROUPS
 from benchmarks.machine import environment
 from benchmarks.output import new_file, print_table, resumed_file
 from benchmarks.peers import IMPLEMENTATIONS
+from benchmarks.result_files import key_of
 from benchmarks.roofline import measure_roofline
-from benchmarks.runner import Limits, key_of, run
+from benchmarks.runner import Limits, run
 from benchmarks.summary import SUMMARY_COLUMNS, summarise
 from benchmarks.workloads import CELLS, DTYPES, PRECISIONS
 
 # Subcommands that read result files: modules with `add_arguments(parser)` and `run(options)`.
 READERS = ("report", "compare")
+_AGAIN = ("failed", "out-of-memory")
 COLUMNS = (
     "implementation", "equations", "median_ms", "q25_ms", "q75_ms", "ratio", "calls", "dispatch_ms",
     "compile_s", "temp_bytes", "fraction_of_ceiling", "value", "unit", "reason",
@@ -123,17 +127,23 @@ def measure(options: argparse.Namespace) -> int:
         raise ValueError(
             f"--profile traces one workload and pass, and {len(cases)} are chosen: --select one"
         )
+    if options.profile and cases[0].ours not in cases[0].implementations:
+        raise ValueError(f"--profile traces {cases[0].ours}: name it in --implementations")
+    if options.hlo and Path(options.hlo).exists():
+        raise ValueError(f"--hlo {options.hlo} exists already: name a new folder")
     if options.out and options.resume:
         raise ValueError("--out makes a new file and --resume goes on with one: give one of them")
     old, write = ([], new_file(options.out)) if not options.resume else _resumed(options.resume)
     rows: list[dict[str, Any]] = []
+    budget = options.budget
 
     def tell(case: Case, new: list[dict[str, Any]]) -> None:
-        if case.timed:
+        if case.timed or any(row["status"] != "ok" for row in new):
             print(f"\n{case.group}: {case.workload}, {case.pass_name}\n", flush=True)
             print_table(new, reference.COLUMNS if case.group == "reference" else COLUMNS)
             sys.stdout.flush()
 
+    began = time.perf_counter()
     with _numbers(options.dtype, options.precision):
         roofline = measure_roofline(options.dtype, quick=options.quick)
         print(
@@ -145,8 +155,9 @@ def measure(options: argparse.Namespace) -> int:
             write,
             limits=limits,
             roofline=roofline,
-            done=frozenset(map(key_of, old)),
-            budget_s=options.budget,
+            # What failed, or found no memory, is tried again.
+            done=frozenset(key_of(r) for r in old if r.get("status") not in _AGAIN),
+            budget_s=None if budget is None else budget - (time.perf_counter() - began),
             hlo=None if options.hlo is None else Path(options.hlo),
             profile=None if options.profile is None else Path(options.profile),
             tell=tell,
@@ -157,9 +168,13 @@ def measure(options: argparse.Namespace) -> int:
         print("\nTime of a peer divided by that of rnn_jax\n")
         print_table(compared, SUMMARY_COLUMNS)
     missing = [row for row in rows if row["status"] != "ok"]
-    print(f"\n{len(rows)} rows, {len(missing)} of them without a time (their reasons above)")
+    print(f"\n{len(rows)} rows, {len(missing)} of them without a time, for the reasons above")
     if left:
-        print(f"the budget of {options.budget:g} s left out: {', '.join(c.name for c in left)}")
+        groups_left = Counter(case.group for case in left)
+        print(
+            f"the budget of {options.budget:g} s left out: "
+            + ", ".join(f"{count} of {group}" for group, count in groups_left.items())
+        )
     return 0
 
 
@@ -205,20 +220,36 @@ def _chosen(cases: list[Case], options: argparse.Namespace) -> list[Case]:
 
 def _resumed(file: str) -> Any:
     rows, write = resumed_file(file)
-    here = environment()["device"]
-    for row in rows:
-        if row.get("device") != here:
-            raise ValueError(
-                f"--resume {file} was measured on {row.get('device')}, and this is {here}: "
-                "name a new file with --out"
+    here = environment()
+    for name in ("device", "processor"):
+        for row in rows:
+            if row.get(name) != here[name]:
+                raise ValueError(
+                    f"--resume {file} was measured on {row.get(name)}, and this is {here[name]}: "
+                    "name a new file with --out"
+                )
+    for name in ("commit", "jax"):
+        others = {row.get(name) for row in rows} - {here[name]}
+        if others:
+            print(
+                f"benchmarks: {file} has rows of {name} {', '.join(map(str, others))}, and this "
+                f"is {here[name]}",
+                file=sys.stderr,
             )
     return rows, write
 
 
 @contextlib.contextmanager
 def _numbers(dtype: str, precision: str) -> Iterator[None]:
-    with jax.default_matmul_precision(precision), jax.enable_x64(dtype == "float64"):
-        yield
+    config = cast(Any, jax.config)
+    cached = config.jax_enable_compilation_cache
+    # Compiling that a cache on the disk spares would take no time.
+    config.update("jax_enable_compilation_cache", False)
+    try:
+        with jax.default_matmul_precision(precision), jax.enable_x64(dtype == "float64"):
+            yield
+    finally:
+        config.update("jax_enable_compilation_cache", cached)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ class Case:
     facts: what every row says of the workload, its name under "workload".
     cost: floating-point operations and bytes of one step.
     rank: 0 for the most telling cases, which a run with a budget takes first.
+    slow: implementations that a run with a budget leaves for the end.
     ours: the implementation that the ratios divide by.
     published: milliseconds a step of others, by name.
     per_second: a unit, and how many of it one step makes: "tokens", 1120.
@@ -47,12 +48,13 @@ class Case:
     open: Callable[[], Callable[[str], Prepared]]
     cost: Cost | None = None
     rank: int = 1
+    slow: tuple[str, ...] = ()
     ours: str = OURS
     published: Mapping[str, float] = field(default_factory=dict)
     per_second: tuple[str, float] | None = None
     timed: bool = True
     own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    derive: Callable[[list[dict[str, Any]]], None] = lambda rows: None
+    derive: Callable[[list[dict[str, Any]]], None] | None = None
 
     @property
     def workload(self) -> str:
@@ -65,6 +67,12 @@ class Case:
         """``group/workload/pass``, what ``--select`` looks into."""
         return f"{self.group}/{self.workload}/{self.pass_name}"
 
+    @property
+    def quickly(self) -> Case:
+        """The case without what is slow."""
+        return self.of(tuple(name for name in self.implementations if name not in self.slow))
+
     def of(self, names: tuple[str, ...]) -> Case:
         """The case with these implementations only."""
-        return replace(self, implementations=names)
+        slow = tuple(name for name in self.slow if name in names)
+        return replace(self, implementations=names, slow=slow)

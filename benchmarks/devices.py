@@ -18,7 +18,7 @@ from benchmarks import flops
 from benchmarks.case import Case, Options
 from benchmarks.implementation import Prepared, Program, Unavailable, wait
 from benchmarks.language import expected_step
-from benchmarks.oracle import check, tolerance
+from benchmarks.oracle import HALF, check, tolerance
 from benchmarks.peers import OURS
 from benchmarks.peers.language_ours import to_workload, train_step
 from benchmarks.timing import first_call
@@ -69,6 +69,8 @@ def _prepare(workload: Language, count: int) -> Prepared:
             f"there is one device; a CPU is {count} with "
             f"XLA_FLAGS=--xla_force_host_platform_device_count={count}"
         )
+    if workload.dtype in HALF:
+        _prepare(replace(workload, dtype="float32"), count)
     arrays, tokens = workload.arrays(), workload.tokens(1)[0]
     single, step = train_step(workload, arrays)
     before = jax.tree.map(np.array, single.params)

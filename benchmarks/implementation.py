@@ -52,6 +52,7 @@ class Prepared:
     steps: steps that one call takes.
     equations: a name of `benchmarks.oracle.EQUATIONS`.
     text: the compiled program.
+    wait: waits for the end of what ``start`` returned.
     """
 
     call: Callable[[], object]
@@ -63,6 +64,7 @@ class Prepared:
     steps: int = 1
     equations: str | None = None
     text: Callable[[], str] | None = None
+    wait: Callable[[Any], object] = jax.block_until_ready
 
 
 class Implementation(Protocol):

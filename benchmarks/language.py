@@ -16,7 +16,7 @@ import rnn_jax
 from benchmarks import flops
 from benchmarks.case import Case, Options
 from benchmarks.implementation import STEPS, Prepared, Program, compile_jax, wait
-from benchmarks.oracle import EQUATIONS, check, tolerance
+from benchmarks.oracle import EQUATIONS, HALF, check, tolerance
 from benchmarks.peers import OURS
 from benchmarks.peers.language_ours import to_workload, train_step
 from benchmarks.timing import first_call
@@ -84,8 +84,12 @@ def _case(
 def _open(workload: Language, pass_name: str) -> Callable[[str], Prepared]:
     arrays, tokens = workload.arrays(), workload.tokens(STEPS)
     wanted: list[Arrays] = []
+    half = workload.dtype in HALF
+    in_float32 = _open(replace(workload, dtype="float32"), pass_name) if half else None
 
     def prepare(name: str) -> Prepared:
+        if in_float32 is not None:
+            in_float32(name)
         if name == OURS:
             prepared = _ours(workload, arrays, tokens, pass_name)
         else:

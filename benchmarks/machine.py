@@ -34,6 +34,7 @@ def environment() -> dict[str, Any]:
         "matmul_precision": config.jax_default_matmul_precision,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
+        **_gpu(),
     }
 
 
@@ -43,7 +44,7 @@ def load_average() -> float | None:
 
 
 def throttle_events() -> int | None:
-    """How often heat or a quota slowed this machine's processors down; None where nothing says so.
+    """How often heat or a quota slowed the CPUs down; None where nothing says so.
 
     A row was throttled if the number grew while it was measured.
     """
@@ -75,13 +76,25 @@ def _processor() -> str | None:
 
 
 @cache
+def _gpu() -> dict[str, str]:
+    """Driver, power limit and highest clock of the first NVIDIA GPU, if there is one."""
+    wanted = ("driver_version", "power.limit", "clocks.max.sm")
+    said = _run("nvidia-smi", "--id=0", f"--query-gpu={','.join(wanted)}", "--format=csv,noheader")
+    return {} if said is None else dict(zip(wanted, said.split(", "), strict=False))
+
+
+@cache
 def _commit() -> str | None:
     """Of the checkout that this file lies in, with "-dirty" where files were changed."""
-    command = ("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    return _run("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+
+
+def _run(*command: str) -> str | None:
+    """What a command says; None where it is missing or fails."""
     try:
         said = subprocess.run(
             command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return said.stdout.strip() or None
+    return said.stdout.strip() or None if said.returncode == 0 else None

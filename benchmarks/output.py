@@ -6,14 +6,12 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
+from benchmarks.result_files import Row, rows_of
 from benchmarks.tables import table
 from rnn_jax.files import reason
 
 __all__ = ["new_file", "print_table", "resumed_file"]
-
-Row = dict[str, Any]
 
 
 def new_file(name: str | None) -> Callable[[Row], None]:
@@ -46,17 +44,13 @@ def resumed_file(name: str) -> tuple[list[Row], Callable[[Row], None]]:
     try:
         data = path.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]
-        rows = [json.loads(line) for line in whole.splitlines()]
-        if not all(isinstance(row, dict) and "implementation" in row for row in rows):
-            raise ValueError
+        rows = rows_of(whole.decode(), f"--resume {name}")
         if whole != data:
             os.truncate(path, len(whole))
     except OSError as error:
         raise ValueError(f"--resume {name} cannot be read ({reason(error)})") from None
-    except ValueError:
-        raise ValueError(
-            f"--resume {name} does not hold rows of this suite: name a file that --out has made"
-        ) from None
+    except UnicodeDecodeError:
+        raise ValueError(f"--resume {name} is no text: name a file that --out has made") from None
     return rows, _appender(path)
 
 

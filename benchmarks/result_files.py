@@ -10,9 +10,10 @@ from typing import Any
 
 from rnn_jax.files import reason
 
-__all__ = ["Row", "by", "key_of", "measured", "read_rows", "relative_spread"]
+__all__ = ["Key", "Row", "by", "key_of", "measured", "read_rows", "relative_spread", "rows_of"]
 
 Row = dict[str, Any]
+Key = tuple[Any, ...]
 _KEY = ("group", "workload", "pass", "implementation", "dtype", "precision")
 
 
@@ -23,12 +24,19 @@ def read_rows(name: str) -> list[Row]:
       ValueError: it cannot be read, or a line of it is no row.
     """
     try:
-        lines = Path(name).read_text(encoding="utf-8").splitlines()
+        rows = rows_of(Path(name).read_text(encoding="utf-8"), name)
     except (OSError, UnicodeDecodeError) as error:
         why = reason(error) if isinstance(error, OSError) else "it is no text"
         raise ValueError(f"{name} cannot be read ({why}): name a file made by --out") from None
+    if not rows:
+        raise ValueError(f"{name} has no rows: name a file of a run that measured something")
+    return rows
+
+
+def rows_of(text: str, name: str) -> list[Row]:
+    """The rows in the text of the file ``name``; a line that is none is a `ValueError`."""
     rows = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(text.splitlines(), 1):
         try:
             row = json.loads(line)
         except json.JSONDecodeError:
@@ -36,12 +44,10 @@ def read_rows(name: str) -> list[Row]:
         if not (isinstance(row, dict) and {"workload", "pass", "implementation"} <= row.keys()):
             raise ValueError(f"{name}, line {number} is no row: name a file made by --out")
         rows.append(row)
-    if not rows:
-        raise ValueError(f"{name} has no rows: name a file of a run that measured something")
     return rows
 
 
-def key_of(row: Row) -> tuple[Any, ...]:
+def key_of(row: Row) -> Key:
     """What tells a row from every other of its file."""
     return tuple(row.get(name) for name in _KEY)
 

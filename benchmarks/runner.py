@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -17,38 +17,34 @@ from benchmarks.implementation import Prepared, Unavailable
 from benchmarks.machine import environment, load_average, throttle_events
 from benchmarks.oracle import Wrong
 from benchmarks.peers import versions
+from benchmarks.result_files import Key, Row, key_of
 from benchmarks.roofline import Roofline
 from benchmarks.timing import dispatch_ms, quartiles, take_turns
 
-__all__ = ["Limits", "key_of", "measure", "run"]
-
-Row = dict[str, Any]
-Key = tuple[Any, ...]
+__all__ = ["Limits", "measure", "run"]
 
 # Every row has all of these, null where they do not apply.
 _KEYS = (
     "group", "workload", "pass", "implementation", "equations", "dtype", "precision", "status",
     "reason", "median_ms", "q25_ms", "q75_ms", "calls", "steps_per_call", "ratio", "control_ms",
-    "dispatch_ms", "compile_s", "temp_bytes", "peak_bytes", "flops", "bytes", "gflops_per_s",
-    "fraction_of_ceiling", "gemm_gflops_per_s", "copy_gb_per_s", "value", "unit", "tokens_per_s",
-    "latency_ms_per_token", "B", "T", "H", "D", "V", "layers", "cell", "truncation", "devices",
-    "published_ms", "versions",
+    "dispatch_ms", "compile_s", "temp_bytes", "peak_bytes", "program_bytes", "flops", "bytes",
+    "gflops_per_s", "fraction_of_ceiling", "gemm_gflops_per_s", "copy_gb_per_s", "value", "unit",
+    "tokens_per_s", "latency_ms_per_token", "B", "T", "H", "D", "V", "layers", "cell", "truncation",
+    "devices", "published_ms", "versions",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Limits:
-    """When a case has been timed enough: rounds, seconds, or an interquartile range this small."""
+    """When a case has been timed enough: rounds, seconds, or an interquartile range this small.
+
+    left_s: seconds from the beginning of the case after which no peer is prepared.
+    """
 
     rounds: int = 20
     case_s: float = 20.0
     spread: float = 0.03
-
-
-def key_of(row: Row) -> Key:
-    """What tells a row from every other of the same machine."""
-    names = ("group", "workload", "pass", "implementation", "dtype", "precision")
-    return tuple(row.get(name) for name in names)
+    left_s: float = float("inf")
 
 
 def run(
@@ -66,26 +62,32 @@ def run(
 ) -> tuple[list[Row], list[Case]]:
     """Measure what is not ``done``; the rows, and the cases that the budget did not reach.
 
-    With a budget the most telling cases come first, and none begins when it is spent; a case ends
-    at what is left of it.
+    With a budget the most telling cases come first, slow peers last of all, and none begins when it
+    is spent; a case that is under way prepares no further peer then, and times no further round.
     """
     todo, began = list(cases), clock()
     if budget_s is not None:
         todo.sort(key=lambda case: case.rank)
+        todo = [case.quickly for case in todo] + [case for case in todo if case.slow]
     rows: list[Row] = []
     for index, case in enumerate(todo):
-        bounded = limits
-        if budget_s is not None:
-            left = budget_s - (clock() - began)
-            if left <= 0:
-                return rows, todo[index:]
-            bounded = replace(limits, case_s=min(limits.case_s, left))
+        left = float("inf") if budget_s is None else budget_s - (clock() - began)
+        if left <= 0:
+            return rows, todo[index:]
         new = measure(
-            case, write, limits=bounded, roofline=roofline, done=done, hlo=hlo, profile=profile
+            case,
+            write,
+            limits=replace(limits, left_s=left),
+            roofline=roofline,
+            done=done,
+            hlo=hlo,
+            profile=profile,
+            clock=clock,
         )
         if new:
             tell(case, new)
         rows += new
+        done |= frozenset(map(key_of, new))
     return rows, []
 
 
@@ -98,12 +100,15 @@ def measure(
     done: frozenset[Key] = frozenset(),
     hlo: Path | None = None,
     profile: Path | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[Row]:
     """The rows of a case that are not ``done``, each given to ``write`` as soon as it is known.
 
     Whatever an implementation raises becomes its row's reason: the others are measured all the
-    same. Ours is timed in any case, for the others' ratios.
+    same. Ours is timed in any case, for the others' ratios; where rows depend on each other all
+    are measured again.
     """
+    began = clock()
     rows = {name: _row(case, name, roofline) for name in case.implementations}
     rows |= {
         name: _row(case, name, roofline) | {"status": "ok", "published_ms": milliseconds}
@@ -112,37 +117,47 @@ def measure(
     wanted = [name for name, row in rows.items() if key_of(row) not in done]
     if not wanted:
         return []
+    if case.derive is not None:
+        wanted = list(rows)
     ready: dict[str, Prepared] = {}
     failures: dict[str, BaseException] = {}
-    prepare, throttled = case.open(), throttle_events()
+    prepare, throttled = _opened(case), throttle_events()
     for name in case.implementations:
         if name not in wanted and name != case.ours:
+            continue
+        if name != case.ours and clock() - began > limits.left_s:
+            wanted.remove(name)
             continue
         try:
             # Its check has also warmed it up.
             ready[name] = prepare(name)
-            if hlo is not None:
-                _save_text(hlo, case, name, ready[name])
         except Exception as error:
-            failures[name] = error
+            # Without its frames, which hold arrays on the device.
+            failures[name] = error.with_traceback(None)
             _fail(rows[name], error)
             rows[name]["load_average_after"] = load_average()
             if name in wanted:
                 write(rows[name])
+        else:
+            if hlo is not None:
+                _save_text(hlo, case, name, ready[name])
+    failed_early = frozenset(failures)
     gc.collect()
     if profile is not None and case.ours in ready:
         with jax.profiler.trace(str(profile)):
             for _ in range(3):
                 ready[case.ours].call()
     if case.timed and ready:
-        _time(case, rows, ready, failures, limits)
+        left = limits.left_s - (clock() - began)
+        bounded = replace(limits, case_s=min(limits.case_s, max(left, 0.0)))
+        _time(rows, ready, failures, bounded)
     throttled_after = throttle_events()
     for name in wanted:
         row = rows[name]
         if name in ready:
             _describe(case, row, ready[name])
-            if name in failures:
-                _fail(row, failures[name])
+        elif name in failures:
+            _fail(row, failures[name])
         row["load_average_after"] = load_average()
         if throttled is not None and throttled_after is not None:
             row["throttled"] = throttled_after > throttled
@@ -150,15 +165,27 @@ def measure(
     for name in wanted:
         if ours and name != case.ours and rows[name]["median_ms"]:
             rows[name]["ratio"] = rows[name]["median_ms"] / ours
-    case.derive([rows[name] for name in case.implementations])
+    if case.derive is not None:
+        case.derive([rows[name] for name in case.implementations])
     for name in wanted:
-        if name in ready or name in case.published:
+        if name not in failed_early:
             write(rows[name])
     return [rows[name] for name in wanted]
 
 
+def _opened(case: Case) -> Callable[[str], Prepared]:
+    try:
+        return case.open()
+    except Exception as error:
+        why = error.with_traceback(None)
+
+    def fail(name: str) -> Prepared:
+        raise why
+
+    return fail
+
+
 def _time(
-    case: Case,
     rows: dict[str, Row],
     ready: dict[str, Prepared],
     failures: dict[str, BaseException],
@@ -171,7 +198,8 @@ def _time(
             try:
                 return ready[name].call()
             except Exception as error:
-                failures[name] = error
+                failures[name] = error.with_traceback(None)
+                del ready[name]  # what it holds on the device is for the others now
                 return None
 
         return call
@@ -185,7 +213,9 @@ def _time(
         prepared, row = ready[name], rows[name]
         row |= quartiles(taken, prepared.steps) | {"calls": len(taken), "control_ms": control_ms}
         if prepared.start is not None:
-            row["dispatch_ms"] = dispatch_ms(prepared.start)
+            # The times stand, whatever becomes of this.
+            with contextlib.suppress(Exception):
+                row["dispatch_ms"] = dispatch_ms(prepared.start, prepared.wait)
 
 
 def _row(case: Case, name: str, roofline: Roofline | None) -> Row:
@@ -213,13 +243,16 @@ def _describe(case: Case, row: Row, prepared: Prepared) -> None:
         "temp_bytes": prepared.temp_bytes,
         "peak_bytes": prepared.peak_bytes,
     }
+    if not case.timed and prepared.text is not None:
+        row["program_bytes"] = len(prepared.text())
     if case.cost is not None:
         row |= case.cost._asdict()
     if row["median_ms"] is None:
         return
     if case.cost is not None:
         row["gflops_per_s"] = speed = case.cost.flops / row["median_ms"] / 1e6
-        if row["gemm_gflops_per_s"] is not None:
+        # The ceiling is of the run's dtype.
+        if row["gemm_gflops_per_s"] is not None and row["dtype"] == case.facts["dtype"]:
             ceiling = Roofline(row["gemm_gflops_per_s"], row["copy_gb_per_s"])
             row["fraction_of_ceiling"] = speed / ceiling.bound(case.cost)
     if case.per_second is not None:
@@ -232,6 +265,8 @@ def _describe(case: Case, row: Row, prepared: Prepared) -> None:
 
 
 def _fail(row: Row, error: BaseException) -> None:
+    if isinstance(error, ModuleNotFoundError):
+        error = Unavailable(f"{error.name} is not installed")
     first = (str(error).splitlines() or [""])[0]
     row |= {"status": _status(error), "median_ms": None, "q25_ms": None, "q75_ms": None}
     known = isinstance(error, Unavailable | Wrong)
@@ -251,5 +286,6 @@ def _status(error: BaseException) -> str:
 def _save_text(folder: Path, case: Case, name: str, prepared: Prepared) -> None:
     if prepared.text is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        file = "-".join((*case.name.split("/"), name)).replace(":", "_")
+        numbers = (case.facts["dtype"], case.facts["precision"])
+        file = "-".join((*case.name.split("/"), *numbers, name)).replace(":", "_")
         (folder / f"{file}.txt").write_text(prepared.text(), encoding="utf-8")

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from rnn_jax.reference_step import interleaved
@@ -83,16 +82,19 @@ def _agree(seconds: Mapping[str, Sequence[float]], spread: float) -> bool:
 
 
 def dispatch_ms(
-    start: Callable[[], Any], repeats: int = 5, *, clock: Clock = time.perf_counter
+    start: Callable[[], Any],
+    wait: Callable[[Any], object],
+    repeats: int = 5,
+    *,
+    clock: Clock = time.perf_counter,
 ) -> float:
-    """Median milliseconds until ``start()`` returns, its work going on; each begins after the last.
+    """Median milliseconds until ``start()`` returns, its work going on; ``wait`` is for its end.
 
     Example:
       >>> ticks = iter([0.0, 0.002, 1.0, 1.004, 2.0, 2.003])
-      >>> dispatch_ms(lambda: None, 3, clock=lambda: next(ticks))
+      >>> dispatch_ms(lambda: None, lambda result: None, 3, clock=lambda: next(ticks))
       3.0
     """
-    wait: Any = jax.block_until_ready
     seconds = []
     for _ in range(repeats):
         began = clock()

@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from benchmarks import devices, generation, language, runner
 from benchmarks.case import Options
 from benchmarks.oracle import Wrong
+from benchmarks.peers.language_ours import train_step
 from benchmarks.workloads import TRUNCATIONS, Language
 
 SMALL = Language("test", "gru", 7, 4, 2, 6, 3, 2, 0.5, 5.0)
@@ -26,6 +29,19 @@ def test_a_training_step_is_the_oracles(pass_name: str) -> None:
     prepared = prepare("rnn_jax")
     prepared.call()
     assert prepared.steps == (1 if pass_name == "step" else 20)
+
+
+def test_half_a_step_is_held_to_the_oracle_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    workload = replace(SMALL, dtype="bfloat16")
+    language._open(workload, "step")("rnn_jax")
+    idle = partial(train_step_of, rate=0.0)
+    monkeypatch.setattr(language, "train_step", idle)
+    with pytest.raises(Wrong, match="off by"):
+        language._open(workload, "step")("rnn_jax")
+
+
+def train_step_of(workload: Language, arrays: Any, *, rate: float) -> Any:
+    return train_step(replace(workload, learning_rate=rate), arrays)
 
 
 @pytest.mark.parametrize("kind", TRUNCATIONS[1:])

@@ -280,3 +280,26 @@ def test_two_biases_of_one_gate_take_steps_of_their_own() -> None:
                 for kind in ("", ", two biases"))  # fmt: skip
     assert one.keys() == two.keys()
     assert max(np.abs(one[name] - two[name]).max() for name in one) > 1e-7
+
+
+def test_half_a_training_step_is_held_to_the_oracle_in_float32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In bfloat16 an update of this size is rounded away: a step that does nothing looks right."""
+
+    def build(name: str, workload: Recurrence, arrays: Any) -> JaxImplementation:
+        right = ours.build(name, workload, arrays)
+
+        def apply(params: Any, xs: Any) -> Any:
+            return right.apply(jax.lax.stop_gradient(params), xs)
+
+        return dataclasses.replace(right, apply=apply)
+
+    workload = Recurrence("lstm", 2, 3, 4, 5, dtype="bfloat16")
+    case = recurrence.case("recurrence", workload, "many-steps", names=(OURS,))
+    limits = runner.Limits(rounds=1, case_s=0)
+    (row,) = runner.measure(case, lambda row: None, limits=limits)
+    assert row["status"] == "ok"
+    monkeypatch.setattr(recurrence, "build", build)
+    (row,) = runner.measure(case, lambda row: None, limits=limits)
+    assert row["status"] == "wrong"

@@ -20,6 +20,7 @@ from benchmarks.implementation import Prepared, Unavailable
 from benchmarks.machine import throttle_events
 from benchmarks.oracle import Wrong
 from benchmarks.output import new_file, resumed_file
+from benchmarks.result_files import key_of
 from benchmarks.roofline import Roofline, measure_roofline
 from benchmarks.timing import BLOCK, LEAST_ROUNDS, LONG_S, dispatch_ms, quartiles, take_turns
 from benchmarks.workloads import DEEPBENCH, PUBLISHED, Recurrence
@@ -91,7 +92,10 @@ def test_turns_end_when_the_quartiles_are_near() -> None:
 
 def test_dispatch_ends_when_the_call_returns() -> None:
     clock = Clock()
-    assert dispatch_ms(clock.lasting("", 0.5, 0.25), 3, clock=clock) == pytest.approx(250)
+    waited: list[object] = []
+    start = clock.lasting("", 0.5, 0.25)
+    assert dispatch_ms(start, waited.append, 3, clock=clock) == pytest.approx(250)
+    assert len(waited) == 3
 
 
 # The runner.
@@ -195,14 +199,14 @@ def test_a_run_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
     with file.open("a") as stream:
         stream.write('{"implementation": "torn')
     old, write = resumed_file(str(file))
-    done = frozenset(map(runner.key_of, old))
+    done = frozenset(map(key_of, old))
     rows, left = runner.run([case], write, limits=LIMITS, done=done)
     assert built == ["peer", "rnn_jax", "other"] and left == []
     saved = [json.loads(line) for line in file.read_text().splitlines()]
     assert [row["implementation"] for row in saved] == ["peer", "rnn_jax", "other"]
     assert rows == saved[1:]
     # Complete: ours is not even built for another's ratio.
-    done = frozenset(map(runner.key_of, saved))
+    done = frozenset(map(key_of, saved))
     assert runner.run([case], write, limits=LIMITS, done=done) == ([], [])
     assert len(built) == 3
     # A peer that is added later is timed beside ours, whose row stays what it was.
@@ -229,6 +233,67 @@ def test_a_budget_takes_the_most_telling_cases_first() -> None:
     order.clear()
     runner.run(cases, lambda row: None, limits=LIMITS, clock=clock)
     assert order == ["late", "first", "middle"]
+
+
+def test_under_a_budget_slow_peers_come_last_and_none_is_prepared_after_it() -> None:
+    clock, order = Clock(), []
+
+    def prepare(name: str) -> Prepared:
+        order.append(name)
+        clock.now += 10
+        return ready()
+
+    def run(budget_s: float | None) -> tuple[list[Any], list[Case]]:
+        order.clear()
+        names = ("rnn_jax", "slow", "peer", "other")
+        cases = [replace(a_case(prepare, names, slow=("slow",)), group=g) for g in "ab"]
+        return runner.run(cases, lambda row: None, limits=LIMITS, budget_s=budget_s, clock=clock)
+
+    run(None)
+    assert order == ["rnn_jax", "slow", "peer", "other"] * 2
+    rows, left = run(1e9)
+    assert order == [*["rnn_jax", "peer", "other"] * 2, *["rnn_jax", "slow"] * 2]
+    assert len(rows) == 8 and left == []
+    assert all(row["ratio"] > 0 for row in rows if row["implementation"] == "slow")
+    rows, left = run(15)
+    assert order == ["rnn_jax", "peer"] == [row["implementation"] for row in rows]
+    assert [case.group for case in left] == ["b", "a", "b"]
+
+
+def test_what_fails_outside_a_call_costs_no_row() -> None:
+    def broken() -> Any:
+        raise RuntimeError("RESOURCE_EXHAUSTED")
+
+    rows = runner.measure(
+        replace(a_case(lambda name: ready(), ("rnn_jax", "peer")), open=broken),
+        lambda row: None,
+        limits=LIMITS,
+    )
+    assert [row["status"] for row in rows] == ["out-of-memory"] * 2
+    (row,) = runner.measure(
+        a_case(lambda name: ready(start=broken)), lambda row: None, limits=LIMITS
+    )
+    assert row["status"] == "ok" and row["median_ms"] is not None and row["dispatch_ms"] is None
+
+
+def test_a_missing_library_is_named() -> None:
+    def prepare(name: str) -> Prepared:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    (row,) = runner.measure(a_case(prepare), lambda row: None, limits=LIMITS)
+    assert (row["status"], row["reason"]) == ("unavailable", "torch is not installed")
+
+
+def test_rows_that_depend_on_each_other_are_measured_together() -> None:
+    def derive(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            row["of_peer"] = row["median_ms"] / rows[1]["median_ms"]
+
+    case = a_case(lambda name: ready(), ("rnn_jax", "peer"), derive=derive)
+    rows = runner.measure(case, lambda row: None, limits=LIMITS)
+    done = frozenset([key_of(rows[1])])
+    again = runner.measure(case, lambda row: None, limits=LIMITS, done=done)
+    assert [row["of_peer"] is not None for row in again] == [True, True]
 
 
 def test_the_ceilings_and_the_control_are_measured() -> None:
@@ -308,7 +373,7 @@ def test_a_quick_run_writes_and_prints_and_never_overwrites(
     assert "was measured on another" in capsys.readouterr().err
     file.write_text("no row\n")
     assert main([*command, "--resume", str(file)]) == 2
-    assert "does not hold rows" in capsys.readouterr().err
+    assert "line 1 is no row" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [file]
 
 
@@ -318,7 +383,7 @@ def test_the_text_and_the_trace_are_files(tmp_path: Path) -> None:
     command += ["--implementations", "rnn_jax,numpy-loop"]
     assert main([*command, "--hlo", str(hlo), "--profile", str(trace)]) == 0
     (text,) = hlo.iterdir()
-    assert text.name == "recurrence-lstm-1x20x16x8-forward+backward-rnn_jax.txt"
+    assert text.name == "recurrence-lstm-1x20x16x8-forward+backward-float32-highest-rnn_jax.txt"
     assert text.read_text().startswith("HloModule")
     assert list(trace.rglob("*.xplane.pb"))
 

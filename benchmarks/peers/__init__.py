@@ -1,15 +1,16 @@
 """Peers as plug-ins: one file a library, each with `build` and the packages it times.
 
 ``build(name, workload, arrays)`` gives a `benchmarks.implementation.Implementation` or raises
-`Unavailable`; ``PACKAGES`` are the distributions whose versions a row states. A file imports its
-library inside `build`, so that a missing one is a row with a reason and nothing else.
+`benchmarks.implementation.Unavailable`; ``PACKAGES`` are the distributions whose versions a row
+states. A file imports its library inside `build`, so that a missing one is a row with a reason and
+nothing else.
 """
 
 from __future__ import annotations
 
 from importlib import import_module, metadata
 
-from benchmarks.implementation import Implementation, Unavailable
+from benchmarks.implementation import Implementation
 from benchmarks.workloads import Arrays, Recurrence
 
 __all__ = ["IMPLEMENTATIONS", "OURS", "build", "versions"]
@@ -33,12 +34,9 @@ IMPLEMENTATIONS = {
 
 
 def build(name: str, workload: Recurrence, arrays: Arrays) -> Implementation:
-    """The implementation ``name`` of a workload; `Unavailable` where its library is missing."""
+    """The implementation ``name`` of a workload; a missing library is a `ModuleNotFoundError`."""
     module = import_module(f"benchmarks.peers.{IMPLEMENTATIONS[name]}")
-    try:
-        implementation: Implementation = module.build(name, workload, arrays)
-    except ModuleNotFoundError as error:
-        raise Unavailable(f"{error.name} is not installed") from None
+    implementation: Implementation = module.build(name, workload, arrays)
     return implementation
 
 

@@ -126,7 +126,9 @@ def training(workload: Language, arrays: Arrays, tokens: np.ndarray, pass_name: 
         after = model.named()
         return {"loss": loss, **{name: after[name] - before[name] for name in after}}
 
-    return Prepared(call, result, start=start, equations=workload.equations)
+    return Prepared(
+        call, result, start=start, equations=workload.equations, wait=lambda _: synchronize()
+    )
 
 
 def generation(workload: Language, arrays: Arrays, prefix: np.ndarray) -> Prepared:

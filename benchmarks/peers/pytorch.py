@@ -66,9 +66,14 @@ class _Torch:
 
         compile_s = first_call(call) if self.compiled else None
         return Prepared(
-            call, result, compile_s, peak_bytes=_peak_bytes(call, xs.device), start=start,
+            call,
+            result,
+            compile_s,
+            peak_bytes=_peak_bytes(call, [xs, self.weights, *self.module.parameters()]),
+            start=start,
             equations=self.equations,
-        )  # fmt: skip
+            wait=lambda _: synchronize(),
+        )
 
 
 def build(name: str, workload: Recurrence, arrays: Arrays) -> _Torch:
@@ -151,12 +156,15 @@ def synchronizer(device: str) -> Callable[[], None]:
     return torch.cuda.synchronize if device == "cuda" else lambda: None
 
 
-def _peak_bytes(call: Callable[[], object], device: Any) -> int | None:
+def _peak_bytes(call: Callable[[], object], own: list[Any]) -> int | None:
+    """Of its tensors and what a call allocates besides; not what other peers hold meanwhile."""
     import torch
 
-    if device.type != "cuda":
+    if own[0].device.type != "cuda":
         return None
     torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
     call()
     torch.cuda.synchronize()
-    return int(torch.cuda.max_memory_allocated())
+    held = sum(tensor.numel() * tensor.element_size() for tensor in own)
+    return int(torch.cuda.max_memory_allocated() - before + held)
