@@ -109,16 +109,18 @@ class Tolerance(NamedTuple):
     roundoff: float = _ROUNDOFF["float32"]
 
 
-def tolerance(dtype: str, precision: str) -> Tolerance:
-    """What an implementation in a dtype may be off.
+def tolerance(dtype: str, precision: str, length: int = 0) -> Tolerance:
+    """What an implementation in a dtype may be off, over ``length`` steps.
 
+    A gradient's sum over T steps is off by some √T roundings; `TOLERANCE` has room for a thousand.
     Below float32 the errors themselves come near 1e-2, and a check sees gross mistakes only.
     """
     roundoff = _ROUNDOFF[dtype]
     if dtype == "float32" and precision != "highest" and jax.default_backend() != "cpu":
         return Tolerance(32 * _TF32, roundoff)
     coarse = {"float16": 32 * roundoff, "bfloat16": 16 * roundoff}
-    return Tolerance(coarse.get(dtype, TOLERANCE * roundoff / _ROUNDOFF["float32"]), roundoff)
+    relative = coarse.get(dtype, TOLERANCE * roundoff / _ROUNDOFF["float32"])
+    return Tolerance(relative * max(1.0, length / 1000) ** 0.5, roundoff)
 
 
 def check(got: Arrays, want: Arrays, pass_name: str, allowance: Tolerance | None = None) -> None:

@@ -28,6 +28,7 @@ __all__ = [
 ]  # fmt: skip
 
 # A call of 20 steps is long, so that only the nearest peers take it; torch says why it does not.
+# Not Haiku's RNN: its gradients, a ReLU's, explode, and what comes out is a matter of rounding.
 MANY_STEPS = (OURS, "torch", "flax-linen", "flax-linen-optimized", "haiku", "jax-cudnn")
 # Along a scale the shape counts, and each library's fastest form.
 SCALED = (OURS, "torch", "numpy-vectorised", "flax-linen", "jax-cudnn")
@@ -129,7 +130,8 @@ def case(
     published: dict[str, float] | None = None,
 ) -> Case:
     """A pass of a layer by the implementations of these names that are timed in it."""
-    taken = tuple(n for n in names if pass_name != "many-steps" or n in MANY_STEPS)
+    few = [n for n in MANY_STEPS if (n, workload.cell) != ("haiku", "rnn")]
+    taken = tuple(n for n in names if pass_name != "many-steps" or n in few)
     return Case(
         group,
         pass_name,
@@ -146,7 +148,7 @@ def case(
 def _open(workload: Recurrence, pass_name: str) -> Callable[[str], Prepared]:
     arrays = workload.arrays()
     wanted: dict[str, Arrays] = {}
-    allowance = tolerance(workload.dtype, workload.precision)
+    allowance = tolerance(workload.dtype, workload.precision, workload.length)
     half = workload.dtype in HALF and pass_name == "many-steps"
     in_float32 = _open(replace(workload, dtype="float32"), pass_name) if half else None
 
