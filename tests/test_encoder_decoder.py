@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import rnn_jax as r
+from rnn_jax.diagnostics import gradient_flow
 from tests.cases import assert_close, quick_jit
 
 DECODER = r.language_model(6, r.recurrent(r.lstm(3)), embedding_size=2)
@@ -82,10 +83,45 @@ def test_generation_goes_on_from_what_was_read() -> None:
     np.testing.assert_array_equal(greedy, logits.argmax(-1))
     tokens, _ = r.beam_search(PLAIN, params, carry, first, beams=1, length=4)
     np.testing.assert_array_equal(tokens[..., 0], greedy)
-    truncated = r.truncate(PLAIN, r.chunked(2))
-    np.testing.assert_array_equal(
-        truncated.apply(params, carry, TARGET)[1], PLAIN.apply(params, carry, TARGET)[1]
-    )
+
+
+CHANGED = {
+    "chunked": r.truncate(PLAIN, r.chunked(2)),
+    "sliding": r.truncate(PLAIN, r.sliding(1)),
+    "tail": r.truncate(PLAIN, r.tail(2)),
+    "remat": r.remat(PLAIN),
+}
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", CHANGED)
+def test_truncation_and_remat_keep_values_and_still_read(name: str) -> None:
+    model, params = CHANGED[name], initial(PLAIN)
+    assert model.layer is not PLAIN.layer
+    arguments = params, SOURCE, SOURCE_MASK, TARGET
+    both = quick_jit(jax.value_and_grad(loss, 1))
+    expected, whole = both(PLAIN, *arguments)
+    value, grads = both(model, *arguments)
+    assert_close(value, expected)
+    reads = [bool(jnp.any(leaf)) for leaf in jax.tree.leaves(grads["encoder"])]
+    # Two predictions: one window of two, and every sliding one of two, reach the start.
+    assert all(reads)
+    if name != "sliding":
+        assert_close(grads, whole)
+
+
+@pytest.mark.usefixtures("x64")
+def test_a_truncation_cuts_the_decoder_s_time() -> None:
+    params, target = initial(PLAIN), jnp.array([[0, 1, 2], [3, 1, 5], [2, 4, 4], [1, 1, 3]])
+    carry = PLAIN.encode(params, SOURCE, SOURCE_MASK)
+    flow = gradient_flow(PLAIN, params, carry, target)
+    assert bool((flow.mean > 0).all())
+    for kind in (r.chunked(2), r.sliding(1), r.tail(2)):
+        cut = gradient_flow(r.truncate(PLAIN, kind), params, carry, target)
+        same = gradient_flow(r.truncate(PLAIN.decoder, kind), params["decoder"], carry, target)
+        # Where there is no step so far back both are NaN.
+        np.testing.assert_allclose(cut.norms, same.norms, rtol=1e-10)
+        assert bool((cut.norms == 0).any()) and not bool((flow.norms == 0).any())
 
 
 def test_sources_may_be_features_and_dropout_needs_a_key() -> None:

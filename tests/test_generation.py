@@ -89,6 +89,17 @@ def test_batch_shapes_and_no_token_at_all(shape: tuple[int, ...]) -> None:
     np.testing.assert_allclose(carry, expected, rtol=1e-6)
 
 
+def test_tokens_given_as_arrays_are_those_given_as_integers() -> None:
+    _, expected = generate(length=6, forbidden=(2, 5), stop=1, min_length=2)
+    ways: list[dict[str, Any]] = [
+        {"forbidden": jnp.array([2, 5]), "stop": jnp.array(1), "min_length": jnp.array(2)},
+        {"forbidden": (np.int64(5), jnp.int32(2)), "stop": np.int32(1), "min_length": 2},
+    ]
+    for options in ways:
+        _, tokens = generate(length=6, **options)
+        np.testing.assert_array_equal(tokens, expected)
+
+
 def test_predict_is_the_arg_max_at_every_step() -> None:
     carry, best = rnn_jax.predict(MODEL, PARAMS, None, PREFIX)
     expected_carry, logits = MODEL.apply(PARAMS, None, PREFIX)
@@ -106,6 +117,11 @@ def test_predict_is_the_arg_max_at_every_step() -> None:
         ({"length": -1}, "length must be an integer"),
         ({"forbidden": tuple(range(7))}, "every token is forbidden"),
         ({"stop": 9}, "stop token 9 lies outside"),
+        ({"stop": 0.5}, r"stop takes token ids, integers, not \(0.5,\)"),
+        ({"stop": jnp.array(1.0)}, "stop takes token ids, integers"),
+        ({"forbidden": (1, 2.0)}, r"forbidden takes token ids, integers, not \(1, 2.0\)"),
+        ({"forbidden": jnp.array([1.0])}, "forbidden takes token ids, integers"),
+        ({"forbidden": 3}, "forbidden takes token ids, integers, not 3"),
         ({"top_k": 0}, "top_k must be an integer of at least 1, not 0"),
         ({"top_p": 0.0}, "top_p must lie in 0 … 1, above 0, not 0.0"),
         ({"top_p": float("nan")}, "top_p must lie"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import numpy as np
 import pytest
 
 import rnn_jax as r
-from rnn_jax import text
+from rnn_jax import recipes, text
 from rnn_jax.cli import main
 from rnn_jax.interop import load_uvw, to_uvw
 from rnn_jax.recipes.sentences import train, word_model
-from rnn_jax.recipes.word_model import losses_from_the_end, mean_loss
+from rnn_jax.recipes.word_model import check_truncated, losses_from_the_end, mean_loss
 from rnn_jax.reference_step import Workload
 
 # Sentences of two lengths: each length is compiled.
@@ -100,11 +101,50 @@ def test_the_recipe_from_text_to_sentences(
     table = (out / "table.md").read_text()
     assert table in printed
     assert "8.987425" in table and "FAILED" not in table
+    assert labels(table) == labels(section("word-model"))
     lines = printed.split("saved and loaded, sliding:4:\n")[1].split("\n\n")[0].splitlines()
     assert len(lines) == 10
     assert all(len(line.split()) >= 7 for line in lines)
     shapes = [array.shape for array in to_uvw(load_uvw(out / "tail-4.npz"))]
     assert shapes == [(6, 15), (15, 6), (6, 6)]
+
+
+def section(name: str) -> str:
+    """What the recipes' README says of one."""
+    readme = Path(recipes.__file__).with_name("README.md").read_text("utf-8")
+    return readme.split(f"\n## {name}\n")[1].split("\n## ")[0]
+
+
+def labels(table: str) -> list[str]:
+    """The first column of a Markdown table, all numbers alike."""
+    cells = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("|")]
+    return [re.sub(r"[\d,]*\d", "#", cell) for cell in cells if not cell.startswith("-")]
+
+
+@pytest.mark.parametrize("name", ["sliding:1", "tail:2", "chunked:2", "randomized:0.5", "full"])
+def test_the_gradient_check_does_not_blame_a_short_window(name: str) -> None:
+    assert check_truncated(r.parse_truncation(name), 0).passed
+
+
+def test_an_interrupt_leaves_the_rows_so_far(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = text.Documents("made-up", (TEXTS,) * 30, "", "nowhere")
+    monkeypatch.setattr(text, "read_documents", lambda *_, **__: documents)
+    monkeypatch.setattr("rnn_jax.recipes.word_model.Workload", small_workload)
+    looks = []
+
+    def interrupted(evaluation: Any) -> None:
+        looks.append(evaluation)
+        if len(looks) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("rnn_jax.recipes.word_model.print_evaluation", interrupted)
+    out = tmp_path / "run"
+    options = ["--quick", "--hidden-size", "3", "--bptt", "tail:2", "--out", str(out)]
+    assert main(["recipe", "word-model", *options]) == 130
+    rows = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
 
 
 def small_workload(**options: Any) -> Any:

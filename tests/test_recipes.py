@@ -27,7 +27,7 @@ SENTENCE = "the time traveller for so it will be convenient to speak of him was 
 def sentences(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every corpus is one sentence, over and over."""
 
-    def documents(name: str) -> text.Documents:
+    def documents(name: str, **_: str) -> text.Documents:
         times = 1300 if name == "war-and-peace" else 200  # a tenth of it must be a batch
         return text.Documents(name, (SENTENCE * times,), "", "nowhere")
 
@@ -81,7 +81,9 @@ def test_the_command_lists_its_recipes(capsys: Any) -> None:
         (["time-machine", "--epochs", "0"], "--epochs must be at least 1"),
         (["next-token", "--rate", "0"], "--rate must be finite and above 0"),
         (["next-token", "--seed", "-1"], "--seed must be"),
-        (["war-and-peace", "--cell", "mamba"], "--cell must be one of tanh, gru, lstm"),
+        (["war-and-peace", "--cell", "mamba"], "'mamba' is not one of 'tanh', 'gru', 'lstm'"),
+        (["time-machine", "--level", "page"], "'page' is not one of 'char', 'word'"),
+        (["next-token", "--rate", "inf"], "--rate must be finite and above 0, not inf"),
         (["war-and-peace", "--minutes", "-1"], "--minutes must be"),
     ],
 )
@@ -92,6 +94,26 @@ def test_bad_input_is_one_sentence(
     err = capsys.readouterr().err
     assert words in err and err.count("\n") == 1
     assert not any(tmp_path.iterdir())
+
+
+def test_war_and_peace_reads_any_text(tmp_path: Path, capsys: Any) -> None:
+    options = ["recipe", "war-and-peace", "--quick", "--hidden-size", "3", "--epochs", "1"]
+    (tmp_path / "mine.txt").write_text(SENTENCE * 1300)
+    (tmp_path / "mine.csv").write_text("n,words\n1," + SENTENCE * 1300)
+    for corpus in (["mine.txt"], ["mine.csv", "--column", "words"]):
+        path, out = str(tmp_path / corpus[0]), str(tmp_path / "run" / corpus[0])
+        assert main([*options, "--corpus", path, *corpus[1:], "--out", out]) == 0
+        assert "80,000 characters to train on" in capsys.readouterr().out
+
+
+def test_a_refusal_leaves_no_empty_folder(tmp_path: Path, capsys: Any) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+    for out in (tmp_path / "new", given):
+        options = ["--corpus", str(tmp_path / "none.txt"), "--out", str(out)]
+        assert main(["recipe", "war-and-peace", *options]) == 2
+        assert "none.txt does not exist" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["given"]
 
 
 def test_consecutive_rows_continue_from_window_to_window() -> None:
@@ -108,7 +130,9 @@ def test_consecutive_rows_continue_from_window_to_window() -> None:
 @pytest.mark.usefixtures("sentences")
 def test_time_machine_is_sgd_with_the_state_carried_and_begun_anew() -> None:
     book = time_machine.read_book("char", whole=False)
-    got = time_machine.train("tanh", book, hidden_size=5, epochs=2, seed=3)
+    kept: list[Any] = []
+    got = time_machine.train("tanh", book, kept.append, hidden_size=5, epochs=2, seed=3)
+    assert got.rows == kept
     model = r.language_model(len(book.vocabulary), MODELS["tanh"].layer(5))
     params = model.init(jax.random.key(3))
 

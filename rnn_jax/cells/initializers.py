@@ -11,12 +11,15 @@ import jax.numpy as jnp
 
 from rnn_jax.types import Array
 
-__all__ = ["INITIALIZERS", "Initializer", "check_initializer", "draw"]
+__all__ = ["INITIALIZERS", "Initializer", "check_initializer", "draw", "uniform_fan_in"]
 
 # A name of the table, or a function (key, shape, dtype) as in jax.nn.initializers.
 Initializer = str | Callable[..., Any]
 
 _scaled = jax.nn.initializers.variance_scaling
+
+# What read-outs are drawn from: the distribution of "uniform" below, but not its last bits.
+uniform_fan_in = _scaled(1 / 3, "fan_in", "uniform")
 
 
 def _uniform(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -34,7 +35,15 @@ def _command(name: str) -> Any:
             str | None, typer.Option(help="Folder of the results; default: a new one under runs/.")
         ] = None,
     ) -> None:
-        recipe.run(options, create_recipe_folder(out))
+        own = out is None or not Path(out).exists()
+        folder = create_recipe_folder(out)
+        try:
+            recipe.run(options, folder)
+        except ValueError:
+            # An empty folder would be in the way of the command put right.
+            if own and not any(folder.path.iterdir()):
+                folder.path.rmdir()
+            raise
 
     command.__doc__ = recipe.__doc__
     return command

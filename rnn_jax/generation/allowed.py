@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -34,12 +37,22 @@ class Allowed:
 def allowed_tokens(
     vocab_size: int,
     length: int | None,
-    forbidden: tuple[int, ...],
-    stop: int | None,
+    forbidden: Iterable[Any],
+    stop: Any,
     min_length: int,
 ) -> Allowed:
-    """`Allowed` of options that have been checked."""
+    """`Allowed` of options that have been checked.
+
+    Tokens may be whatever Python takes for an index, scalars of JAX and NumPy among them.
+
+    Raises:
+      ValueError: options that contradict each other, or tokens that are none.
+    """
     positive(least=0, min_length=min_length, **({} if length is None else {"length": length}))
+    min_length = operator.index(min_length)
+    forbidden = _tokens("forbidden", forbidden)
+    if stop is not None:
+        (stop,) = _tokens("stop", (stop,))
     special = [*forbidden, *([] if stop is None else [stop])]
     check_ids(jnp.array(special, int), vocab_size, what="forbidden or stop token")
     if min_length and stop is None:
@@ -52,3 +65,11 @@ def allowed_tokens(
         before = " before min_length" if min_length else ""
         raise ValueError(f"every token is forbidden{before}: allow at least one")
     return Allowed(tuple(sorted(set(forbidden))), stop, min_length)
+
+
+def _tokens(name: str, tokens: Iterable[Any]) -> tuple[int, ...]:
+    """Token ids as integers of Python, which the compiler can tell apart."""
+    try:
+        return tuple(map(operator.index, tokens))
+    except TypeError:
+        raise ValueError(f"{name} takes token ids, integers, not {tokens!r}") from None

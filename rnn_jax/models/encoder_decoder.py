@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from dataclasses import dataclass
 from typing import Any, Unpack
@@ -9,6 +10,7 @@ from typing import Any, Unpack
 import jax
 import jax.numpy as jnp
 
+from rnn_jax.cells.initializers import uniform_fan_in
 from rnn_jax.checks import positive
 from rnn_jax.models.language_model import LanguageModel
 from rnn_jax.products import affine
@@ -17,7 +19,6 @@ from rnn_jax.types import Along, Array, Carry, Layer, Params
 
 __all__ = ["EncoderDecoder", "encoder_decoder"]
 
-_uniform = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 _UNREAD = (
     "an encoder-decoder starts from what it has read: pass carry=model.encode(params, source, mask)"
 )
@@ -45,6 +46,15 @@ class EncoderDecoder:
         """Whether the decoder is; the encoder need not be."""
         return self.decoder.causal
 
+    @property
+    def layer(self) -> Layer:
+        """The decoder's recurrent part."""
+        return self.decoder.layer
+
+    def over(self, layer: Layer) -> EncoderDecoder:
+        """The same model over another recurrent part of the decoder."""
+        return dataclasses.replace(self, decoder=self.decoder.over(layer))
+
     def init(self, key: Array) -> Params:
         """``{"encoder", "decoder", "bridge"?: {"w", "b"}}``; see `encoder_decoder`."""
         encoder_key, decoder_key, bridge_key = jax.random.split(key, 3)
@@ -55,7 +65,7 @@ class EncoderDecoder:
         read, wanted = self._features(params)
         if self.bridge:
             params["bridge"] = {
-                "w": _uniform(bridge_key, (sum(read), sum(wanted))),
+                "w": uniform_fan_in(bridge_key, (sum(read), sum(wanted))),
                 "b": jnp.zeros(sum(wanted)),
             }
         elif read != wanted:
@@ -140,7 +150,8 @@ def encoder_decoder(
 
     Returns:
       A `Model` with ``encode(params, source, mask=None, *, key=None) -> carry`` besides;
-      `generate`, `stream` and `beam_search` take it, with that carry.
+      `generate`, `stream` and `beam_search` take it, with that carry. `truncate`, `remat` and
+      `gradient_flow` mean the decoder's recurrent part; the encoder stays as it is.
 
     Raises:
       ValueError: parts of the wrong kind, a decoder that is not causal, carries that do not fit,

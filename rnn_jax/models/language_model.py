@@ -9,6 +9,7 @@ from typing import Unpack
 import jax
 import jax.numpy as jnp
 
+from rnn_jax.cells.initializers import uniform_fan_in
 from rnn_jax.checks import positive
 from rnn_jax.layers import Embedding
 from rnn_jax.masking import check_mask
@@ -18,8 +19,6 @@ from rnn_jax.tokens import check_ids, is_ids
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
 __all__ = ["LanguageModel", "language_model"]
-
-_uniform = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,9 @@ class LanguageModel:
         input_size = self.embedding_size or self.vocab_size
         params["layer"] = self.layer.init(layer_key, input_size)
         features = self.layer.output_size or input_size
-        readout = {} if self.tied else {"w": _uniform(readout_key, (features, self.vocab_size))}
+        readout = (
+            {} if self.tied else {"w": uniform_fan_in(readout_key, (features, self.vocab_size))}
+        )
         if self.bias:
             readout["b"] = jnp.zeros(self.vocab_size)
         # No empty entry: files of parameters hold arrays only.

@@ -8,14 +8,13 @@ from typing import Unpack
 import jax
 import jax.numpy as jnp
 
+from rnn_jax.cells.initializers import uniform_fan_in
 from rnn_jax.checks import positive
 from rnn_jax.masking import at_last_valid
 from rnn_jax.products import affine
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
 __all__ = ["SequenceClassifier", "sequence_classifier"]
-
-_uniform = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class SequenceClassifier:
         """``{"layer", "readout": {"w", "b"?}}``; see `sequence_classifier`."""
         layer_key, readout_key = jax.random.split(key)
         features = self.layer.output_size or self.input_size
-        readout = {"w": _uniform(readout_key, (features, self.classes))}
+        readout = {"w": uniform_fan_in(readout_key, (features, self.classes))}
         if self.bias:
             readout["b"] = jnp.zeros(self.classes)
         return {"layer": self.layer.init(layer_key, self.input_size), "readout": readout}

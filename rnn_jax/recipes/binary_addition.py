@@ -107,7 +107,7 @@ def run(options: Options, folder: RecipeFolder) -> None:
         f"NumPy, the first {len(numpy_errors):,}: {numpy_seconds:.2f} s; "
         f"its errors differ by {difference:.1e} at most"
     )
-    folder.history(rows)
+    folder.history(*rows)
     folder.figure("error", error_figure(errors, (bits != np.asarray(ys)).any(axis=1)))
     table = [
         [f"error and sum, example {i * EVERY:,}", ", ".join(PUBLISHED[i]), shown(line)]

@@ -66,15 +66,13 @@ class Options(RecipeOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.at_least(1, "draws")
-        if not 0 < self.penalty < float("inf"):
-            raise ValueError(f"--penalty must be finite and above 0, not {self.penalty}")
+        self.positive("penalty")
 
 
 def run(options: Options, folder: RecipeFolder) -> None:
     """Both networks, several draws of each; the small one once with --quick."""
     networks, draws = (NETWORKS[:1], 1) if options.quick else (NETWORKS, options.draws)
     series_key, *keys = jax.random.split(jax.random.key(options.seed), 1 + draws)
-    rows: list[dict[str, Any]] = []
     table, curves = [], {}
     with jax.enable_x64(True):  # the error is far below what float32 can tell
         series = mackey_glass(series_key, length=max(TRAIN + 1, DRIVEN + FREE), rows=1 + TRIALS)
@@ -96,14 +94,13 @@ def run(options: Options, folder: RecipeFolder) -> None:
                     f"{time.perf_counter() - began:8.1f}",
                     flush=True,
                 )
-                rows.append(row)
+                folder.history(row)
                 errors.append(error)
                 figure = free_run_figure(np.asarray(true[:, 0]), np.asarray(free[:, 0]))
             at_horizon = sorted(error[HORIZON - 1] for error in errors)
             spread = shown(np.median(at_horizon)), f"{at_horizon[0]:.1e} … {at_horizon[-1]:.1e}"
             table.append([network.source, shown(network.published), *spread])
             curves[network.source] = np.median(errors, axis=0), network.published
-    folder.history(rows)
     folder.figure("error", error_figure(curves))
     folder.figure("free_run", figure)
     folder.close(["NRMSE84", "published", "here, median", "lowest … highest"], table)

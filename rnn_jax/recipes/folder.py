@@ -20,9 +20,10 @@ class RecipeFolder:
 
     path: Path
 
-    def history(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Write ``history.jsonl``, a row a line."""
-        self._write("history.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    def history(self, *rows: dict[str, Any]) -> None:
+        """Add rows to ``history.jsonl``, a line each, so that an interrupted run keeps its own."""
+        with (self.path / "history.jsonl").open("a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(row) + "\n" for row in rows))
 
     def figure(self, name: str, figure: Any) -> None:
         """Write a matplotlib figure as ``name.png``."""

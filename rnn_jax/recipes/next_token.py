@@ -42,8 +42,7 @@ class Options(RecipeOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.at_least(1, "epochs", "hidden_size", "sentence_length")
-        if not 0 < self.rate < float("inf"):
-            raise ValueError(f"--rate must be finite and above 0, not {self.rate}")
+        self.positive("rate")
 
 
 def run(options: Options, folder: RecipeFolder) -> None:
@@ -72,6 +71,7 @@ def run(options: Options, folder: RecipeFolder) -> None:
         return float(nats / count)
 
     rows: list[dict[str, Any]] = [{"epoch": 0, "held_out": held_out_loss(state.params)}]
+    folder.history(*rows)
     print(f"untrained: held out {rows[0]['held_out']:.3f} nats")
     print("  epoch  train loss  held out  windows/s")
     for epoch in range(1, 1 + (1 if options.quick else options.epochs)):
@@ -83,6 +83,7 @@ def run(options: Options, folder: RecipeFolder) -> None:
         row["windows_per_second"] = round(int(count) / (time.perf_counter() - began))
         row["held_out"] = held_out_loss(state.params)
         rows.append(row)
+        folder.history(row)
         print(
             f"{epoch:7} {row['train_loss']:11.3f} {row['held_out']:9.3f} "
             f"{row['windows_per_second']:10,}",
@@ -91,7 +92,6 @@ def run(options: Options, folder: RecipeFolder) -> None:
     for temperature in TEMPERATURES:
         print(f"\ntemperature {temperature}:")
         print(continued(model, state.params, ids[:length], vocabulary, temperature, options.seed))
-    folder.history(rows)
     folder.figure("loss", loss_figure(rows))
     best = min(row["held_out"] for row in rows)
     folder.close(

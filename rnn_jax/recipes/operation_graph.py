@@ -63,6 +63,7 @@ def run(options: Options, folder: RecipeFolder) -> None:
         for what, difference in checks.items():
             print(f"  {what:<44} {difference:.1e}")
         costs = time_lengths(QUICK_LENGTHS if options.quick else LENGTHS, options)
+    folder.history(*costs)
     sentences = sentences.subset(0, options.sentences)
     reference, params = initial_parameters(len(vocabulary), options.hidden_size, options.seed)
     gates = OperationGraphRNN(reference.U, reference.V, reference.W)
@@ -80,8 +81,8 @@ def run(options: Options, folder: RecipeFolder) -> None:
     ):
         print_evaluation(now)
         rows.append({"epoch": now.epoch, "seen": now.seen, "loss": now.loss, "rate": now.rate})
+        folder.history(rows[-1])
     jax_seconds = step_seconds(short, now.params, typical)
-    folder.history([*rows, *costs])
     folder.figure("loss", loss_figure(rows))
     folder.figure("backward", cost_figure(costs))
     folder.close(["", "published", "here"], [

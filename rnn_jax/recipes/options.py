@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import typing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 __all__ = ["RecipeOptions", "option"]
 
@@ -19,7 +21,7 @@ class RecipeOptions:
     """The options of every recipe.
 
     Raises:
-      ValueError: the seed is out of range.
+      ValueError: the seed is out of range, or an option is none of those its `Literal` names.
     """
 
     quick: bool = option(False, "A small version, about a minute or less.")
@@ -28,6 +30,12 @@ class RecipeOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"--seed must be an integer from 0 to 2**32 - 1, not {self.seed}")
+        for name, hint in typing.get_type_hints(type(self)).items():
+            known = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+            if known and getattr(self, name) not in known:
+                raise ValueError(
+                    f"--{name} must be one of {', '.join(known)}, not {getattr(self, name)}"
+                )
 
     def at_least(self, least: int, *names: str) -> None:
         """Raise ValueError unless each of the named options is ``least`` or more."""
@@ -35,3 +43,10 @@ class RecipeOptions:
             if getattr(self, name) < least:
                 flag = "--" + name.replace("_", "-")
                 raise ValueError(f"{flag} must be at least {least}, not {getattr(self, name)}")
+
+    def positive(self, *names: str) -> None:
+        """Raise ValueError unless each of the named options is a finite number above 0."""
+        for name in names:
+            if not 0 < getattr(self, name) < math.inf:
+                flag = "--" + name.replace("_", "-")
+                raise ValueError(f"{flag} must be finite and above 0, not {getattr(self, name)}")

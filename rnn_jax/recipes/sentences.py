@@ -48,8 +48,7 @@ class SentenceOptions(RecipeOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.at_least(1, "sentences", "epochs", "hidden_size")
-        if not 0 < self.rate < float("inf"):
-            raise ValueError(f"--rate must be finite and above 0, not {self.rate}")
+        self.positive("rate")
 
 
 def read_sentences(options: SentenceOptions) -> tuple[text.Vocabulary, text.Sentences]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -37,19 +37,18 @@ PUBLISHED = {"dates": "-", "addition": "99 % (Keras' example, LSTM 128, 100 epoc
 class Options(RecipeOptions):
     """The task, the sizes and the length of the training."""
 
-    task: str = option("dates", "dates: to ISO 8601; addition: of numbers of three digits.")
+    task: Literal["dates", "addition"] = option(
+        "dates", "dates: to ISO 8601; addition: of numbers of three digits."
+    )
     epochs: int = option(0, "Passes over the examples; 0: 5 for dates, 40 for addition.")
     hidden_size: int = option(128, "Units of the decoder, and of both directions together.")
     rate: float = option(0.004, "Largest learning rate.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.task not in TASKS:
-            raise ValueError(f"--task must be one of {', '.join(TASKS)}, not {self.task}")
         self.at_least(0, "epochs")
         self.at_least(2, "hidden_size")
-        if not 0 < self.rate < float("inf"):
-            raise ValueError(f"--rate must be finite and above 0, not {self.rate}")
+        self.positive("rate")
 
 
 def run(options: Options, folder: RecipeFolder) -> None:
@@ -79,6 +78,7 @@ def run(options: Options, folder: RecipeFolder) -> None:
         row["strings_per_second"] = round(order.size / (time.perf_counter() - began))
         row["exact"] = float(right(written(model, params, probe), probe).all(0).mean())
         rows.append(row)
+        folder.history(row)
         print(
             f"{epoch:7} {row['train_loss']:11.4f} {row['exact']:16.1%} "
             f"{row['strings_per_second']:10,}",
@@ -92,7 +92,6 @@ def run(options: Options, folder: RecipeFolder) -> None:
     for i in range(SHOWN):
         text = "".join(target_chars[c - 1] for c in beams[:, i, 0] if c != MARKER)
         print(f"  {pairs.sources[pairs.train + i]:30} {text:12} {scores[i, 0]:.4f}")
-    folder.history(rows)
     folder.figure("training", training_figure(rows))
     folder.close(
         [f"{options.task}, held out", "published", "here"],

@@ -8,6 +8,7 @@ recited from "time traveller". With --whole-book a tenth is held out, which the 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -66,11 +67,10 @@ def run(options: Options, folder: RecipeFolder) -> None:
     for name in options.names:
         print(f"\n{name}\n  epoch  perplexity  tokens/s")
         results[name] = train(
-            name, book, seed=options.seed,
+            name, book, folder.history, seed=options.seed,
             hidden_size=min(options.hidden_size, 64) if options.quick else options.hidden_size,
             epochs=min(options.epochs, 20) if options.quick else options.epochs,
         )  # fmt: skip
-        folder.history(row for result in results.values() for row in result.rows)
     folder.figure("perplexity", perplexity_figure(results))
     if len(book.held_out):
         folder.figure("held-out-perplexity", perplexity_figure(results, "held_out_perplexity"))
@@ -122,8 +122,11 @@ class Trained:
     norms: dict[str, list[float]]
 
 
-def train(name: str, book: Book, *, hidden_size: int, epochs: int, seed: int) -> Trained:
-    """One of `MODELS`, from fresh parameters to its continuation of `PREFIX`."""
+def train(
+    name: str, book: Book, keep: Callable[[Row], None],
+    *, hidden_size: int, epochs: int, seed: int,
+) -> Trained:  # fmt: skip
+    """One of `MODELS`, from fresh parameters to its continuation of `PREFIX`; keeps every row."""
     spec = MODELS[name]
     model = rnn_jax.language_model(len(book.vocabulary), spec.layer(hidden_size))
     truncated = model if isinstance(spec.bptt, rnn_jax.Full) else rnn_jax.truncate(model, spec.bptt)
@@ -152,13 +155,14 @@ def train(name: str, book: Book, *, hidden_size: int, epochs: int, seed: int) ->
             nats, tokens = evaluate(state.params, part, model.initial_carry((4,), state.params))
             row["held_out_perplexity"] = float(jnp.exp(nats / tokens))
         rows.append(row)
+        keep(row)
         if epoch % max(1, epochs // 5) == 0:
             report(row)
     if model.causal:
         print(f"  {book.continued(model, state.params)}")
     if name in SHOWN_NORMS:
         norms["after training"] = gradient_norms(model, state.params, book, seed)
-        rows[-1]["gradient_norms"] = norms
+        keep({"model": name, "gradient_norms": norms})
         for when, values in norms.items():
             low, high = values[0], values[-1]
             print(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,7 +22,6 @@ from rnn_jax.recipes.options import RecipeOptions, option
 from rnn_jax.recipes.war_and_peace_torch import import_torch, train_in_torch
 from rnn_jax.recipes.war_and_peace_training import (
     BATCH,
-    CELLS,
     STEPS,
     initial_parameters,
     make_model,
@@ -41,9 +40,11 @@ PUBLISHED = (
 
 @dataclass(frozen=True)
 class Options(RecipeOptions):
-    """The network, and how long it is trained."""
+    """The text, the network, and how long it is trained."""
 
-    cell: str = option("lstm", f"Recurrent cell: {', '.join(CELLS)}.")
+    corpus: str = option("war-and-peace", "Name of a corpus, or path of a .txt or .csv file.")
+    column: str = option("body", "Column of a .csv file that holds the text.")
+    cell: Literal["tanh", "gru", "lstm"] = option("lstm", "Recurrent cell.")
     hidden_size: int = option(128, "Hidden units of a layer.")
     layers: int = option(1, "Recurrent layers.")
     epochs: int = option(50, "Passes over the training text, at most.")
@@ -55,8 +56,6 @@ class Options(RecipeOptions):
         self.at_least(1, "hidden_size", "layers", "epochs")
         if not 0 <= self.minutes < math.inf:
             raise ValueError(f"--minutes must be finite and at least 0, not {self.minutes}")
-        if self.cell not in CELLS:
-            raise ValueError(f"--cell must be one of {', '.join(CELLS)}, not {self.cell}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +68,11 @@ class Parts:
     test: rnn_jax.Windows
 
 
-def read_parts(characters: int | None = None) -> Parts:
-    """War and Peace, or its first so many characters."""
-    documents = text.read_documents("war-and-peace")
+def read_parts(options: Options) -> Parts:
+    """The corpus, or with --quick its first characters."""
+    documents = text.read_documents(options.corpus, column=options.column)
     ids, vocabulary = text.character_corpus(documents.texts, letters_only=False)
-    ids = ids[:characters]
+    ids = ids[:QUICK_CHARACTERS] if options.quick else ids
     cuts = len(ids) * 8 // 10, len(ids) * 9 // 10
     return Parts(vocabulary, *(consecutive(part, BATCH, STEPS) for part in np.split(ids, cuts)))
 
@@ -82,7 +81,7 @@ def run(options: Options, folder: RecipeFolder) -> None:
     """Train, take the epoch with the lowest validation loss, and evaluate it on the test part."""
     if options.torch:
         import_torch()  # whatever is missing must not come out at the end
-    parts = read_parts(QUICK_CHARACTERS if options.quick else None)
+    parts = read_parts(options)
     data = parts.training
     print(f"{data.targets.size:,} characters to train on, {len(parts.vocabulary)} different ones")
     model = make_model(len(parts.vocabulary), options.cell, options.hidden_size, options.layers)
@@ -125,7 +124,7 @@ def run(options: Options, folder: RecipeFolder) -> None:
                     "seconds": epoch.seconds,
                 }
             )
-            folder.history(rows)
+            folder.history(rows[-1])
         return loss(chosen, parts.test), seconds
 
     test, seconds = follow("rnn_jax", epochs)

@@ -44,6 +44,11 @@ class Truncated:
         """That of the layer."""
         return getattr(self.layer, "input_table", None)
 
+    @property
+    def encode(self) -> Any:
+        """That of an encoder-decoder; no other model has one."""
+        return self.layer.encode
+
     def init(self, key: Array, *input_size: int) -> Params:
         """The layer's parameters."""
         return self.layer.init(key, *input_size)
