@@ -125,8 +125,9 @@ def _machine(rows: list[Row]) -> str:
         + ", ".join(f"{name} {version}" for name, version in sorted(versions.items())),
         f"measured {min(one.get('date') or '' for one in rows)[:10]}",
     ]
-    if row.get("commit"):
-        facts.append(f"commit {row['commit']}")
+    commits = sorted({one["commit"] for one in rows if one.get("commit")})
+    if commits:
+        facts.append(f"commit {', '.join(commits)}")
     if row.get("gemm_gflops_per_s"):
         facts.append(
             f"ceilings: {row['gemm_gflops_per_s']:.0f} GFLOP/s in a large product, "
