@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 import time
 from collections import Counter
@@ -29,6 +30,7 @@ from benchmarks.roofline import measure_roofline
 from benchmarks.runner import Limits, run
 from benchmarks.summary import SUMMARY_COLUMNS, summarise
 from benchmarks.workloads import CELLS, DTYPES, PRECISIONS
+from rnn_jax.files import reason
 
 # Subcommands that read result files: modules with `add_arguments(parser)` and `run(options)`.
 READERS = ("report", "compare")
@@ -58,6 +60,13 @@ def main(arguments: list[str] | None = None) -> int:
         return command(options) or 0
     except ValueError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # of `| head`; Python would say so again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        name = "a file" if error.filename is None else error.filename
+        print(f"benchmarks: {name} cannot be written ({reason(error)})", file=sys.stderr)
         return 2
 
 

@@ -265,19 +265,24 @@ def run(options: argparse.Namespace) -> int:
             f"{math.exp(shift.log):.3f} in the median, which is taken off {OURS}"
         )
     print()
-    print_table(map(_shown, found.groups), GROUP_COLUMNS)
+    if found.groups:
+        print_table(map(_shown, found.groups), GROUP_COLUMNS)
+    else:  # fewer than three rows of each: all there is to say
+        print_table(map(_shown, found.rows), ROW_COLUMNS)
     changed = [change for change in found.rows if change.verdict != "no change"]
     print(f"\n{len(changed)} of {len(found.rows)} single rows changed beyond noise")
-    if changed:
+    if changed and found.groups:
         print()
         print_table(map(_shown, changed), ROW_COLUMNS)
     for title, names in (("no longer measured", found.missing), ("new", found.new)):
         if names:
-            print(f"\n{title}: {', '.join(names)}")
+            print(f"\n{title}: {len(names)} rows, such as {names[0]}")
     said = [c for c in (*found.groups, *found.rows) if c.row["implementation"] == OURS]
     slower = len(found.regressions)
     faster = any(change.verdict == "faster" for change in said)
-    verdict = f"{slower} regressions" if slower else "faster in part" if faster else "no change"
+    verdict = (
+        f"slower in {slower} respects" if slower else "faster in part" if faster else "no change"
+    )
     print(f"\n{OURS}: {verdict}")
     return 1 if slower else 0
 

@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         metavar="DIR",
-        default="benchmarks/results",
-        help="folder that takes README.md and the pictures; benchmarks/results",
+        required=True,
+        help="folder that takes README.md and the pictures, in place of older ones",
     )
     parser.add_argument(
         "--readme",

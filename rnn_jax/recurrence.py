@@ -179,6 +179,7 @@ def _engine(
     if type(cell).project is GatedCell.project:
         # Added inside the loop a bias costs nothing; here it would be one more pass over all steps.
         b = params.pop("b", None)
+    zs = cell.project(params, xs)  # which refuses parameters of another cell
     operands = engine.Operands(
         theta=cell.theta(params),
         w_hh=params["w_hh"],
@@ -186,7 +187,7 @@ def _engine(
         b_hh=params.get("b_hh"),
         carry=carry,
         initial=initial,
-        zs=cell.project(params, xs),
+        zs=zs,
         **steps._asdict(),
     )
     plan = engine.Plan(cell, reverse, keep_carries, engine.reads_only_sums(cell, operands))

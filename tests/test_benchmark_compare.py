@@ -146,6 +146,10 @@ def test_the_command_says_it_and_its_exit_code_too(
     assert "| slower" in capsys.readouterr().out
     assert main(["compare", worse, old]) == 0
     assert "faster in part" in capsys.readouterr().out
+    few = write(tmp_path / "few", rows(1)[:2])
+    assert main(["compare", few, few]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("no change") == 3 and "0 of 2 single rows" in printed
 
 
 @pytest.mark.parametrize(

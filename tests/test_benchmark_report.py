@@ -224,8 +224,9 @@ def test_bad_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "needs <!-- benchmarks -->" in capsys.readouterr().err
     assert readme.read_text() == "no marks"
     assert main(["report", file, *out, str(tmp_path / "none")]) == 2
-    assert main(["report", str(tmp_path / "none")]) == 2
-    assert capsys.readouterr().err.count("\n") == 2
+    assert main(["report", str(tmp_path / "none"), *out[:2]]) == 2
+    assert main(["report", file, "--out", str(readme)]) == 2
+    assert capsys.readouterr().err.count("\n") == 3
 
 
 @given(

@@ -234,6 +234,12 @@ def test_an_unwritable_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "cannot be written to" in sentence and "choose another folder" in sentence
 
 
+def test_alone_it_prints_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("Usage: ") and not printed.err
+
+
 def test_python_dash_m_is_the_command() -> None:
     command = [sys.executable, "-m", "rnn_jax", "train", "--lr", "nan"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -153,6 +153,11 @@ ANY: Any = r  # for calls that the types already forbid
         (lambda: r.elman(True), "hidden_size must be an integer"),
         (lambda: CELL.init(jax.random.key(0), 0), "input_size must be an integer of at least 1"),
         (lambda: ANY.recurrent(r.recurrent(CELL)), "recurrent.. takes a cell such as elman"),
+        (lambda: ANY.recurrent(type(CELL)), "recurrent.. takes a cell such as elman"),
+        (
+            lambda: r.recurrent(CELL).apply({}, None, jnp.ones((2, 1, 3))),
+            "lack w_ih and w_hh: pass",
+        ),
         (lambda: r.serial(), "serial.. needs at least one layer"),
         (lambda: ANY.serial(CELL), "serial.. takes layers, not Elman.*: wrap a cell"),
         (lambda: r.dropout(1.0), r"the dropout rate must lie in \[0, 1\), not 1\.0"),

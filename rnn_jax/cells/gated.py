@@ -96,6 +96,8 @@ class GatedCell:
         """Zeros, or what ``params`` hold as ``carry``; in their `state_dtype`."""
         if params is None:
             return self.zero_carry(batch_shape, None)
+        if "w_hh" not in params:  # `project` says so
+            return self.zero_carry(batch_shape, None)
         dtype = state_dtype(params["w_hh"].dtype)
         if "carry" not in params:
             return self.zero_carry(batch_shape, dtype)
@@ -110,6 +112,12 @@ class GatedCell:
         Raises:
           ValueError: the parameters are those of another cell.
         """
+        missing = [name for name in ("w_ih", "w_hh") if name not in params]
+        if missing:
+            raise ValueError(
+                f"the parameters lack {' and '.join(missing)}: pass those that "
+                f"{type(self).__name__}'s init gives"
+            )
         columns = self.gates * self.hidden_size
         given = {name: params[name].shape for name in ("w_ih", "w_hh")}
         wanted = {"w_ih": (params["w_ih"].shape[0], columns), "w_hh": (self.output_size, columns)}

@@ -62,7 +62,8 @@ def with_options(config: type) -> Callable[[Callable[..., Any]], Callable[..., A
 def run(app: typer.Typer, arguments: list[str] | None) -> int:
     """Run a command line; bad input is one sentence on stderr and exit code 2."""
     try:
-        code = app(arguments, standalone_mode=False)
+        given = sys.argv[1:] if arguments is None else arguments
+        code = app(given or ["--help"], standalone_mode=False)
     except ValueError as error:
         return _fail(str(error))
     except _CommandError as error:

@@ -96,6 +96,6 @@ def recurrent(cell: Cell, *, reverse: bool = False, backend: Backend = "auto") -
       >>> ys.shape
       (5, 4, 3)
     """
-    if not isinstance(cell, Cell):
+    if isinstance(cell, type) or not isinstance(cell, Cell):
         raise ValueError(f"recurrent() takes a cell such as elman(100), not {cell!r}")
     return Recurrent(cell, reverse, backend)

@@ -99,7 +99,7 @@ def serial(*layers: Layer) -> Serial:
     Parameters are ``{"0": …, "1": …}`` from the bottom, the carry is a tuple.
 
     Args:
-      *layers: one or more `Layer`; cells are wrapped with `recurrent` first.
+      *layers: one or more `Layer`; wrap a cell with `recurrent`.
 
     Raises:
       ValueError: no layer, or something that is not a layer.

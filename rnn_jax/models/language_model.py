@@ -161,5 +161,7 @@ def language_model(
       and Wolf, Using the output embedding to improve language models, EACL 2017.
     """
     if not isinstance(layer, Layer):
-        raise ValueError(f"language_model() takes a layer, not {layer!r}: wrap a cell, recurrent()")
+        raise ValueError(
+            f"language_model() takes a layer, not {layer!r}: wrap a cell with recurrent()"
+        )
     return LanguageModel(vocab_size, layer, embedding_size, bias, tied)

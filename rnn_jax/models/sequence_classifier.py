@@ -120,6 +120,6 @@ def sequence_classifier(
     """
     if not isinstance(layer, Layer):
         raise ValueError(
-            f"sequence_classifier() takes a layer, not {layer!r}: wrap a cell, recurrent()"
+            f"sequence_classifier() takes a layer, not {layer!r}: wrap a cell with recurrent()"
         )
     return SequenceClassifier(classes, layer, input_size, bias)

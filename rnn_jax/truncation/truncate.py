@@ -222,7 +222,7 @@ def truncate(layer: Any, kind: Truncation) -> Any:
         raise ValueError(f"{kind!r} is not a truncation: use full(), chunked(35), sliding(4), …")
     if not isinstance(getattr(layer, "causal", None), bool):
         raise ValueError(
-            f"truncate() takes a layer or model, not {layer!r}: wrap a cell, recurrent()"
+            f"truncate() takes a layer or model, not {layer!r}: wrap a cell with recurrent()"
         )
     over = getattr(layer, "over", None)
     if any(isinstance(part, Truncated) for part in inside(layer)):
