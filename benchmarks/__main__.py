@@ -177,7 +177,9 @@ def measure(options: argparse.Namespace) -> int:
         print("\nTime of a peer divided by that of rnn_jax\n")
         print_table(compared, SUMMARY_COLUMNS)
     missing = [row for row in rows if row["status"] != "ok"]
-    print(f"\n{len(rows)} rows, {len(missing)} of them without a time, for the reasons above")
+    print(
+        f"\n{len(rows)} rows" + (f", {len(missing)} without a time: see above" if missing else "")
+    )
     if left:
         groups_left = Counter(case.group for case in left)
         print(
