@@ -278,11 +278,9 @@ def run(options: argparse.Namespace) -> int:
         if names:
             print(f"\n{title}: {len(names)} rows, such as {names[0]}")
     said = [c for c in (*found.groups, *found.rows) if c.row["implementation"] == OURS]
-    slower = len(found.regressions)
+    slower = bool(found.regressions)
     faster = any(change.verdict == "faster" for change in said)
-    verdict = (
-        f"slower in {slower} respects" if slower else "faster in part" if faster else "no change"
-    )
+    verdict = "slower" if slower else "faster in part" if faster else "no change"
     print(f"\n{OURS}: {verdict}")
     return 1 if slower else 0
 
