@@ -102,8 +102,42 @@ PUBLISHED: dict[tuple[str, int, int, int], dict[str, tuple[float | None, float]]
 }
 
 
+class _Workload:
+    """What follows from the fields that every workload has."""
+
+    cell: str
+    batch: int
+    length: int
+    hidden: int
+    dtype: str
+    precision: str
+    name: Any
+
+    @property
+    def gates(self) -> int:
+        """Blocks of H columns in a weight matrix."""
+        return _GATES[self.cell]
+
+    @property
+    def equations(self) -> str:
+        """A name of `benchmarks.oracle.EQUATIONS`."""
+        return _EQUATIONS[self.cell]
+
+    def facts(self) -> dict[str, Any]:
+        """What the rows of every workload say."""
+        return {
+            "workload": self.name,
+            "cell": self.cell,
+            "B": self.batch,
+            "T": self.length,
+            "H": self.hidden,
+            "dtype": self.dtype,
+            "precision": self.precision,
+        }
+
+
 @dataclass(frozen=True)
-class Recurrence:
+class Recurrence(_Workload):
     """One recurrent layer over one batch; ``cell`` is a name of `CELLS`, or "relu"."""
 
     cell: str
@@ -120,29 +154,9 @@ class Recurrence:
         """``cell-BxTxHxD``."""
         return f"{self.cell}-{self.batch}x{self.length}x{self.hidden}x{self.features}"
 
-    @property
-    def gates(self) -> int:
-        """Blocks of H columns in a weight matrix."""
-        return _GATES[self.cell]
-
-    @property
-    def equations(self) -> str:
-        """A name of `benchmarks.oracle.EQUATIONS`."""
-        return _EQUATIONS[self.cell]
-
     def facts(self) -> dict[str, Any]:
         """What every row says of it."""
-        return {
-            "workload": self.name,
-            "cell": self.cell,
-            "B": self.batch,
-            "T": self.length,
-            "H": self.hidden,
-            "D": self.features,
-            "layers": 1,
-            "dtype": self.dtype,
-            "precision": self.precision,
-        }
+        return super().facts() | {"D": self.features, "layers": 1}
 
     def arrays(self) -> Arrays:
         """What every implementation starts from, rounded to the dtype.
@@ -161,7 +175,7 @@ class Recurrence:
 
 
 @dataclass(frozen=True)
-class Language:
+class Language(_Workload):
     """A language model and the batches that it is trained on: ``E`` is None for one-hot inputs."""
 
     title: str
@@ -186,30 +200,13 @@ class Language:
         cut = "" if self.truncation == "full" else f"-{self.truncation}"
         return f"{self.title}-{self.cell}-{sizes}{cut}"
 
-    @property
-    def gates(self) -> int:
-        """Blocks of H columns in a weight matrix."""
-        return _GATES[self.cell]
-
-    @property
-    def equations(self) -> str:
-        """A name of `benchmarks.oracle.EQUATIONS`."""
-        return _EQUATIONS[self.cell]
-
     def facts(self) -> dict[str, Any]:
         """What every row says of it."""
-        return {
-            "workload": self.name,
-            "cell": self.cell,
-            "B": self.batch,
-            "T": self.length,
-            "H": self.hidden,
+        return super().facts() | {
             "D": self.embedding,
             "V": self.vocab,
             "layers": self.layers,
             "truncation": self.truncation,
-            "dtype": self.dtype,
-            "precision": self.precision,
         }
 
     def arrays(self) -> Arrays:

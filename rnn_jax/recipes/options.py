@@ -34,19 +34,25 @@ class RecipeOptions:
             known = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
             if known and getattr(self, name) not in known:
                 raise ValueError(
-                    f"--{name} must be one of {', '.join(known)}, not {getattr(self, name)}"
+                    f"{_flag(name)} must be one of {', '.join(known)}, not {getattr(self, name)}"
                 )
 
     def at_least(self, least: int, *names: str) -> None:
         """Raise ValueError unless each of the named options is ``least`` or more."""
         for name in names:
             if getattr(self, name) < least:
-                flag = "--" + name.replace("_", "-")
-                raise ValueError(f"{flag} must be at least {least}, not {getattr(self, name)}")
+                raise ValueError(
+                    f"{_flag(name)} must be at least {least}, not {getattr(self, name)}"
+                )
 
     def positive(self, *names: str) -> None:
         """Raise ValueError unless each of the named options is a finite number above 0."""
         for name in names:
             if not 0 < getattr(self, name) < math.inf:
-                flag = "--" + name.replace("_", "-")
-                raise ValueError(f"{flag} must be finite and above 0, not {getattr(self, name)}")
+                raise ValueError(
+                    f"{_flag(name)} must be finite and above 0, not {getattr(self, name)}"
+                )
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
