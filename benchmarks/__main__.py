@@ -30,7 +30,7 @@ from benchmarks.roofline import measure_roofline
 from benchmarks.runner import Limits, run
 from benchmarks.summary import SUMMARY_COLUMNS, summarise
 from benchmarks.workloads import CELLS, DTYPES, PRECISIONS
-from rnn_jax.files import reason
+from rnn_jax.host.files import reason
 
 # Subcommands that read result files: modules with `add_arguments(parser)` and `run(options)`.
 READERS = ("report", "compare")

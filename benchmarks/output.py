@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.result_files import Row, rows_of
 from benchmarks.tables import table
-from rnn_jax.files import reason
+from rnn_jax.host.files import reason
 
 __all__ = ["new_file", "print_table", "resumed_file"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.peers import OURS
 from benchmarks.result_files import Row, by
-from rnn_jax.files import atomic_path
+from rnn_jax.host.files import atomic_path
 
 __all__ = ["ratios", "roofline", "scaling"]
 

@@ -15,8 +15,8 @@ from benchmarks.implementation import Prepared
 from benchmarks.oracle import TOLERANCE, Wrong, tolerance
 from benchmarks.timing import first_call
 from benchmarks.workloads import Language
+from rnn_jax.recipes.reference_step import PUBLISHED_MS, Stepper, Workload, steppers
 from rnn_jax.reference import NumpyRNN
-from rnn_jax.reference_step import PUBLISHED_MS, Stepper, Workload, steppers
 
 __all__ = ["COLUMNS", "cases", "check", "reference_case"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.page import Page, page
 from benchmarks.result_files import read_rows
 from benchmarks.sections import headline
-from rnn_jax.files import atomic_path
+from rnn_jax.host.files import atomic_path
 
 __all__ = ["add_arguments", "run", "with_headline"]
 

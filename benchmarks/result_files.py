@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rnn_jax.files import reason
+from rnn_jax.host.files import reason
 
 __all__ = ["Key", "Row", "by", "key_of", "measured", "read_rows", "relative_spread", "rows_of"]
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.flops import Cost
-from rnn_jax.reference_step import interleaved
+from rnn_jax.recipes.reference_step import interleaved
 
 __all__ = ["Roofline", "measure_roofline"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rnn_jax.reference_step import interleaved
+from rnn_jax.recipes.reference_step import interleaved
 
 __all__ = [
     "BLOCK",

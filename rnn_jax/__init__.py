@@ -7,6 +7,7 @@ Shapes are time-major: ``xs`` is ``float[T, B, D]`` or ``int[T, B]`` (integers a
 """
 
 from rnn_jax import diagnostics, interop
+from rnn_jax.arrays.masking import length_mask
 from rnn_jax.cells import (
     LRU,
     LSTM,
@@ -53,9 +54,8 @@ from rnn_jax.layers import (
     weight_drop,
     zoneout,
 )
-from rnn_jax.linear_recurrence import linear_scan
-from rnn_jax.losses import cross_entropy, perplexity
-from rnn_jax.masking import length_mask
+from rnn_jax.losses.cross_entropy import cross_entropy, perplexity
+from rnn_jax.losses.ridge import ridge
 from rnn_jax.models import (
     EncoderDecoder,
     LanguageModel,
@@ -64,8 +64,8 @@ from rnn_jax.models import (
     language_model,
     sequence_classifier,
 )
-from rnn_jax.recurrence import unroll, unroll_carries
-from rnn_jax.ridge import ridge
+from rnn_jax.recurrence.linear import linear_scan
+from rnn_jax.recurrence.unroll import unroll, unroll_carries
 from rnn_jax.training import (
     PlainSGD,
     SentenceStream,

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import rnn_jax as r
-from rnn_jax.masking import expand, fill_masked
+from rnn_jax.arrays.masking import expand, fill_masked
 
 SIZE = 5
 KEY = jax.random.key(7)

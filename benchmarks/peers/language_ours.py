@@ -12,7 +12,7 @@ import optax
 import rnn_jax
 from benchmarks.peers.ours import CELLS
 from benchmarks.workloads import Arrays, Language
-from rnn_jax.recurrence import Backend
+from rnn_jax.recurrence.unroll import Backend
 
 __all__ = ["model_of", "optimizer_of", "params_of", "to_workload", "train_step"]
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from rnn_jax.cells.initializers import Initializer, check_initializer, draw
 from rnn_jax.cells.projection import input_product
-from rnn_jax.checks import positive
+from rnn_jax.host.checks import positive
 from rnn_jax.types import Array, Carry, Params, state_dtype
 
 __all__ = ["CellOptions", "GatedCell"]

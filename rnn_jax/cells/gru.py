@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Literal, Unpack
 import jax
 import jax.numpy as jnp
 
+from rnn_jax.arrays.products import product
 from rnn_jax.cells.gated import CellOptions, GatedCell
 from rnn_jax.cells.layer_norm import LayerNormGRU
 from rnn_jax.cells.pointwise import PointwiseCell
-from rnn_jax.products import product
 from rnn_jax.types import Array, Carry, Params
 
 __all__ = ["GRUAfter", "GRUBefore", "gru"]

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from rnn_jax.arrays.products import product
 from rnn_jax.cells.gated import GatedCell
 from rnn_jax.cells.memory import MemoryCell
 from rnn_jax.cells.projection import input_product
-from rnn_jax.products import product
 from rnn_jax.types import Array, Carry, Params
 
 __all__ = ["LayerNormElman", "LayerNormGRU", "LayerNormLSTM"]

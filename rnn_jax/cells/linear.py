@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 import jax.numpy as jnp
 
 from rnn_jax.cells.projection import input_product
-from rnn_jax.checks import positive
+from rnn_jax.host.checks import positive
 from rnn_jax.types import Array, Params, state_dtype
 
 __all__ = ["LinearCell"]

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import jax
 import jax.numpy as jnp
 
+from rnn_jax.arrays.products import affine
 from rnn_jax.cells.linear import LinearCell
-from rnn_jax.checks import positive
-from rnn_jax.products import affine
+from rnn_jax.host.checks import positive
 from rnn_jax.types import Array, Params, state_dtype
 
 __all__ = ["LRU", "lru"]

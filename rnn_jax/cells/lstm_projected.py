@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import jax
 import jax.numpy as jnp
 
+from rnn_jax.arrays.products import affine, product
 from rnn_jax.cells.initializers import draw
 from rnn_jax.cells.memory import MemoryCell
-from rnn_jax.checks import positive
-from rnn_jax.products import affine, product
+from rnn_jax.host.checks import positive
 from rnn_jax.types import Array, Carry, Params
 
 __all__ = ["ProjectedLSTM"]

@@ -7,8 +7,8 @@ from typing import Any
 
 import jax
 
+from rnn_jax.arrays.products import product
 from rnn_jax.cells.gated import GatedCell
-from rnn_jax.products import product
 from rnn_jax.types import Array, Carry, Params
 
 __all__ = ["PointwiseCell"]

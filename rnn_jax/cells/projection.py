@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rnn_jax.products import affine
-from rnn_jax.tokens import check_ids, is_ids, look_up
+from rnn_jax.arrays.products import affine
+from rnn_jax.arrays.tokens import check_ids, is_ids, look_up
 from rnn_jax.types import Array, state_dtype
 
 __all__ = ["input_product"]

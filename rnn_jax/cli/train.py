@@ -12,7 +12,7 @@ import typer
 
 from rnn_jax.cli.options import with_options
 from rnn_jax.cli.report import TrainingReport, parameter_summary, tokenizing
-from rnn_jax.reference_step import compare_step_time
+from rnn_jax.recipes.reference_step import compare_step_time
 from rnn_jax.runs import (
     RunData,
     RunFolder,

@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnn_jax.checks import positive
+from rnn_jax.arrays.masking import check_mask
 from rnn_jax.diagnostics.perturbed import Perturbed, rebuild
+from rnn_jax.host.checks import positive
 from rnn_jax.layers.carries import initial_or
 from rnn_jax.layers.wrapper import check_layer
-from rnn_jax.masking import check_mask
-from rnn_jax.recurrence import batch_shape_of
+from rnn_jax.recurrence.unroll import batch_shape_of
 from rnn_jax.types import Array, Carry, Layer, Params
 
 __all__ = ["GradientFlow", "gradient_flow"]

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
+from rnn_jax.arrays.masking import check_mask
 from rnn_jax.diagnostics.states import carries_before
 from rnn_jax.layers.carries import all_carries, initial_or
 from rnn_jax.layers.wrapper import check_layer
-from rnn_jax.masking import check_mask
-from rnn_jax.recurrence import batch_shape_of
+from rnn_jax.recurrence.unroll import batch_shape_of
 from rnn_jax.types import Array, Carry, Layer, Params
 
 __all__ = ["state_jacobians"]

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnn_jax.gates import settled
+from rnn_jax.arrays.masking import expand
 from rnn_jax.layers.wrapper import Wrapper, inside
-from rnn_jax.masking import expand
+from rnn_jax.recurrence.gradient_scale import settled
 from rnn_jax.truncation import Truncated
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 

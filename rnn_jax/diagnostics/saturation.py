@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rnn_jax.arrays.masking import check_mask, fill_masked
+from rnn_jax.arrays.products import affine
 from rnn_jax.cells import (
     GRUAfter,
     GRUBefore,
@@ -18,11 +20,9 @@ from rnn_jax.cells import (
     PeepholeLSTM,
 )
 from rnn_jax.cells.memory import MemoryCell
-from rnn_jax.checks import positive
 from rnn_jax.diagnostics.states import carries_before
-from rnn_jax.masking import check_mask, fill_masked
-from rnn_jax.products import affine
-from rnn_jax.recurrence import batch_shape_of, unroll_carries
+from rnn_jax.host.checks import positive
+from rnn_jax.recurrence.unroll import batch_shape_of, unroll_carries
 from rnn_jax.types import Array, Carry, Cell, Params
 
 __all__ = ["HIGH", "LOW", "GateSaturation", "gate_saturation"]

@@ -9,8 +9,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from rnn_jax.checks import positive
-from rnn_jax.tokens import check_ids
+from rnn_jax.arrays.tokens import check_ids
+from rnn_jax.host.checks import positive
 from rnn_jax.types import Array
 
 __all__ = ["Allowed", "allowed_tokens"]

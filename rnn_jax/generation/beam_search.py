@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnn_jax.checks import positive
+from rnn_jax.arrays.masking import expand
 from rnn_jax.generation.allowed import Allowed, allowed_tokens
 from rnn_jax.generation.prefix import check_prefix, read_prefix
-from rnn_jax.masking import expand
+from rnn_jax.host.checks import positive
 from rnn_jax.types import Array, Carry, Params
 
 __all__ = ["beam_search"]

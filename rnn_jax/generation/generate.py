@@ -7,9 +7,9 @@ from typing import Any
 
 import jax
 
-from rnn_jax.checks import positive
 from rnn_jax.generation.prefix import check_prefix
 from rnn_jax.generation.sampling import Knobs, Sampling, begin, go_on, sampling
+from rnn_jax.host.checks import positive
 from rnn_jax.types import Array, Carry, Params
 
 __all__ = ["generate"]

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnn_jax.masking import at_last_valid, check_mask
-from rnn_jax.tokens import check_ids, is_ids
+from rnn_jax.arrays.masking import at_last_valid, check_mask
+from rnn_jax.arrays.tokens import check_ids, is_ids
 from rnn_jax.types import Array, Carry, Params
 
 __all__ = ["check_prefix", "read_prefix"]

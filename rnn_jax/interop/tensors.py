@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnn_jax.files import atomic_path, reason
+from rnn_jax.host.files import atomic_path, reason
 from rnn_jax.types import Params
 
 __all__ = ["load_params", "save_params"]

@@ -11,7 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from rnn_jax.files import atomic_path, reason
+from rnn_jax.host.files import atomic_path, reason
 from rnn_jax.types import Params
 
 __all__ = ["from_uvw", "load_uvw", "save_uvw", "to_uvw"]

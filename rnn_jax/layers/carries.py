@@ -7,8 +7,8 @@ from typing import Any, Unpack
 import jax
 from jax import lax
 
-from rnn_jax.gates import settled
-from rnn_jax.recurrence import batch_shape_of
+from rnn_jax.recurrence.gradient_scale import settled
+from rnn_jax.recurrence.unroll import batch_shape_of
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
 __all__ = ["all_carries", "initial_or"]

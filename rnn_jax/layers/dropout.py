@@ -8,8 +8,8 @@ from typing import Unpack
 import jax
 import jax.numpy as jnp
 
-from rnn_jax.masking import check_mask, fill_masked
-from rnn_jax.tokens import is_ids
+from rnn_jax.arrays.masking import check_mask, fill_masked
+from rnn_jax.arrays.tokens import is_ids
 from rnn_jax.types import Along, Array, Carry, Params
 
 __all__ = ["Dropout", "check_rate", "dropout", "noise_keys"]

@@ -7,9 +7,9 @@ from typing import Unpack
 
 import jax
 
-from rnn_jax.checks import positive
-from rnn_jax.masking import check_mask, fill_masked
-from rnn_jax.tokens import check_ids, is_ids, look_up
+from rnn_jax.arrays.masking import check_mask, fill_masked
+from rnn_jax.arrays.tokens import check_ids, is_ids, look_up
+from rnn_jax.host.checks import positive
 from rnn_jax.types import Along, Array, Carry, Params
 
 __all__ = ["Embedding", "embedding"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Unpack
 
-from rnn_jax.recurrence import Backend, unroll, unroll_carries
+from rnn_jax.recurrence.unroll import Backend, unroll, unroll_carries
 from rnn_jax.types import Along, Array, Carry, Cell, Params
 
 __all__ = ["Recurrent", "recurrent"]

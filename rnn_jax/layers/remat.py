@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnn_jax.checks import positive
-from rnn_jax.gates import settled
+from rnn_jax.arrays.masking import select
+from rnn_jax.host.checks import positive
 from rnn_jax.layers.carries import all_carries, initial_or
 from rnn_jax.layers.wrapper import Wrapper, check_layer, inside
-from rnn_jax.masking import select
-from rnn_jax.recurrence import batch_shape_of
+from rnn_jax.recurrence.gradient_scale import settled
+from rnn_jax.recurrence.unroll import batch_shape_of
 from rnn_jax.types import Along, Array, Carry, Params
 
 __all__ = ["Remat", "remat"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Unpack
 
+from rnn_jax.arrays.masking import fill_masked
+from rnn_jax.arrays.tokens import is_ids
 from rnn_jax.layers.carries import all_carries
 from rnn_jax.layers.wrapper import Wrapper, check_layer
-from rnn_jax.masking import fill_masked
-from rnn_jax.tokens import is_ids
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
 __all__ = ["Residual", "residual"]

@@ -15,7 +15,7 @@ from rnn_jax.layers.carries import all_carries
 from rnn_jax.layers.dropout import check_rate, noise_keys
 from rnn_jax.layers.recurrent import Recurrent, recurrent
 from rnn_jax.layers.wrapper import Wrapper
-from rnn_jax.recurrence import Backend, batch_shape_of
+from rnn_jax.recurrence.unroll import Backend, batch_shape_of
 from rnn_jax.types import Along, Array, Carry, Cell, Params
 
 __all__ = ["Zoneout", "zoneout"]

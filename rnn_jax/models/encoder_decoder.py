@@ -10,11 +10,11 @@ from typing import Any, Unpack
 import jax
 import jax.numpy as jnp
 
+from rnn_jax.arrays.products import affine
 from rnn_jax.cells.initializers import uniform_fan_in
-from rnn_jax.checks import positive
+from rnn_jax.host.checks import positive
 from rnn_jax.models.language_model import LanguageModel
-from rnn_jax.products import affine
-from rnn_jax.recurrence import batch_shape_of
+from rnn_jax.recurrence.unroll import batch_shape_of
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
 __all__ = ["EncoderDecoder", "encoder_decoder"]

@@ -9,13 +9,13 @@ from typing import Unpack
 import jax
 import jax.numpy as jnp
 
+from rnn_jax.arrays.masking import check_mask
+from rnn_jax.arrays.paths import at_path
+from rnn_jax.arrays.products import affine
+from rnn_jax.arrays.tokens import check_ids, is_ids
 from rnn_jax.cells.initializers import uniform_fan_in
-from rnn_jax.checks import positive
+from rnn_jax.host.checks import positive
 from rnn_jax.layers import Embedding
-from rnn_jax.masking import check_mask
-from rnn_jax.paths import at_path
-from rnn_jax.products import affine
-from rnn_jax.tokens import check_ids, is_ids
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
 __all__ = ["LanguageModel", "language_model"]

@@ -8,10 +8,10 @@ from typing import Unpack
 import jax
 import jax.numpy as jnp
 
+from rnn_jax.arrays.masking import at_last_valid
+from rnn_jax.arrays.products import affine
 from rnn_jax.cells.initializers import uniform_fan_in
-from rnn_jax.checks import positive
-from rnn_jax.masking import at_last_valid
-from rnn_jax.products import affine
+from rnn_jax.host.checks import positive
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
 __all__ = ["SequenceClassifier", "sequence_classifier"]

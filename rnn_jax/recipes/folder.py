@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rnn_jax.files import atomic_path
+from rnn_jax.host.files import atomic_path
 from rnn_jax.runs import create_folder
 
 __all__ = ["RecipeFolder", "create_recipe_folder"]

@@ -23,6 +23,7 @@ from rnn_jax import text
 from rnn_jax.interop import from_uvw, to_uvw
 from rnn_jax.recipes.figure import line_figure
 from rnn_jax.recipes.folder import RecipeFolder
+from rnn_jax.recipes.reference_step import interleaved
 from rnn_jax.recipes.sentences import (
     SentenceOptions,
     initial_parameters,
@@ -32,7 +33,6 @@ from rnn_jax.recipes.sentences import (
     word_model,
 )
 from rnn_jax.reference import GATES, OperationGraphRNN, layer_backward, layer_forward
-from rnn_jax.reference_step import interleaved
 from rnn_jax.types import Array, Params
 
 __all__ = ["JAX_GATES", "Options", "check_gates", "check_sentence", "mean_of_means", "run"]

@@ -19,10 +19,10 @@ import numpy as np
 
 import rnn_jax
 from rnn_jax import interop, text
-from rnn_jax.gradient_check import GradientReport
 from rnn_jax.recipes.figure import line_figure
 from rnn_jax.recipes.folder import RecipeFolder
 from rnn_jax.recipes.options import option
+from rnn_jax.recipes.reference_step import Workload, interleaved
 from rnn_jax.recipes.sentences import (
     SentenceOptions,
     batched,
@@ -32,7 +32,7 @@ from rnn_jax.recipes.sentences import (
     train,
     word_model,
 )
-from rnn_jax.reference_step import Workload, interleaved
+from rnn_jax.reference.gradient_check import GradientReport
 from rnn_jax.runs import TrainConfig, check_gradients, sample_texts
 from rnn_jax.types import Params
 

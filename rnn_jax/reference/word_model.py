@@ -13,7 +13,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from rnn_jax.files import atomic_path
+from rnn_jax.host.files import atomic_path
 
 __all__ = ["Array", "Gradients", "Ids", "NumpyRNN"]
 

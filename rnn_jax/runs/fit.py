@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from rnn_jax.losses import Reduction, cross_entropy
+from rnn_jax.losses.cross_entropy import Reduction, cross_entropy
 from rnn_jax.runs.config import make_model, make_optimizer
 from rnn_jax.runs.data import RunData
 from rnn_jax.runs.folder import RunFolder

@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 
-from rnn_jax.files import atomic_path, reason
+from rnn_jax.host.files import atomic_path, reason
 from rnn_jax.interop import load_params, save_params
 from rnn_jax.models import LanguageModel
 from rnn_jax.runs.config import TrainConfig, make_model

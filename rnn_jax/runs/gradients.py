@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnn_jax.gradient_check import GradientReport, gradient_check
-from rnn_jax.losses import cross_entropy
+from rnn_jax.losses.cross_entropy import cross_entropy
+from rnn_jax.reference.gradient_check import GradientReport, gradient_check
 
 __all__ = ["check_gradients"]
 

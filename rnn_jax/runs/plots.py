@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rnn_jax.files import atomic_path
+from rnn_jax.host.files import atomic_path
 from rnn_jax.runs.folder import RunFolder
 
 __all__ = ["plot_loss"]

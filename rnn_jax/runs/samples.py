@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnn_jax import text
-from rnn_jax.checks import positive
 from rnn_jax.generation import generate
+from rnn_jax.host.checks import positive
 from rnn_jax.runs.config import TrainConfig
 from rnn_jax.types import Params
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_jax.files import atomic_path, reason
+from rnn_jax.host.files import atomic_path, reason
 
 
 def cache_folder() -> Path:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from rnn_jax.files import atomic_path, reason
+from rnn_jax.host.files import atomic_path, reason
 
 _TIMEOUT_SECONDS = 30.0
 _PIECE = 1 << 16

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rnn_jax.files import reason
+from rnn_jax.host.files import reason
 from rnn_jax.text import python_docs
 from rnn_jax.text.cache import cache_folder, load_arrays, store_arrays
 from rnn_jax.text.download import fetch

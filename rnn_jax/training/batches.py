@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from rnn_jax.checks import positive
-from rnn_jax.masking import length_mask
+from rnn_jax.arrays.masking import length_mask
+from rnn_jax.host.checks import positive
 from rnn_jax.types import Array, Batch
 
 __all__ = ["SentenceStream", "Windows", "sentence_stream"]

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnn_jax.losses import cross_entropy
+from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.training.batches import SentenceStream, Windows
 from rnn_jax.training.step import TrainState, TrainStep
 from rnn_jax.types import Array, Batch, Carry, Params

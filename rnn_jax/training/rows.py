@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from rnn_jax.masking import fill_masked
-from rnn_jax.paths import at_path, replace_at
-from rnn_jax.tokens import check_ids, look_up
+from rnn_jax.arrays.masking import fill_masked
+from rnn_jax.arrays.paths import at_path, replace_at
+from rnn_jax.arrays.tokens import check_ids, look_up
 from rnn_jax.types import Array, Params
 
 __all__ = ["add_rows", "gather_rows"]

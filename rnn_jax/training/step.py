@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rnn_jax.losses import cross_entropy
-from rnn_jax.paths import at_path, replace_at
-from rnn_jax.tokens import is_ids
+from rnn_jax.arrays.paths import at_path, replace_at
+from rnn_jax.arrays.tokens import is_ids
+from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.training.rows import add_rows, gather_rows
 from rnn_jax.training.sgd import PlainSGD
 from rnn_jax.types import Array, Batch, Carry, Params

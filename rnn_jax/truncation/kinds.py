@@ -8,9 +8,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnn_jax.checks import positive
+from rnn_jax.arrays.masking import last_valid
+from rnn_jax.host.checks import positive
 from rnn_jax.layers.dropout import noise_keys
-from rnn_jax.masking import last_valid
 from rnn_jax.types import Array
 
 __all__ = [

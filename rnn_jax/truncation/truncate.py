@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from rnn_jax.arrays.masking import expand, last_valid, select
 from rnn_jax.layers.carries import all_carries, initial_or
 from rnn_jax.layers.wrapper import inside
-from rnn_jax.masking import expand, last_valid, select
-from rnn_jax.recurrence import batch_shape_of
+from rnn_jax.recurrence.unroll import batch_shape_of
 from rnn_jax.truncation.kinds import Sliding, Steps, Tail, Truncation
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 

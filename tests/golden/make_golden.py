@@ -1,4 +1,4 @@
-"""Writes what PyTorch and Keras compute beside this file, for `tests/test_golden.py`.
+"""Writes what PyTorch and Keras compute beside this file, for `tests/interop/test_golden.py`.
 
 Run by hand, with both libraries installed, when a case is added:
 

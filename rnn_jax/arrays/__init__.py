@@ -1,0 +1,1 @@
+"""Operations on arrays that cells, layers and models share: masks, token ids, products, paths."""

@@ -1,0 +1,1 @@
+"""What needs Python alone: checks of arguments, and files that are never half written."""

@@ -1,0 +1,84 @@
+"""Losses over sequences of logits, with masks, and perplexity."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from rnn_jax.arrays.masking import check_mask, fill_masked
+from rnn_jax.arrays.tokens import check_ids, is_ids
+from rnn_jax.types import Array
+
+__all__ = ["Reduction", "cross_entropy", "perplexity", "reduce_loss"]
+
+Reduction = Literal["mean", "sum", "none"]
+
+
+def cross_entropy(
+    logits: Array, targets: Array, *, mask: Array | None = None, reduction: Reduction = "mean"
+) -> Array:
+    """Cross-entropy of ``softmax(logits)`` against target ids, in nats.
+
+    ``loss[t, b] = log Σ_v exp(logits[t, b, v]) - logits[t, b, targets[t, b]]``
+
+    Args:
+      logits: ``float[T, B, V]`` (any leading shape); reduced in float32 at least.
+      targets: ``int[T, B]``; what stands at masked steps is not read.
+      mask: ``bool[T, B]``; masked steps count neither in the sum nor in the mean.
+      reduction: "mean" over valid steps (0 where there is none), "sum", or "none": ``[T, B]`` with
+        zeros at masked steps.
+
+    Returns:
+      A scalar, or ``float[T, B]``.
+
+    Raises:
+      ValueError: shapes that do not fit, an unknown reduction, a target outside the vocabulary
+        (under jit such a step is NaN instead).
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> loss = cross_entropy(jnp.zeros((5, 8000)), jnp.arange(5))
+      >>> print(f"{loss:.3f}")  # ln 8000
+      8.987
+    """
+    if logits.shape[:-1] != targets.shape:
+        raise ValueError(
+            f"targets of shape {targets.shape} do not fit logits of shape {logits.shape}: "
+            "targets must have the logits' shape without its last axis"
+        )
+    if not is_ids(targets):
+        raise ValueError(f"targets must be token ids, integers, not {targets.dtype}")
+    check_mask(mask, targets.shape)
+    check_ids(targets, logits.shape[-1], mask, what="target")
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    logits, targets = fill_masked(logits, mask), fill_masked(targets, mask)
+    # Filling looks an id outside the vocabulary up as NaN; a negative one must not wrap.
+    wanted = jnp.where(targets < 0, logits.shape[-1], targets)
+    picked = jnp.take_along_axis(logits, wanted[..., None], axis=-1, mode="fill")[..., 0]
+    return reduce_loss(jax.nn.logsumexp(logits, axis=-1) - picked, mask, reduction)
+
+
+def reduce_loss(losses: Array, mask: Array | None, reduction: Reduction) -> Array:
+    """Sum or mean of ``losses [T, B]`` over the valid steps, or the losses with zeros elsewhere."""
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', not {reduction!r}")
+    losses = fill_masked(losses, mask)
+    if reduction == "none":
+        return losses
+    if reduction == "sum":
+        return losses.sum()
+    count = losses.size if mask is None else mask.sum()
+    return losses.sum() / jnp.maximum(count, 1)
+
+
+def perplexity(loss: Array | float) -> Array:
+    """``exp(loss)`` of a mean cross-entropy in nats: the effective number of choices a step.
+
+    Example:
+      >>> import math
+      >>> print(f"{perplexity(math.log(50)):.1f}")
+      50.0
+    """
+    return jnp.exp(jnp.asarray(loss))

@@ -1,0 +1,88 @@
+"""Ridge regression in closed form: the read-out of an echo state network."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from rnn_jax.arrays.masking import check_mask, expand, fill_masked
+from rnn_jax.host.checks import positive
+from rnn_jax.types import Array
+
+__all__ = ["ridge"]
+
+
+def ridge(
+    features: Array,
+    targets: Array,
+    *,
+    penalty: float | Array,
+    washout: int = 0,
+    mask: Array | None = None,
+) -> dict[str, Array]:
+    """The affine read-out of least squared error, its weights held small.
+
+    ``w, b = argmin Σ_t ‖y_t w + b - target_t‖² + penalty ‖w‖²``, over unmasked steps from
+    ``washout`` on; the bias is not penalised. Predict by ``features @ w + b``.
+
+    Solved by QR of the features, centred, with ``√penalty`` times the identity below them. That
+    loses digits with their condition number; the normal equations ``(YᵀY + penalty I) w = Yᵀ
+    target`` would with its square, and states of a reservoir are nearly dependent. It computes in
+    float64 where JAX has it enabled, else in float32.
+
+    Args:
+      features: ``float[T, B, H]``, such as the outputs of `echo_state`; any batch shape.
+      targets: ``float[T, B, O]``.
+      penalty: of at least 0; with 0 the centred features must be independent.
+      washout: steps at the start of every row that are left out, because the state still
+        remembers how it began.
+      mask: ``bool[T, B]``; where False, neither features nor targets are read.
+
+    Returns:
+      ``{"w": [H, O], "b": [O]}`` of the features' dtype.
+
+    Raises:
+      ValueError: shapes that do not fit, a negative penalty, or a washout that leaves no step.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> steps = jnp.arange(5.0)[:, None]
+      >>> readout = ridge(steps, 3 * steps + 1, penalty=0.0)
+      >>> f"{readout['w'][0, 0]:.3f} {readout['b'][0]:.3f}"
+      '3.000 1.000'
+
+    Reference:
+      Hoerl and Kennard, Ridge regression, Technometrics 12 (1970); Lukoševičius, A practical guide
+      to applying echo state networks (2012).
+    """
+    if features.ndim < 2 or features.shape[:-1] != targets.shape[:-1]:
+        raise ValueError(
+            f"features {features.shape} and targets {targets.shape} do not fit: pass "
+            "float[T, B, H] and float[T, B, O]"
+        )
+    check_mask(mask, features.shape[:-1])
+    positive(least=0, washout=washout)
+    if not isinstance(penalty, jax.core.Tracer) and not penalty >= 0:
+        raise ValueError(f"penalty must be at least 0, not {penalty}")
+    if washout >= features.shape[0]:
+        raise ValueError(
+            f"a washout of {washout} leaves none of {features.shape[0]} steps: make it smaller"
+        )
+    valid = jnp.ones(features.shape[:-1], bool) if mask is None else mask
+    valid = valid[washout:].reshape(-1)
+    dtype = jnp.promote_types(features.dtype, jnp.zeros((), jnp.result_type(float)).dtype)
+    count = jnp.maximum(valid.sum(), 1).astype(dtype)
+
+    def centred(xs: Array) -> tuple[Array, Array]:
+        rows = xs[washout:].reshape(-1, xs.shape[-1]).astype(dtype)
+        rows = fill_masked(rows, valid)
+        mean = rows.sum(0) / count
+        return jnp.where(expand(valid, rows), rows - mean[None], 0), mean
+
+    (x, x_mean), (y, y_mean) = centred(features), centred(targets)
+    size = x.shape[1]
+    root = jnp.sqrt(jnp.asarray(penalty, dtype))
+    q, upper = jnp.linalg.qr(jnp.concatenate([x, root * jnp.eye(size, dtype=dtype)]))
+    w = jax.scipy.linalg.solve_triangular(upper, q[: len(x)].T @ y)
+    b = y_mean - x_mean @ w
+    return {"w": w.astype(features.dtype), "b": b.astype(features.dtype)}

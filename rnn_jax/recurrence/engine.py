@@ -1,0 +1,58 @@
+"""The recurrence as one function with a derivative of its own."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+from jax import lax
+
+from rnn_jax.recurrence.loops import make_loops
+from rnn_jax.recurrence.plan import Loops, Operands, Plan, Results
+
+__all__ = ["LOOPS", "run"]
+
+
+def _two_halves(operands: Operands) -> int:
+    """2 where the halves of a batch are work enough to occupy a core each."""
+    _, *batch_shape, width = operands.zs.shape
+    if len(batch_shape) != 1 or not isinstance(batch_shape[0], int):  # exported for any B
+        return 1
+    return 2 if batch_shape[0] % 2 == 0 and batch_shape[0] * width >= 16_384 else 1
+
+
+# By platform; a fused kernel of a GPU would stand here under "cuda".
+LOOPS: dict[str, Loops] = {
+    "default": make_loops(group=False, parts=lambda operands: 1),
+    "cpu": make_loops(group=True, parts=_two_halves),
+}
+
+
+def run(plan: Plan, operands: Operands) -> Results:
+    """The recurrence of ``plan.cell``, by the loops of the platform that it is compiled for.
+
+    Values, and derivatives of any order in reverse mode, are those of the plain scan. Pure forward
+    mode (``jvp``) is not defined.
+    """
+    loops = {platform: partial(_run, platform, plan) for platform in LOOPS}
+    results: Results = lax.platform_dependent(operands, **loops)
+    return results
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _run(platform: str, plan: Plan, operands: Operands) -> Results:
+    return LOOPS[platform].forward(plan, operands, False)[0]
+
+
+def _forward(platform: str, plan: Plan, operands: Operands) -> tuple[Results, Any]:
+    results, saved = LOOPS[platform].forward(plan, operands, True)
+    return results, (operands, saved)
+
+
+def _backward(platform: str, plan: Plan, residuals: Any, cotangents: Results) -> tuple[Operands]:
+    operands, saved = residuals
+    return (LOOPS[platform].backward(plan, operands, saved, cotangents),)
+
+
+_run.defvjp(_forward, _backward)

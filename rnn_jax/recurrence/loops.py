@@ -1,0 +1,179 @@
+"""The loops there and back, by ``lax.scan``.
+
+Differentiating a scan adds up the gradient of the recurrent matrix inside the loop, T times over
+the whole matrix. Here the reverse loop only carries cotangents back, and the gradient of the matrix
+is one product over all T steps. What the forward loop saves for it are the results of the costly
+functions (tanh, exp, …) and what else the pointwise function's derivative needs; the cheap rest is
+computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from rnn_jax.arrays.masking import expand, select
+from rnn_jax.arrays.products import product
+from rnn_jax.recurrence.gradient_scale import gate_gradient
+from rnn_jax.recurrence.grouping import COSTLY, grouped
+from rnn_jax.recurrence.plan import Loops, Operands, Plan, Results
+from rnn_jax.types import Array, Carry, state_dtype
+
+__all__ = ["make_loops"]
+
+
+def make_loops(*, group: bool, parts: Callable[[Operands], int]) -> Loops:
+    """Loops by ``lax.scan``.
+
+    Args:
+      group: whether the costly functions are `grouped`.
+      parts: into how many parts the batch is cut, which a step computes side by side.
+    """
+
+    def forward(plan: Plan, operands: Operands, save: bool) -> tuple[Results, Any]:
+        cell, w, count = plan.cell, operands.w_hh, parts(operands)
+
+        def pointwise(*arguments: Any) -> Any:
+            if save:
+                return jax.vjp(_saving_little(cell.pointwise_all), *arguments)
+            return cell.pointwise_all(*arguments), None
+
+        def one(carry: Carry, initial: Carry, step: Any) -> Any:
+            z, valid, factor, reset = step
+            # Only the derivative of the derivative sees the gate here; values do not change.
+            before = gate_gradient(carry, factor) if save and factor is not None else carry
+            if reset is not None:
+                before = select(reset, initial, before)
+            fed = cell.fed(before)
+            z, r = _plus(z, operands.b), _plus(product(fed, w), operands.b_hh)
+            arguments = (operands.theta, before, cell.split(z), cell.split(r))
+            (new, y), pullback = (grouped(pointwise) if group else pointwise)(*arguments)
+            y = y.astype(w.dtype)
+            if valid is not None:
+                new, y = select(valid, new, carry), select(valid, y, jnp.zeros_like(y))
+            kept = new if plan.keep_carries else None
+            return new, (kept, y, fed if save else None), pullback
+
+        initials = _cut(operands.initial, count)
+
+        def body(carries: list[Carry], step: Any) -> Any:
+            steps = zip(carries, initials, _cut(step, count), strict=True)
+            new, outputs, pullbacks = zip(*(one(*args) for args in steps), strict=True)
+            return list(new), (_joined(outputs), pullbacks)
+
+        steps = (operands.zs, operands.mask, operands.gate, operands.resets)
+        carries, ((kept, ys, feds), pullbacks) = lax.scan(
+            body, _cut(operands.carry, count), steps, reverse=plan.reverse
+        )
+        return Results(_joined(carries), kept, ys), (feds, pullbacks) if save else None
+
+    def backward(plan: Plan, operands: Operands, saved: Any, cotangents: Results) -> Operands:
+        cell, w, count = plan.cell, operands.w_hh, parts(operands)
+        feds, pullbacks = saved
+        transposed = w.T
+
+        def one(sums: Any, step: Any, pullback: Any) -> Any:
+            dcarry, dtheta, dinitial = sums
+            dkept, dy, valid, factor, reset = step
+            if plan.keep_carries:
+                dcarry = jax.tree.map(jnp.add, dcarry, dkept)
+            dy, dnew = dy.astype(state_dtype(dy.dtype)), dcarry
+            if valid is not None:
+                dnew, dy = select(valid, (dnew, dy), jax.tree.map(jnp.zeros_like, (dnew, dy)))
+            theta, dbefore, dz, dr = pullback((dnew, dy))
+            dz, dr = jnp.concatenate(dz, axis=-1), jnp.concatenate(dr, axis=-1)
+            _, fed_pullback = jax.vjp(cell.fed, dbefore)
+            dbefore = jax.tree.map(jnp.add, dbefore, *fed_pullback(product(dr, transposed)))
+            if reset is not None:
+                zeros = jax.tree.map(jnp.zeros_like, dbefore)
+                dinitial = jax.tree.map(jnp.add, dinitial, select(reset, dbefore, zeros))
+                dbefore = select(reset, zeros, dbefore)
+            if factor is not None:
+                dbefore = jax.tree.map(lambda d: d * expand(factor, d).astype(d.dtype), dbefore)
+            dcarry = dbefore if valid is None else select(valid, dbefore, dcarry)
+            dtheta = jax.tree.map(jnp.add, dtheta, theta)
+            return (dcarry, dtheta, dinitial), (dz, None if plan.sums else dr)
+
+        def body(state: Any, step: Any) -> Any:
+            sums, dzs = state
+            t, pullbacks, *step = step
+            steps = zip(sums, _cut(step, count), pullbacks, strict=True)
+            new, outputs = zip(*(one(*args) for args in steps), strict=True)
+            dz, dr = _joined(outputs)
+            return (list(new), lax.dynamic_update_index_in_dim(dzs, dz, t, 0)), dr
+
+        zeros = jax.tree.map(jnp.zeros_like, (operands.theta, operands.initial))
+        sums = [
+            (dcarry, zeros[0], dinitial)
+            for dcarry, dinitial in zip(
+                _cut(cotangents.carry, count), _cut(zeros[1], count), strict=True
+            )
+        ]
+        steps = (
+            jnp.arange(operands.zs.shape[0]), pullbacks, cotangents.carries, cotangents.ys,
+            operands.mask, operands.gate, operands.resets,
+        )  # fmt: skip
+        # The cotangents take the place of the input products, which nothing needs any more.
+        buffer = lax.stop_gradient(operands.zs)
+        (sums, dzs), drs = lax.scan(body, (sums, buffer), steps, reverse=not plan.reverse)
+        drs = dzs if plan.sums else drs
+        dcarries, dthetas, dinitials = zip(*sums, strict=True)
+        dw = _rows(feds).T.astype(w.dtype)
+        return Operands(
+            jax.tree.map(lambda *leaves: sum(leaves), *dthetas),
+            product(dw, _rows(drs).astype(w.dtype)).astype(w.dtype),
+            _row_sum(dzs, operands.b),
+            _row_sum(drs, operands.b_hh),
+            _joined(dcarries),
+            _joined(dinitials),
+            dzs,
+            mask=None, gate=None, resets=None,
+        )  # fmt: skip
+
+    return Loops(forward, backward)
+
+
+def _saving_little(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` whose derivative saves the results of costly operations and computes the rest.
+
+    The LSTM's saves six arrays in place of fifteen.
+    """
+
+    def policy(primitive: Any, *_: Any, **__: Any) -> bool:
+        return str(primitive) in COSTLY
+
+    return jax.checkpoint(function, policy=policy, prevent_cse=False)
+
+
+def _plus(product: Array, bias: Array | None) -> Array:
+    return product if bias is None else product + bias.reshape((1,) * (product.ndim - 1) + (-1,))
+
+
+def _rows(steps: Array) -> Array:
+    return steps.reshape(-1, steps.shape[-1])
+
+
+def _row_sum(cotangents: Array, bias: Array | None) -> Array | None:
+    return None if bias is None else _rows(cotangents).sum(0).astype(bias.dtype)
+
+
+def _cut(tree: Any, parts: int) -> list[Any]:
+    """``parts`` trees, each with its share of every leaf's first axis."""
+    if parts == 1:
+        return [tree]
+
+    def share(i: int, leaf: Array) -> Array:
+        size = leaf.shape[0] // parts
+        return leaf[i * size : (i + 1) * size]
+
+    return [jax.tree.map(lambda leaf, i=i: share(i, leaf), tree) for i in range(parts)]
+
+
+def _joined(trees: Any) -> Any:
+    if len(trees) == 1:
+        return trees[0]
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)

@@ -1,0 +1,262 @@
+"""The recurrence: a cell run along time by ``lax.scan``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from rnn_jax.arrays.masking import check_mask, fill_masked, select
+from rnn_jax.arrays.tokens import is_ids
+from rnn_jax.cells import GatedCell, LinearCell, PointwiseCell
+from rnn_jax.recurrence import engine
+from rnn_jax.recurrence.gradient_scale import gate_gradient, settled
+from rnn_jax.recurrence.linear import unroll_linear
+from rnn_jax.recurrence.plan import Operands, Plan, reads_only_sums
+from rnn_jax.types import Array, Carry, Cell, Params
+
+__all__ = ["Backend", "batch_shape_of", "unroll", "unroll_carries"]
+
+Backend = Literal["auto", "scan"]
+
+
+def unroll(
+    cell: Cell,
+    params: Params,
+    carry: Carry,
+    xs: Array,
+    *,
+    mask: Array | None = None,
+    gate: Array | None = None,
+    resets: Array | None = None,
+    reverse: bool = False,
+    backend: Backend = "auto",
+) -> tuple[Carry, Array]:
+    """Run a cell along a sequence.
+
+    ``c_t, y_t = step(params, c_{t-1}, z_t)`` for ``t = 0 … T-1``, with ``z = project(params, xs)``
+    computed for all steps at once.
+
+    Args:
+      cell: a `Cell`.
+      params: its parameters.
+      carry: ``c_{-1}``, or None for the cell's initial carry.
+      xs: ``float[T, B, D]`` or ``int[T, B]``; ``T`` may be 0, the batch shape may be ``()``.
+      mask: ``bool[T, B]``; where False the carry is held, the output is zero, and the input is
+        not read.
+      gate: ``float[T, B]``, the factor on the gradient of the carry before each step. A gate on
+        a masked step takes effect at the next valid step.
+      resets: ``bool[T, B]``, True on the first step of a new sequence: the carry before it is the
+        cell's initial one. A reset on a masked step takes effect at the next valid step.
+      reverse: run from the last step to the first; outputs stay in place. With a mask of right
+        padding this is the reversed sequence; nothing need be flipped. ``resets`` still mark first
+        steps: the carry is reset after them.
+      backend: "auto" for the fastest form that the cell has; "scan" for the plain scan, which
+        ``jvp`` and ``jacfwd`` need.
+
+    Returns:
+      The carry after the last step and the outputs ``float[T, B, H]``.
+
+    Raises:
+      ValueError: inputs, carry, mask, gate or resets whose shapes do not fit; a token id that
+        selects no row (under jit its step is NaN instead); an unknown backend.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, rnn_jax
+      >>> cell = rnn_jax.elman(3)
+      >>> params = cell.init(jax.random.key(0), 10)
+      >>> carry, ys = unroll(cell, params, None, jnp.array([1, 4, 9]))
+      >>> bool((carry == ys[-1]).all())
+      True
+    """
+    steps = _prepare(cell, params, carry, xs, mask, gate, resets, reverse)
+    run = _runner(cell, backend)
+    carry, _, ys = run(cell, params, *steps, reverse=reverse, keep_carries=False)
+    return carry, ys
+
+
+def unroll_carries(
+    cell: Cell,
+    params: Params,
+    carry: Carry,
+    xs: Array,
+    *,
+    mask: Array | None = None,
+    gate: Array | None = None,
+    resets: Array | None = None,
+    backend: Backend = "auto",
+) -> tuple[Carry, Array]:
+    """As `unroll`, but the first result holds the carry after every step, ``[T, B, …]``.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, rnn_jax
+      >>> cell = rnn_jax.elman(3)
+      >>> params = cell.init(jax.random.key(0), 10)
+      >>> carries, ys = unroll_carries(cell, params, None, jnp.array([1, 4, 9]))
+      >>> carries.shape
+      (3, 3)
+    """
+    steps = _prepare(cell, params, carry, xs, mask, gate, resets, False)
+    run = _runner(cell, backend)
+    _, carries, ys = run(cell, params, *steps, reverse=False, keep_carries=True)
+    return carries, ys
+
+
+class Steps(NamedTuple):
+    """What each step is told beside its input, ``[T, B]`` each; None for "not at all".
+
+    On masked steps there are neither gates nor resets: they have moved to the next valid step.
+    """
+
+    mask: Array | None
+    gate: Array | None
+    resets: Array | None
+
+
+def _prepare(
+    cell: Cell,
+    params: Params,
+    carry: Carry,
+    xs: Array,
+    mask: Array | None,
+    gate: Array | None,
+    resets: Array | None,
+    reverse: bool,
+) -> tuple[Carry, Array, Steps]:
+    mask, gate, resets = (None if a is None else jnp.asarray(a) for a in (mask, gate, resets))
+    batch_shape = batch_shape_of(xs)
+    shape = (xs.shape[0], *batch_shape)
+    check_mask(mask, shape)
+    check_mask(resets, shape, "resets")
+    if gate is not None and gate.shape != shape:
+        raise ValueError(
+            f"the gate has shape {gate.shape}, but the inputs have steps and rows {shape}: "
+            "pass a gate of that shape"
+        )
+    if carry is None:
+        carry = cell.initial_carry(batch_shape, params)
+    carry = _fitting_carry(cell, params, carry, batch_shape)
+    gate, resets = settled(gate, resets, mask, reverse=reverse)
+    return carry, fill_masked(xs, mask), Steps(mask, gate, resets)
+
+
+def _runner(cell: Cell, backend: Backend) -> Callable[..., tuple[Carry, Carry, Array]]:
+    if backend not in get_args(Backend):
+        raise ValueError(f"backend must be one of {get_args(Backend)}, not {backend!r}")
+    # A cell with a step of its own is no longer what its form says.
+    for form, run in ((PointwiseCell, _engine), (LinearCell, _linear)):
+        if backend == "auto" and isinstance(cell, form) and type(cell).step is form.step:
+            return run
+    return _scan
+
+
+@contextmanager
+def _reverse_mode_only() -> Iterator[None]:
+    try:
+        yield
+    except TypeError as error:
+        if "forward-mode" not in str(error):
+            raise
+        raise ValueError(
+            "the fast recurrence has derivatives in reverse mode only: for jvp, jacfwd and "
+            "linearize pass backend='scan'"
+        ) from None
+
+
+def _engine(
+    cell: Any, params: Params, carry: Carry, xs: Array, steps: Steps, *, reverse: bool,
+    keep_carries: bool,
+) -> tuple[Carry, Carry, Array]:  # fmt: skip
+    """The cell's fast form; see `rnn_jax.recurrence.engine`."""
+    if xs.shape[0] == 0 or not _has_engine(cell, carry):
+        return _scan(cell, params, carry, xs, steps, reverse=reverse, keep_carries=keep_carries)
+    resets = steps.resets
+    initial = None if resets is None else cell.initial_carry(resets.shape[1:], params)
+    params, b = dict(params), None
+    if type(cell).project is GatedCell.project:
+        # Added inside the loop a bias costs nothing; here it would be one more pass over all steps.
+        b = params.pop("b", None)
+    zs = cell.project(params, xs)  # which refuses parameters of another cell
+    operands = Operands(
+        theta=cell.theta(params),
+        w_hh=params["w_hh"],
+        b=b,
+        b_hh=params.get("b_hh"),
+        carry=carry,
+        initial=initial,
+        zs=zs,
+        **steps._asdict(),
+    )
+    plan = Plan(cell, reverse, keep_carries, reads_only_sums(cell, operands))
+    with _reverse_mode_only():
+        return engine.run(plan, operands)
+
+
+def _has_engine(cell: PointwiseCell, carry: Carry) -> bool:
+    """Whether `fed` is a leaf of the carry, and every leaf has a gradient."""
+    traced = jax.make_jaxpr(cell.fed)(carry).jaxpr
+    differentiable = (jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in jax.tree.leaves(carry))
+    return traced.outvars[0] in traced.invars and all(differentiable)
+
+
+def _linear(
+    cell: Any, params: Params, carry: Carry, xs: Array, steps: Steps, *, reverse: bool,
+    keep_carries: bool,
+) -> tuple[Carry, Carry, Array]:  # fmt: skip
+    """All steps of a linear cell at once; see `rnn_jax.recurrence.linear`."""
+    if not isinstance(xs.shape[0], int):  # exported for any T: the tree's depth is not known
+        return _scan(cell, params, carry, xs, steps, reverse=reverse, keep_carries=keep_carries)
+    with _reverse_mode_only():
+        zs = cell.project(params, xs)
+        return unroll_linear(cell, params, carry, zs, **steps._asdict(), reverse=reverse)
+
+
+def _scan(
+    cell: Cell, params: Params, carry: Carry, xs: Array, steps: Steps, *, reverse: bool,
+    keep_carries: bool,
+) -> tuple[Carry, Carry, Array]:  # fmt: skip
+    """The plain scan: for cells of any form, and the reference for every faster one."""
+
+    def body(carry: Carry, inputs: tuple[Any, Steps]) -> Any:
+        z, (valid, factor, reset) = inputs
+        before = carry if factor is None else gate_gradient(carry, factor)
+        if reset is not None:
+            before = select(reset, cell.initial_carry(reset.shape, params), before)
+        new, y = cell.step(params, before, z)
+        if valid is not None:
+            new, y = select(valid, new, carry), select(valid, y, jnp.zeros_like(y))
+        return new, (new if keep_carries else None, y)
+
+    zs = cell.project(params, xs)
+    carry, (carries, ys) = lax.scan(body, carry, (zs, steps), reverse=reverse)
+    return carry, carries, ys
+
+
+def batch_shape_of(xs: Array) -> tuple[int, ...]:
+    """The batch shape of ``float[T, B, D]`` or ``int[T, B]``.
+
+    Raises:
+      ValueError: there is no time axis.
+    """
+    if xs.ndim < (1 if is_ids(xs) else 2):
+        raise ValueError(
+            f"a sequence of shape {xs.shape} and dtype {xs.dtype} has no time axis: pass "
+            "float[T, B, D] or int[T, B] (the batch shape may be empty)"
+        )
+    return xs.shape[1:] if is_ids(xs) else xs.shape[1:-1]
+
+
+def _fitting_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple[int, ...]) -> Carry:
+    """``carry`` in the dtype of the state, or an error where its shapes do not fit."""
+    like = jax.eval_shape(lambda params: cell.initial_carry(batch_shape, params), params)
+    given, needed = (jax.tree.map(jnp.shape, tree) for tree in (carry, like))
+    if given != needed:
+        raise ValueError(
+            f"the carry has shape {given}, but inputs of batch shape {batch_shape} need {needed}: "
+            "pass initial_carry(batch_shape) or None"
+        )
+    return jax.tree.map(lambda c, state: jnp.asarray(c, state.dtype), carry, like)
