@@ -11,6 +11,7 @@ from rnn_jax.arrays.masking import length_mask
 from rnn_jax.cells import (
     LRU,
     LSTM,
+    BaseCell,
     EchoState,
     Elman,
     GRUAfter,
@@ -19,6 +20,7 @@ from rnn_jax.cells import (
     LayerNormGRU,
     LayerNormLSTM,
     LinearCell,
+    LSTMCarry,
     MinGRU,
     MinLSTM,
     PeepholeLSTM,
@@ -34,6 +36,7 @@ from rnn_jax.cells import (
 )
 from rnn_jax.generation import beam_search, generate, predict, stream
 from rnn_jax.layers import (
+    BaseLayer,
     Bidirectional,
     Dropout,
     Embedding,
@@ -101,6 +104,8 @@ __version__ = "0.1.0"
 __all__ = [
     "LRU",
     "LSTM",
+    "BaseCell",
+    "BaseLayer",
     "Batch",
     "Bidirectional",
     "Cell",
@@ -113,6 +118,7 @@ __all__ = [
     "Full",
     "GRUAfter",
     "GRUBefore",
+    "LSTMCarry",
     "LanguageModel",
     "Layer",
     "LayerNormElman",

@@ -8,12 +8,23 @@ matrix.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, TypedDict, Unpack, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 
-__all__ = ["Along", "Array", "Batch", "Carry", "Cell", "Layer", "Model", "Params", "state_dtype"]
+__all__ = [
+    "Along",
+    "Array",
+    "Batch",
+    "Carry",
+    "Cell",
+    "Layer",
+    "Model",
+    "Params",
+    "Steps",
+    "state_dtype",
+]
 
 Array = jax.Array
 Params = Any  # a dict of arrays, possibly nested
@@ -30,20 +41,47 @@ def state_dtype(dtype: Any) -> Any:
     return jnp.promote_types(dtype, jnp.float32)
 
 
-class Along(TypedDict, total=False):
-    """What travels along the sequence beside the input; a layer forwards what it does not use.
+class Steps(NamedTuple):
+    """What each step receives beside its input, ``[T, B]`` each; None where there is nothing.
 
-    gate: ``float[T, B]``, the factor on the carry's gradient before each step (values never
-      change). This is how a truncation reaches every recurrence below it.
-    start: the absolute position of the first step, so that noise depends on the step and not on
-      how a sequence was cut.
+    mask: ``bool[T, B]``; where False the carry is held and the output is zero.
+    gradient_scale: ``float[T, B]``, the factor on the gradient of the carry before each step
+      (values never change). This is how a truncation reaches every recurrence inside a layer.
     resets: ``bool[T, B]``, True on the first step of a new sequence: the carry before that step is
       the initial one. A reversed recurrence resets between the same two steps.
     """
 
-    gate: Array | None
-    start: Array | int
-    resets: Array | None
+    mask: Array | None = None
+    gradient_scale: Array | None = None
+    resets: Array | None = None
+
+
+class Along(NamedTuple):
+    """What travels along a sequence beside the input; a layer hands on what it does not use.
+
+    mask, gradient_scale, resets: see `Steps`.
+    key: for noise; None for inference, without noise.
+    start: the absolute position of the first step, so that noise depends on the step and not on
+      how a sequence was cut.
+    rows: the global index of the first row of the batch; noise is then drawn row by row, so that
+      it does not depend on how a batch was cut. None: one draw for the whole batch.
+    """
+
+    mask: Array | None = None
+    key: Array | None = None
+    gradient_scale: Array | None = None
+    start: Array | int = 0
+    rows: Array | int | None = None
+    resets: Array | None = None
+
+    @property
+    def steps(self) -> Steps:
+        """The part with a time axis."""
+        return Steps(self.mask, self.gradient_scale, self.resets)
+
+    def over(self, steps: Steps, start: Array | int) -> Along:
+        """The same for other steps, the first of them at the absolute position ``start``."""
+        return self._replace(**steps._asdict(), start=start)
 
 
 class Batch(NamedTuple):
@@ -58,7 +96,7 @@ class Batch(NamedTuple):
 class Cell(Protocol):
     """One recurrent step as pure functions; an immutable, hashable set of hyperparameters.
 
-    ``y_t, c_t = step(params, c_{t-1}, z_t)`` with ``z = project(params, xs)`` the product of all
+    ``c_t, y_t = step(params, c_{t-1}, z_t)`` with ``z = project(params, xs)`` the product of all
     inputs with the input matrix, which does not depend on the carry.
     """
 
@@ -87,6 +125,9 @@ class Cell(Protocol):
 @runtime_checkable
 class Layer(Protocol):
     """A map of sequences to sequences with a carry; an immutable, hashable value.
+
+    This is all that a class of your own must have. One that derives from `BaseLayer` declares more
+    and is faster: the carry after every step at once, row-sparse updates of its input matrix.
 
     ``causal`` says that an output depends on no later input; only a causal layer can be
     truncated, streamed or sampled from.
@@ -118,16 +159,20 @@ class Layer(Protocol):
         *,
         mask: Array | None = None,
         key: Array | None = None,
-        **along: Unpack[Along],
+        gradient_scale: Array | None = None,
+        start: Array | int = 0,
+        rows: Array | int | None = None,
+        resets: Array | None = None,
     ) -> tuple[Carry, Array]:
         """The sequence ``xs`` from ``carry`` (None: the initial one): new carry and outputs.
 
-        Where ``mask`` is False the carry is held and the output is zero. ``key=None`` means
-        inference: no noise.
+        See `Along` for the options. A class of your own may accept fewer: those that nobody sets
+        are not passed, but for ``mask`` and ``key``.
         """
         ...
 
 
+@runtime_checkable
 class Model(Protocol):
     """As a `Layer`, with tokens ``int[T, B]`` in, logits ``float[T, B, V]`` out, ``init(key)``."""
 
@@ -152,7 +197,10 @@ class Model(Protocol):
         *,
         mask: Array | None = None,
         key: Array | None = None,
-        **along: Unpack[Along],
+        gradient_scale: Array | None = None,
+        start: Array | int = 0,
+        rows: Array | int | None = None,
+        resets: Array | None = None,
     ) -> tuple[Carry, Array]:
         """The tokens ``xs`` from ``carry``: the new carry and the logits."""
         ...

@@ -196,7 +196,7 @@ def raw_outcome(
     start: Any = 0, gate: Any = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Values, and gradients (parameters, the caller's carry, features) of outputs AND carry."""
-    along = {"start": start} if gate is None else {"start": start, "gate": gate}
+    along = {"start": start} if gate is None else {"start": start, "gradient_scale": gate}
 
     def loss(params: Any, carry: Any, xs: Any) -> Any:
         carry, ys = member.apply(params, carry, xs, mask=mask, key=key, **along)

@@ -8,6 +8,7 @@ from typing import ClassVar, TypedDict
 import jax
 import jax.numpy as jnp
 
+from rnn_jax.cells.base import BaseCell
 from rnn_jax.cells.initializers import Initializer, check_initializer, draw
 from rnn_jax.cells.projection import input_product
 from rnn_jax.host.checks import positive
@@ -40,7 +41,7 @@ class CellOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class GatedCell:
+class GatedCell(BaseCell):
     """Parameters of ``gates`` blocks of ``H`` columns, one a gate; a cell adds its ``step``.
 
     ``w_ih [D, G·H]``, ``w_hh [H, G·H]``, and as the options of `CellOptions` say ``b [G·H]``,

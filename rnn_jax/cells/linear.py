@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
 import jax.numpy as jnp
 
+from rnn_jax.cells.base import BaseCell, Form
 from rnn_jax.cells.projection import input_product
 from rnn_jax.host.checks import positive
 from rnn_jax.types import Array, Params, state_dtype
@@ -14,7 +16,7 @@ __all__ = ["LinearCell"]
 
 
 @dataclass(frozen=True)
-class LinearCell:
+class LinearCell(BaseCell):
     """The common form of `min_gru`, `min_lstm` and `lru`, and of a linear cell of your own.
 
     ``z_t = x_t W_ih (+ b)``, ``a_t, b_t = coefficients(z_t)``, ``c_t = a_t ⊙ c_{t-1} + b_t``,
@@ -43,6 +45,11 @@ class LinearCell:
     hidden_size: int
     _: KW_ONLY
     learned_carry: bool = False
+    form: ClassVar[Form] = "linear"
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.form = "linear" if cls.step is LinearCell.step else "plain"
 
     def __post_init__(self) -> None:
         positive(hidden_size=self.hidden_size)

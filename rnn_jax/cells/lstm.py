@@ -12,7 +12,7 @@ from rnn_jax.cells.gated import CellOptions
 from rnn_jax.cells.layer_norm import LayerNormLSTM
 from rnn_jax.cells.lstm_peephole import PeepholeLSTM
 from rnn_jax.cells.lstm_projected import ProjectedLSTM
-from rnn_jax.cells.memory import MemoryCell
+from rnn_jax.cells.memory import LSTMCarry, MemoryCell
 from rnn_jax.cells.pointwise import PointwiseCell
 from rnn_jax.types import Array, Carry
 
@@ -31,7 +31,7 @@ class LSTM(MemoryCell, PointwiseCell):
         i, f, g, o = (a + b for a, b in zip(z, r, strict=True))
         c = jax.nn.sigmoid(f + self.forget_bias) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
         h = jax.nn.sigmoid(o) * jnp.tanh(c)
-        return (h, c), h
+        return LSTMCarry(h, c), h
 
 
 def lstm(
@@ -62,7 +62,8 @@ def lstm(
       **options: see `CellOptions`.
 
     Returns:
-      A `Cell`; its carry is ``(h, c)``, ``[B, H]`` each (``h [B, P]`` with a projection).
+      A `Cell`; its carry is an `LSTMCarry` ``(h, c)``, ``[B, H]`` each (``h [B, P]`` with a
+      projection).
 
     Raises:
       ValueError: ``hidden_size`` or ``proj_size`` is not a positive integer, ``forget_bias`` not

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rnn_jax.cells.memory import MemoryCell
+from rnn_jax.cells.memory import LSTMCarry, MemoryCell
 from rnn_jax.cells.pointwise import PointwiseCell
 from rnn_jax.types import Array, Carry, Params, state_dtype
 
@@ -59,4 +59,4 @@ class PeepholeLSTM(MemoryCell, PointwiseCell):
         keep = jax.nn.sigmoid(f + theta["f"] * c + self.forget_bias)
         c = keep * c + jax.nn.sigmoid(i + theta["i"] * c) * jnp.tanh(g)
         h = jax.nn.sigmoid(o + theta["o"] * c) * jnp.tanh(c)
-        return (h, c), h
+        return LSTMCarry(h, c), h

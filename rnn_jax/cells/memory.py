@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
 from rnn_jax.cells.gated import GatedCell
-from rnn_jax.types import Array, Carry
+from rnn_jax.types import Array
 
-__all__ = ["MemoryCell"]
+__all__ = ["LSTMCarry", "MemoryCell"]
+
+
+class LSTMCarry(NamedTuple):
+    """The carry of an LSTM, the pair ``(h, c)``.
+
+    h: the output, ``[*B, H]``, or ``[*B, P]`` with a projection.
+    c: the cell state, ``[*B, H]``.
+    """
+
+    h: Array
+    c: Array
 
 
 @dataclass(frozen=True)
 class MemoryCell(GatedCell):
     """A `GatedCell` with gates i, f, g, o; ``forget_bias`` is added to f and not learned.
 
-    The carry is ``(h, c)``: the output ``[*B, output_size]`` and the cell state ``[*B, H]``.
+    The carry is an `LSTMCarry`.
     """
 
     forget_bias: float = 0.0
@@ -29,17 +40,14 @@ class MemoryCell(GatedCell):
         if not math.isfinite(self.forget_bias):
             raise ValueError(f"forget_bias must be finite, not {self.forget_bias}")
 
-    def zero_carry(
-        self, batch_shape: tuple[int, ...], dtype: jnp.dtype | None
-    ) -> tuple[Array, Array]:
+    def zero_carry(self, batch_shape: tuple[int, ...], dtype: jnp.dtype | None) -> LSTMCarry:
         """Zeros ``(h, c)``."""
         # Two arrays, not one twice: a train step that donates its state cannot give one away twice.
         h, c = (
             jnp.zeros((*batch_shape, size), dtype) for size in (self.output_size, self.hidden_size)
         )
-        return h, c
+        return LSTMCarry(h, c)
 
-    def fed(self, carry: Carry) -> Array:
+    def fed(self, carry: LSTMCarry) -> Array:
         """``h``, which the recurrent matrix multiplies."""
-        h: Array = carry[0]
-        return h
+        return carry.h

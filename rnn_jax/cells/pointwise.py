@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 
 from rnn_jax.arrays.products import product
+from rnn_jax.cells.base import Form
 from rnn_jax.cells.gated import GatedCell
 from rnn_jax.types import Array, Carry, Params
 
@@ -38,6 +39,15 @@ class PointwiseCell(GatedCell):
       >>> layer.apply(params, None, jax.numpy.ones((5, 4, 2)))[1].shape
       (5, 4, 3)
     """
+
+    form: ClassVar[Form] = "pointwise"
+    # Whether `project` is that of a `GatedCell`, whose bias the fast recurrence adds step by step.
+    bias_by_step: ClassVar[bool] = True
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.form = "pointwise" if cls.step is PointwiseCell.step else "plain"
+        cls.bias_by_step = cls.project is GatedCell.project
 
     def fed(self, carry: Carry) -> Array:
         """The leaf of the carry that the recurrent matrix multiplies."""

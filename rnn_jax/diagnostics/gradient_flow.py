@@ -13,8 +13,7 @@ from jax import lax
 from rnn_jax.arrays.masking import check_mask
 from rnn_jax.diagnostics.perturbed import Perturbed, rebuild
 from rnn_jax.host.checks import positive
-from rnn_jax.layers.carries import initial_or
-from rnn_jax.layers.wrapper import check_layer
+from rnn_jax.layers.base import check_layer
 from rnn_jax.recurrence.unroll import batch_shape_of
 from rnn_jax.types import Array, Carry, Layer, Params
 
@@ -104,7 +103,8 @@ def gradient_flow(
     # Integers of Python: those of JAX do not hash, and so are no static argument.
     chosen = tuple(range(length) if lags is None else map(int, lags))
     loss = _mean_direction if loss is None else loss
-    carry = initial_or(carry, layer, params, xs)
+    if carry is None:
+        carry = layer.initial_carry(batch_shape, params)
     mean, norms = _flow(layer, loss, chosen, params, carry, xs, mask, key)
     return GradientFlow(jnp.array(chosen, int), mean, norms)
 

@@ -12,8 +12,8 @@ from jax.flatten_util import ravel_pytree
 
 from rnn_jax.arrays.masking import check_mask
 from rnn_jax.diagnostics.states import carries_before
-from rnn_jax.layers.carries import all_carries, initial_or
-from rnn_jax.layers.wrapper import check_layer
+from rnn_jax.layers.base import check_layer
+from rnn_jax.layers.carries import all_carries
 from rnn_jax.recurrence.unroll import batch_shape_of
 from rnn_jax.types import Array, Carry, Layer, Params
 
@@ -57,7 +57,9 @@ def state_jacobians(
     """
     check_layer("state_jacobians", layer)
     check_mask(mask, (xs.shape[0], *batch_shape_of(xs)))
-    return _singular_values(layer, params, initial_or(carry, layer, params, xs), xs, mask)
+    if carry is None:
+        carry = layer.initial_carry(batch_shape_of(xs), params)
+    return _singular_values(layer, params, carry, xs, mask)
 
 
 @partial(jax.jit, static_argnums=0)

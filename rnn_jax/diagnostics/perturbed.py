@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from rnn_jax.arrays.masking import expand
-from rnn_jax.layers.wrapper import Wrapper, inside
-from rnn_jax.recurrence.gradient_scale import settled
+from rnn_jax.layers.base import adapted, initial_or, inside, run, single_steps
+from rnn_jax.layers.wrapper import Wrapper
 from rnn_jax.truncation import Truncated
-from rnn_jax.types import Along, Array, Carry, Layer, Params
+from rnn_jax.types import Along, Array, Carry, Layer, Params, Steps
 
 __all__ = ["Perturbed", "rebuild"]
 
@@ -32,37 +32,29 @@ class Perturbed(Wrapper):
     states: Carry
     outputs: Array | None
 
-    def apply(
-        self,
-        params: Params,
-        carry: Carry,
-        xs: Array,
-        *,
-        mask: Array | None = None,
-        key: Array | None = None,
-        **along: Unpack[Along],
+    def run(
+        self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
     ) -> tuple[Carry, Array]:
         """The layer, one step after the other."""
-        gate, _ = settled(along.get("gate"), None, mask, reverse=False)
-        positions = along.get("start", 0) + jnp.arange(xs.shape[0])
-        # None has no leaves, so an absent mask or gate stays absent in every step.
-        steps = jax.tree.map(lambda leaf: leaf[:, None], (xs, mask, gate))
 
-        def body(carry: Carry, step: tuple[Array, Any]) -> tuple[Carry, Array]:
-            t, (x, valid, factor) = step
-            carry, y = self.layer.apply(params, carry, x, mask=valid, key=key, gate=factor, start=t)
+        def body(carry: Carry, step: tuple[Array, Array, Steps]) -> tuple[Carry, Any]:
+            t, x, steps = step
+            carry, y = run(self.layer, params, carry, x, along.over(steps, t), every=False)
 
             def add(value: Array, perturbation: Array) -> Array:
                 added = perturbation[t].astype(value.dtype)
-                if valid is None:
+                if steps.mask is None:
                     return value + added
                 # The positions before step 0 that pad a window are masked, and so never added.
-                return value + jnp.where(expand(valid[0], value), added, 0)
+                return value + jnp.where(expand(steps.mask[0], value), added, 0)
 
             carry = jax.tree.map(add, carry, self.states)
-            return carry, (y[0] if self.outputs is None else add(y[0], self.outputs))
+            y = y[0] if self.outputs is None else add(y[0], self.outputs)
+            return carry, (carry if every else None, y)
 
-        return lax.scan(body, carry, (positions, steps))
+        carry = initial_or(self.layer, params, carry, xs)
+        last, (carries, ys) = lax.scan(body, carry, single_steps(xs, along))
+        return (carries if every else last), ys
 
 
 def rebuild(layer: Any, change: Callable[[Layer], Layer]) -> Any:
@@ -72,9 +64,9 @@ def rebuild(layer: Any, change: Callable[[Layer], Layer]) -> Any:
     all steps of a call, and so must stay around what runs step by step. Of a model the recurrent
     part counts: all else acts on each step alone.
     """
-    over = getattr(layer, "over", None)
-    if over is not None:
-        return over(rebuild(layer.layer, change))
+    base = adapted(layer)
+    if base.recurrent_part is not None:
+        return base.over(rebuild(base.recurrent_part, change))
     if not any(isinstance(part, Truncated) for part in inside(layer)):
         return change(layer)
 

@@ -1,5 +1,6 @@
 """Layers: maps of whole sequences, built from cells and from each other."""
 
+from rnn_jax.layers.base import BaseLayer
 from rnn_jax.layers.bidirectional import Bidirectional, bidirectional
 from rnn_jax.layers.carries import all_carries
 from rnn_jax.layers.dropout import Dropout, dropout
@@ -12,6 +13,7 @@ from rnn_jax.layers.weight_drop import WeightDrop, weight_drop
 from rnn_jax.layers.zoneout import Zoneout, zoneout
 
 __all__ = [
+    "BaseLayer",
     "Bidirectional",
     "Dropout",
     "Embedding",

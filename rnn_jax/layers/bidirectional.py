@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Unpack, get_args
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
-from rnn_jax.layers.carries import initial_or
-from rnn_jax.layers.wrapper import check_layer
+from rnn_jax.layers.base import BaseLayer, check_layer, initial_or, run
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
 __all__ = ["Bidirectional", "Merge", "bidirectional"]
@@ -18,7 +17,7 @@ Merge = Literal["concat", "sum"]
 
 
 @dataclass(frozen=True)
-class Bidirectional:
+class Bidirectional(BaseLayer):
     """Hyperparameters of `bidirectional`, with the pure functions of a `Layer`."""
 
     forward: Layer
@@ -51,25 +50,15 @@ class Bidirectional:
             for name, half in (("forward", self.forward), ("backward", self.backward))
         )
 
-    def apply(
-        self,
-        params: Params,
-        carry: Carry,
-        xs: Array,
-        *,
-        mask: Array | None = None,
-        key: Array | None = None,
-        **along: Unpack[Along],
+    def run(
+        self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
     ) -> tuple[Carry, Array]:
         """Both halves over ``xs``, and their outputs merged; the carry is a pair of theirs."""
-        first, second = initial_or(carry, self, params, xs)
-        keys = (None, None) if key is None else jax.random.split(key)
-        first, ahead = self.forward.apply(
-            params["forward"], first, xs, mask=mask, key=keys[0], **along
-        )
-        second, back = self.backward.apply(
-            params["backward"], second, xs, mask=mask, key=keys[1], **along
-        )
+        first, second = initial_or(self, params, carry, xs)
+        keys = (None, None) if along.key is None else jax.random.split(along.key)
+        forward, backward = (along._replace(key=key) for key in keys)
+        first, ahead = run(self.forward, params["forward"], first, xs, forward, every=every)
+        second, back = run(self.backward, params["backward"], second, xs, backward, every=every)
         merged = ahead + back if self.merge == "sum" else jnp.concatenate([ahead, back], axis=-1)
         return (first, second), merged
 

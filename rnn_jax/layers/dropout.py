@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Unpack
 
 import jax
 import jax.numpy as jnp
 
 from rnn_jax.arrays.masking import check_mask, fill_masked
+from rnn_jax.arrays.noise import every_step, once
 from rnn_jax.arrays.tokens import is_ids
+from rnn_jax.layers.base import BaseLayer
 from rnn_jax.types import Along, Array, Carry, Params
 
-__all__ = ["Dropout", "check_rate", "dropout", "noise_keys"]
+__all__ = ["Dropout", "check_rate", "dropout"]
 
 
 def check_rate(name: str, rate: float) -> None:
@@ -21,18 +22,8 @@ def check_rate(name: str, rate: float) -> None:
         raise ValueError(f"the {name} must lie in [0, 1), not {rate}")
 
 
-def noise_keys(key: Array, start: Array | int, length: int) -> Array:
-    """One key for each of the absolute steps ``start … start+T-1``.
-
-    Noise then depends on the key and the step alone: cutting a sequence, or recomputing a window
-    of it, meets the same noise.
-    """
-    steps = (start + jnp.arange(length)).astype(jnp.uint32)
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, steps)
-
-
 @dataclass(frozen=True)
-class Dropout:
+class Dropout(BaseLayer):
     """Hyperparameters of `dropout`, with the pure functions of a `Layer`."""
 
     rate: float
@@ -41,33 +32,12 @@ class Dropout:
     def __post_init__(self) -> None:
         check_rate("dropout rate", self.rate)
 
-    @property
-    def output_size(self) -> None:
-        """None: as many features as come in."""
-        return None
-
-    @property
-    def causal(self) -> bool:
-        """True: every step stands alone."""
-        return True
-
     def init(self, key: Array, input_size: int) -> Params:
         """No parameters: an empty dict."""
         return {}
 
-    def initial_carry(self, batch_shape: tuple[int, ...], params: Params = None) -> Carry:
-        """No carry: an empty tuple."""
-        return ()
-
-    def apply(
-        self,
-        params: Params,
-        carry: Carry,
-        xs: Array,
-        *,
-        mask: Array | None = None,
-        key: Array | None = None,
-        **along: Unpack[Along],
+    def run(
+        self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
     ) -> tuple[Carry, Array]:
         """``xs`` with features dropped; ``xs`` itself when ``key`` is None."""
         if is_ids(xs):
@@ -75,17 +45,19 @@ class Dropout:
                 f"dropout drops features, not token ids ({xs.dtype}): put it above the first layer "
                 "or give the model an embedding"
             )
+        mask = along.mask
         check_mask(mask, xs.shape[:-1])
-        if key is None or self.rate == 0:
+        if along.key is None or self.rate == 0:
             return (), fill_masked(xs, mask)
+        *batch_shape, features = xs.shape[1:]
 
-        def draw(key: Array) -> Array:
-            return jax.random.bernoulli(key, 1 - self.rate, xs.shape[1:])
+        def draw(key: Array, rows: tuple[int, ...]) -> Array:
+            return jax.random.bernoulli(key, 1 - self.rate, (*rows, features))
 
         if self.variational:
-            keep = draw(key)[None]
+            keep = once(draw, along, tuple(batch_shape))[None]
         else:
-            keep = jax.vmap(draw)(noise_keys(key, along.get("start", 0), xs.shape[0]))
+            keep = every_step(draw, along, xs.shape[0], tuple(batch_shape))
         dropped = jnp.where(keep, xs / (1 - self.rate), jnp.zeros((), xs.dtype))
         return (), fill_masked(dropped, mask)
 

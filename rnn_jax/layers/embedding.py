@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Unpack
 
 import jax
 
 from rnn_jax.arrays.masking import check_mask, fill_masked
 from rnn_jax.arrays.tokens import check_ids, is_ids, look_up
 from rnn_jax.host.checks import positive
+from rnn_jax.layers.base import BaseLayer
 from rnn_jax.types import Along, Array, Carry, Params
 
 __all__ = ["Embedding", "embedding"]
 
 
 @dataclass(frozen=True)
-class Embedding:
+class Embedding(BaseLayer):
     """Hyperparameters of `embedding`, with the pure functions of a `Layer`."""
 
     size: int
@@ -30,11 +30,6 @@ class Embedding:
         return self.size
 
     @property
-    def causal(self) -> bool:
-        """True: every step stands alone."""
-        return True
-
-    @property
     def input_table(self) -> tuple[str, ...]:
         """Where in the parameters the rows stand that an integer input selects."""
         return ("embedding",)
@@ -44,23 +39,13 @@ class Embedding:
         positive(input_size=input_size)
         return {"embedding": jax.random.normal(key, (input_size, self.size))}
 
-    def initial_carry(self, batch_shape: tuple[int, ...], params: Params = None) -> Carry:
-        """No carry: an empty tuple."""
-        return ()
-
-    def apply(
-        self,
-        params: Params,
-        carry: Carry,
-        xs: Array,
-        *,
-        mask: Array | None = None,
-        key: Array | None = None,
-        **along: Unpack[Along],
+    def run(
+        self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
     ) -> tuple[Carry, Array]:
         """Rows of the table."""
         if not is_ids(xs):
             raise ValueError(f"an embedding reads token ids, integers, not {xs.dtype}")
+        mask = along.mask
         check_mask(mask, xs.shape)
         table = params["embedding"]
         check_ids(xs, table.shape[0], mask)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Unpack
 
-from rnn_jax.recurrence.unroll import Backend, unroll, unroll_carries
+from rnn_jax.cells import input_table_of
+from rnn_jax.layers.base import BaseLayer
+from rnn_jax.recurrence.unroll import Backend, run
 from rnn_jax.types import Along, Array, Carry, Cell, Params
 
 __all__ = ["Recurrent", "recurrent"]
 
 
 @dataclass(frozen=True)
-class Recurrent:
+class Recurrent(BaseLayer):
     """Hyperparameters of `recurrent`, with the pure functions of a `Layer`."""
 
     cell: Cell
@@ -32,7 +33,7 @@ class Recurrent:
     @property
     def input_table(self) -> tuple[str, ...] | None:
         """Where in the parameters the rows stand that an integer input selects."""
-        return getattr(self.cell, "input_table", None)
+        return input_table_of(self.cell)
 
     def init(self, key: Array, input_size: int) -> Params:
         """The cell's parameters."""
@@ -42,39 +43,14 @@ class Recurrent:
         """The cell's initial carry."""
         return self.cell.initial_carry(batch_shape, params)
 
-    def apply(
-        self,
-        params: Params,
-        carry: Carry,
-        xs: Array,
-        *,
-        mask: Array | None = None,
-        key: Array | None = None,
-        **along: Unpack[Along],
+    def run(
+        self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
     ) -> tuple[Carry, Array]:
         """The cell run over ``xs``; see `unroll`."""
-        return unroll(
-            self.cell, params, carry, xs, mask=mask, gate=along.get("gate"),
-            resets=along.get("resets"), reverse=self.reverse, backend=self.backend,
-        )  # fmt: skip
-
-    def carries(
-        self,
-        params: Params,
-        carry: Carry,
-        xs: Array,
-        *,
-        mask: Array | None = None,
-        key: Array | None = None,
-        **along: Unpack[Along],
-    ) -> tuple[Carry, Array]:
-        """As ``apply``, with the carry after every step, ``[T, B, …]``; for a causal layer."""
-        if self.reverse:
-            raise ValueError("a reversed layer has no carries in the order of its steps")
-        return unroll_carries(
-            self.cell, params, carry, xs, mask=mask, gate=along.get("gate"),
-            resets=along.get("resets"), backend=self.backend,
-        )  # fmt: skip
+        steps, reverse, backend = along.steps, self.reverse, self.backend
+        return run(
+            self.cell, params, carry, xs, steps, reverse=reverse, every=every, backend=backend
+        )
 
 
 def recurrent(cell: Cell, *, reverse: bool = False, backend: Backend = "auto") -> Recurrent:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Unpack
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
@@ -12,22 +12,15 @@ from jax import lax
 
 from rnn_jax.arrays.masking import select
 from rnn_jax.host.checks import positive
-from rnn_jax.layers.carries import all_carries, initial_or
-from rnn_jax.layers.wrapper import Wrapper, check_layer, inside
+from rnn_jax.layers.base import BaseLayer, adapted, check_layer, initial_or, inside, run
+from rnn_jax.layers.wrapper import Wrapper
 from rnn_jax.recurrence.gradient_scale import settled
 from rnn_jax.recurrence.unroll import batch_shape_of
-from rnn_jax.types import Along, Array, Carry, Params
+from rnn_jax.types import Along, Array, Carry, Layer, Model, Params, Steps
 
 __all__ = ["Remat", "remat"]
 
-
-class _Part(NamedTuple):
-    """Some steps in a row, with all that travels along them."""
-
-    xs: Array
-    mask: Array | None
-    gate: Array | None
-    resets: Array | None
+_Part = tuple[Array, Steps]  # some steps in a row: inputs, and what travels beside them
 
 
 @dataclass(frozen=True)
@@ -36,64 +29,30 @@ class Remat(Wrapper):
 
     chunk: int | None = None
 
-    def apply(
-        self,
-        params: Params,
-        carry: Carry,
-        xs: Array,
-        *,
-        mask: Array | None = None,
-        key: Array | None = None,
-        **along: Unpack[Along],
+    def run(
+        self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
     ) -> tuple[Carry, Array]:
         """The layer, one chunk after the other."""
-        return self._run(self.layer.apply, params, carry, xs, mask, key, along)
-
-    def carries(
-        self,
-        params: Params,
-        carry: Carry,
-        xs: Array,
-        *,
-        mask: Array | None = None,
-        key: Array | None = None,
-        **along: Unpack[Along],
-    ) -> tuple[Carry, Array]:
-        """As ``apply``, with the carry after every step; see `all_carries`."""
-
-        def apply(params: Params, carry: Carry, xs: Array, **options: Any) -> Any:
-            carries, ys = all_carries(self.layer, params, carry, xs, **options)
-            last = jax.tree.map(lambda c, before: c[-1] if len(c) else before, carries, carry)
-            return last, (carries, ys)
-
-        return self._run(apply, params, carry, xs, mask, key, along)[1]
-
-    def _run(
-        self,
-        apply: Any,
-        params: Params,
-        carry: Carry,
-        xs: Array,
-        mask: Array | None,
-        key: Array | None,
-        along: Along,
-    ) -> tuple[Carry, Any]:
-        length, start = xs.shape[0], along.get("start", 0)
+        length = xs.shape[0]
         if not isinstance(length, int):  # exported for any T, which has no chunks
-            return apply(params, carry, xs, mask=mask, key=key, **along)
+            return run(self.layer, params, carry, xs, along, every=every)
         chunk = self.chunk or _even_chunk(length)
         count, first = divmod(length, chunk)  # the piece that is read first is the odd one
-        whole = _settled(_Part(xs, mask, along.get("gate"), along.get("resets")), self.reverse)
+        whole = xs, _settled(along.steps, self.reverse)
 
         def piece(carry: Carry, begin: Array | int, part: _Part) -> tuple[Carry, Any]:
-            resets = part.resets
+            xs, (mask, scale, resets) = part
             if self.reverse and resets is not None:
                 # `_settled` marks the steps before which to reset; the layer expects it a step on.
                 initial = self.layer.initial_carry(batch_shape_of(xs), params)
                 carry = select(resets[-1], initial, carry) if len(resets) else carry
                 resets = jnp.concatenate([jnp.zeros_like(resets[:1]), resets[:-1]])
-            options: Along = {"start": begin, "gate": part.gate, "resets": resets}
-            return apply(params, carry, part.xs, mask=part.mask, key=key, **options)
+            here = along.over(Steps(mask, scale, resets), begin)
+            new, ys = run(self.layer, params, carry, xs, here, every=every)
+            if not every:
+                return new, ys
+            last = jax.tree.map(lambda c, before: c[-1] if len(c) else before, new, carry)
+            return last, (new, ys)
 
         # Recomputed in the backward pass; inside a scan there is no need to keep XLA from merging.
         again = jax.checkpoint(piece, prevent_cse=False)
@@ -102,26 +61,32 @@ class Remat(Wrapper):
             return jax.tree.map(lambda leaf: leaf[begin:end], whole)
 
         odd, rest = (length - first, 0) if self.reverse else (0, first)
-        carry = initial_or(carry, self.layer, params, xs)
+        carry = initial_or(self.layer, params, carry, xs)
         one = None
         if first or not count:
-            carry, one = piece(carry, start + odd, cut(odd, odd + first))
+            carry, one = piece(carry, along.start + odd, cut(odd, odd + first))
         if not count:
-            return carry, one
+            return _results(every, carry, one)
         chunks = jax.tree.map(
             lambda leaf: leaf.reshape(count, chunk, *leaf.shape[1:]),
             cut(rest, rest + count * chunk),
         )
-        begins = start + rest + chunk * jnp.arange(count)
+        begins = along.start + rest + chunk * jnp.arange(count)
         carry, others = lax.scan(
             lambda carry, step: again(carry, *step), carry, (begins, chunks), reverse=self.reverse
         )
 
         flat = jax.tree.map(lambda leaf: leaf.reshape(count * chunk, *leaf.shape[2:]), others)
-        if one is None:
-            return carry, flat
-        pieces = (flat, one) if self.reverse else (one, flat)
-        return carry, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *pieces)
+        if one is not None:
+            pieces = (flat, one) if self.reverse else (one, flat)
+            flat = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *pieces)
+        return _results(every, carry, flat)
+
+
+def _results(every: bool, last: Carry, outputs: Any) -> tuple[Carry, Array]:
+    """``(carries, ys)``, which are then the outputs of the pieces, or ``(last, ys)``."""
+    results: tuple[Carry, Array] = outputs if every else (last, outputs)
+    return results
 
 
 def _even_chunk(length: int) -> int:
@@ -134,17 +99,20 @@ def _even_chunk(length: int) -> int:
     return min(divisors, key=lambda n: abs(n - root), default=root)
 
 
-def _settled(part: _Part, reverse: bool) -> _Part:
-    """Gates and resets on the steps where they act, so that a cut behind one does not lose it."""
-    xs, mask, gate, resets = part
-    gate, resets = settled(gate, resets, mask, reverse=reverse)
-    if gate is not None and resets is not None:
-        # What a reset puts in place is not gated.
-        gate = jnp.where(resets, jnp.ones_like(gate), gate)
-    return _Part(xs, mask, gate, resets)
+def _settled(steps: Steps, reverse: bool) -> Steps:
+    """Factors and resets on the steps where they act, so that a cut behind one does not lose it."""
+    mask, scale, resets = settled(steps, reverse=reverse)
+    if scale is not None and resets is not None:
+        # The gradient of what a reset puts in place is not scaled.
+        scale = jnp.where(resets, jnp.ones_like(scale), scale)
+    return Steps(mask, scale, resets)
 
 
-def remat(layer: Any, chunk: int | None = None) -> Any:
+@overload
+def remat(layer: Layer, chunk: int | None = None) -> Layer: ...
+@overload
+def remat(layer: Model, chunk: int | None = None) -> Model: ...
+def remat(layer: Any, chunk: int | None = None) -> Layer | Model:
     """The same layer in less memory: its backward pass recomputes the forward pass by chunks.
 
     The sequence is run in pieces of ``chunk`` steps; only the carries between them and the inputs
@@ -178,15 +146,17 @@ def remat(layer: Any, chunk: int | None = None) -> Any:
       Chen et al., Training deep nets with sublinear memory cost, arXiv:1604.06174.
     """
     check_layer("remat", layer)
+    base = adapted(layer)
     if chunk is not None:
         positive(chunk=chunk)
-    if any(getattr(part, "counts_steps", False) for part in inside(layer)):
+    if any(isinstance(part, BaseLayer) and part.counts_steps for part in inside(layer)):
         raise ValueError(
             "remat() cuts a sequence, and a truncation counts its steps from where it begins: "
             "write truncate(remat(layer), kind)"
         )
-    if hasattr(layer, "over"):
-        return layer.over(remat(layer.layer, chunk))
-    if not layer.causal and not getattr(layer, "reverse", False):
+    if base.recurrent_part is not None:
+        over: Model = base.over(remat(base.recurrent_part, chunk))
+        return over
+    if not base.causal and not base.reverse:
         raise ValueError(f"{layer!r} reads in both directions: put remat on its parts")
     return Remat(layer, chunk)

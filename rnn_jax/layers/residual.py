@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Unpack
 
 from rnn_jax.arrays.masking import fill_masked
 from rnn_jax.arrays.tokens import is_ids
-from rnn_jax.layers.carries import all_carries
-from rnn_jax.layers.wrapper import Wrapper, check_layer
+from rnn_jax.layers.base import check_layer, run
+from rnn_jax.layers.wrapper import Wrapper
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
 __all__ = ["Residual", "residual"]
@@ -28,39 +27,14 @@ class Residual(Wrapper):
         self._check_sizes(input_size, self.output_size or input_size)
         return self.layer.init(key, input_size)
 
-    def apply(
-        self,
-        params: Params,
-        carry: Carry,
-        xs: Array,
-        *,
-        mask: Array | None = None,
-        key: Array | None = None,
-        **along: Unpack[Along],
+    def run(
+        self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
     ) -> tuple[Carry, Array]:
         """``xs + layer(xs)``."""
         self._check_features(xs)
-        carry, ys = self.layer.apply(params, carry, xs, mask=mask, key=key, **along)
-        return carry, self._sum(xs, ys, mask)
-
-    def carries(
-        self,
-        params: Params,
-        carry: Carry,
-        xs: Array,
-        *,
-        mask: Array | None = None,
-        key: Array | None = None,
-        **along: Unpack[Along],
-    ) -> tuple[Carry, Array]:
-        """As ``apply``, with the carry after every step; see `all_carries`."""
-        self._check_features(xs)
-        carries, ys = all_carries(self.layer, params, carry, xs, mask=mask, key=key, **along)
-        return carries, self._sum(xs, ys, mask)
-
-    def _sum(self, xs: Array, ys: Array, mask: Array | None) -> Array:
+        carry, ys = run(self.layer, params, carry, xs, along, every=every)
         self._check_sizes(xs.shape[-1], ys.shape[-1])
-        return fill_masked(xs, mask).astype(ys.dtype) + ys
+        return carry, fill_masked(xs, along.mask).astype(ys.dtype) + ys
 
     def _check_features(self, xs: Array) -> None:
         if is_ids(xs):

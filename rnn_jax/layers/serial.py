@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Unpack
 
 import jax
 
-from rnn_jax.layers.carries import all_carries, initial_or
+from rnn_jax.layers.base import BaseLayer, adapted, check_layer, initial_or, run
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
 __all__ = ["Serial", "serial"]
 
 
 @dataclass(frozen=True)
-class Serial:
+class Serial(BaseLayer):
     """Hyperparameters of `serial`, with the pure functions of a `Layer`."""
 
     layers: tuple[Layer, ...]
@@ -33,7 +32,7 @@ class Serial:
     @property
     def input_table(self) -> tuple[str, ...] | None:
         """Where in the parameters the rows stand that an integer input selects."""
-        table = getattr(self.layers[0], "input_table", None)
+        table = adapted(self.layers[0]).input_table
         return None if table is None else ("0", *table)
 
     def init(self, key: Array, input_size: int) -> Params:
@@ -52,45 +51,18 @@ class Serial:
             for i, layer in enumerate(self.layers)
         )
 
-    def apply(
-        self,
-        params: Params,
-        carry: Carry,
-        xs: Array,
-        *,
-        mask: Array | None = None,
-        key: Array | None = None,
-        **along: Unpack[Along],
+    def run(
+        self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
     ) -> tuple[Carry, Array]:
         """Every layer on the outputs of the one below; the carry is a tuple of theirs."""
-        carry, new = initial_or(carry, self, params, xs), []
-        for i, (layer, layer_key) in enumerate(zip(self.layers, self._keys(key), strict=True)):
-            c, xs = layer.apply(params[str(i)], carry[i], xs, mask=mask, key=layer_key, **along)
+        carry = initial_or(self, params, carry, xs)
+        count, key, new = len(self.layers), along.key, []
+        keys = [None] * count if key is None else list(jax.random.split(key, count))
+        for i, (layer, key) in enumerate(zip(self.layers, keys, strict=True)):
+            beside = along._replace(key=key)
+            c, xs = run(layer, params[str(i)], carry[i], xs, beside, every=every)
             new.append(c)
         return tuple(new), xs
-
-    def carries(
-        self,
-        params: Params,
-        carry: Carry,
-        xs: Array,
-        *,
-        mask: Array | None = None,
-        key: Array | None = None,
-        **along: Unpack[Along],
-    ) -> tuple[Carry, Array]:
-        """As ``apply``, with the carries after every step; see `all_carries`."""
-        kept = []
-        for i, (layer, layer_key) in enumerate(zip(self.layers, self._keys(key), strict=True)):
-            c, xs = all_carries(
-                layer, params[str(i)], carry[i], xs, mask=mask, key=layer_key, **along
-            )
-            kept.append(c)
-        return tuple(kept), xs
-
-    def _keys(self, key: Array | None) -> list[Array] | list[None]:
-        count = len(self.layers)
-        return [None] * count if key is None else list(jax.random.split(key, count))
 
 
 def serial(*layers: Layer) -> Serial:
@@ -115,6 +87,5 @@ def serial(*layers: Layer) -> Serial:
     if not layers:
         raise ValueError("serial() needs at least one layer")
     for layer in layers:
-        if not isinstance(layer, Layer):
-            raise ValueError(f"serial() takes layers, not {layer!r}: wrap a cell with recurrent()")
+        check_layer("serial", layer)
     return Serial(layers)

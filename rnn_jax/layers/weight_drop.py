@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Unpack
 
 import jax
 import jax.numpy as jnp
 
-from rnn_jax.layers.carries import all_carries
+from rnn_jax.layers.base import check_layer, run
 from rnn_jax.layers.dropout import check_rate
-from rnn_jax.layers.wrapper import Wrapper, check_layer
+from rnn_jax.layers.wrapper import Wrapper
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
 __all__ = ["WeightDrop", "weight_drop"]
@@ -35,33 +34,12 @@ class WeightDrop(Wrapper):
             )
         return params
 
-    def apply(
-        self,
-        params: Params,
-        carry: Carry,
-        xs: Array,
-        *,
-        mask: Array | None = None,
-        key: Array | None = None,
-        **along: Unpack[Along],
+    def run(
+        self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
     ) -> tuple[Carry, Array]:
         """The layer with entries of ``w_hh`` dropped; itself when ``key`` is None."""
-        params, key = self._dropped(params, key)
-        return self.layer.apply(params, carry, xs, mask=mask, key=key, **along)
-
-    def carries(
-        self,
-        params: Params,
-        carry: Carry,
-        xs: Array,
-        *,
-        mask: Array | None = None,
-        key: Array | None = None,
-        **along: Unpack[Along],
-    ) -> tuple[Carry, Array]:
-        """As ``apply``, with the carry after every step; see `all_carries`."""
-        params, key = self._dropped(params, key)
-        return all_carries(self.layer, params, carry, xs, mask=mask, key=key, **along)
+        params, key = self._dropped(params, along.key)
+        return run(self.layer, params, carry, xs, along._replace(key=key), every=every)
 
     def _dropped(self, params: Params, key: Array | None) -> tuple[Params, Array | None]:
         if key is None:

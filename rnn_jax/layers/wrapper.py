@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
+from rnn_jax.layers.base import BaseLayer, adapted
 from rnn_jax.types import Array, Carry, Layer, Params
 
-__all__ = ["Wrapper", "check_layer", "inside"]
-
-
-def check_layer(what: str, layer: Any) -> None:
-    """Raise ValueError unless ``layer`` is a `Layer`."""
-    if not isinstance(layer, Layer):
-        raise ValueError(f"{what}() takes a layer, not {layer!r}: wrap a cell with recurrent()")
-
-
-def inside(value: Any) -> Iterator[Any]:
-    """A layer, and all layers, cells and kinds that it is made of."""
-    yield value
-    if isinstance(value, tuple):
-        for part in value:
-            yield from inside(part)
-    elif dataclasses.is_dataclass(value):
-        for field in dataclasses.fields(value):
-            yield from inside(getattr(value, field.name))
+__all__ = ["Wrapper"]
 
 
 @dataclass(frozen=True)
-class Wrapper:
-    """A layer around another one, with that one's parameters and carry; it adds ``apply``."""
+class Wrapper(BaseLayer):
+    """A layer around another one, with that one's parameters and carry; it adds ``run``."""
 
     layer: Layer
 
@@ -47,13 +28,13 @@ class Wrapper:
 
     @property
     def reverse(self) -> bool:
-        """Whether it runs from the last step to the first and looks at no step before."""
-        return getattr(self.layer, "reverse", False)
+        """That of the layer."""
+        return adapted(self.layer).reverse
 
     @property
     def input_table(self) -> tuple[str, ...] | None:
-        """Where in the parameters the rows stand that an integer input selects."""
-        return getattr(self.layer, "input_table", None)
+        """That of the layer."""
+        return adapted(self.layer).input_table
 
     def init(self, key: Array, input_size: int) -> Params:
         """The layer's parameters."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from rnn_jax.arrays.noise import every_step
 from rnn_jax.cells import PointwiseCell
-from rnn_jax.layers.carries import all_carries
-from rnn_jax.layers.dropout import check_rate, noise_keys
+from rnn_jax.layers.dropout import check_rate
 from rnn_jax.layers.recurrent import Recurrent, recurrent
 from rnn_jax.layers.wrapper import Wrapper
 from rnn_jax.recurrence.unroll import Backend, batch_shape_of
@@ -38,58 +38,37 @@ class Zoneout(Wrapper):
         if self.cell_rate is not None:
             check_rate("zoneout cell_rate", self.cell_rate)
             if len(jax.tree.leaves(_abstract_carry(cell))) == 1:
-                raise ValueError(f"{cell!r} has no cell state: leave cell_rate away")
+                raise ValueError(f"{cell!r} has no cell state: leave cell_rate out")
         if not _puts_out_what_it_feeds(cell):
             raise ValueError(
                 f"zoneout() takes a cell whose output is the state that it feeds back, such as "
                 f"elman, gru and lstm; that of {cell!r} is not"
             )
 
-    def apply(
-        self,
-        params: Params,
-        carry: Carry,
-        xs: Array,
-        *,
-        mask: Array | None = None,
-        key: Array | None = None,
-        **along: Unpack[Along],
+    def run(
+        self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
     ) -> tuple[Carry, Array]:
         """The cell run over ``xs``, old and new values mixed after each step."""
-        layer, params = self._mixing(params, xs, key, along)
-        return layer.apply(params, carry, xs, mask=mask, key=key, **along)
+        layer, params = self._mixing(params, xs, along)
+        return layer.run(params, carry, xs, along, every=every)
 
-    def carries(
-        self,
-        params: Params,
-        carry: Carry,
-        xs: Array,
-        *,
-        mask: Array | None = None,
-        key: Array | None = None,
-        **along: Unpack[Along],
-    ) -> tuple[Carry, Array]:
-        """As ``apply``, with the carry after every step; see `all_carries`."""
-        layer, params = self._mixing(params, xs, key, along)
-        return all_carries(layer, params, carry, xs, mask=mask, key=key, **along)
-
-    def _mixing(
-        self, params: Params, xs: Array, key: Array | None, along: Along
-    ) -> tuple[Recurrent, Params]:
+    def _mixing(self, params: Params, xs: Array, along: Along) -> tuple[Recurrent, Params]:
         """The recurrence of the mixing cell; its parameters hold the noise of this call."""
         cell, rates = self.layer.cell, self._rates()
         mixing: Cell = _Steps(cell, rates)
-        if isinstance(cell, PointwiseCell) and type(cell).step is PointwiseCell.step:
+        if isinstance(cell, PointwiseCell) and cell.form == "pointwise":
             mixing = _Pointwise(cell.hidden_size, cell, rates)
-        if key is not None:
-            keys = noise_keys(key, along.get("start", 0), xs.shape[0])
-            leaves = jax.tree.leaves(_abstract_carry(cell, batch_shape_of(xs)))
+        if along.key is not None:
+            leaves = jax.tree.leaves(_abstract_carry(cell))
 
-            def draw(key: Array) -> tuple[Array, ...]:
+            def draw(key: Array, rows: tuple[int, ...]) -> tuple[Array, ...]:
                 each = zip(jax.random.split(key, len(leaves)), rates, leaves, strict=True)
-                return tuple(jax.random.bernoulli(k, rate, c.shape) for k, rate, c in each)
+                return tuple(
+                    jax.random.bernoulli(k, rate, (*rows, *c.shape)) for k, rate, c in each
+                )
 
-            params = {**params, _NOISE: jax.vmap(draw)(keys)}
+            noise = every_step(draw, along, xs.shape[0], batch_shape_of(xs))
+            params = {**params, _NOISE: noise}
         return dataclasses.replace(self.layer, cell=mixing), params
 
     def _rates(self) -> tuple[float, ...]:

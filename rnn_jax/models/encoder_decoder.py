@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from rnn_jax.arrays.products import affine
 from rnn_jax.cells.initializers import uniform_fan_in
 from rnn_jax.host.checks import positive
+from rnn_jax.layers.base import BaseLayer
 from rnn_jax.models.language_model import LanguageModel
 from rnn_jax.recurrence.unroll import batch_shape_of
 from rnn_jax.types import Along, Array, Carry, Layer, Params
@@ -25,7 +26,7 @@ _UNREAD = (
 
 
 @dataclass(frozen=True)
-class EncoderDecoder:
+class EncoderDecoder(BaseLayer):
     """Hyperparameters of `encoder_decoder`, with the pure functions of a `Model`."""
 
     source_size: int
@@ -47,8 +48,8 @@ class EncoderDecoder:
         return self.decoder.causal
 
     @property
-    def layer(self) -> Layer:
-        """The decoder's recurrent part."""
+    def recurrent_part(self) -> Layer:
+        """The decoder's."""
         return self.decoder.layer
 
     def over(self, layer: Layer) -> EncoderDecoder:
@@ -93,20 +94,13 @@ class EncoderDecoder:
             leaves = jnp.split(states, ends[:-1], axis=-1)
         return jax.tree.unflatten(tree, leaves)
 
-    def apply(
-        self,
-        params: Params,
-        carry: Carry,
-        xs: Array,
-        *,
-        mask: Array | None = None,
-        key: Array | None = None,
-        **along: Unpack[Along],
+    def run(
+        self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
     ) -> tuple[Carry, Array]:
         """The decoder over tokens ``int[T, B]`` (teacher forcing) from the carry of ``encode``."""
         if carry is None:
             raise ValueError(_UNREAD)
-        return self.decoder.apply(params["decoder"], carry, xs, mask=mask, key=key, **along)
+        return self.decoder.run(params["decoder"], carry, xs, along, every=every)
 
     def _wanted(self, batch_shape: tuple[int, ...], params: Params) -> Any:
         """Shapes of the decoder's carry."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Unpack
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +15,14 @@ from rnn_jax.arrays.tokens import check_ids, is_ids
 from rnn_jax.cells.initializers import uniform_fan_in
 from rnn_jax.host.checks import positive
 from rnn_jax.layers import Embedding
+from rnn_jax.layers.base import BaseLayer, adapted, check_layer, run
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
 __all__ = ["LanguageModel", "language_model"]
 
 
 @dataclass(frozen=True)
-class LanguageModel:
+class LanguageModel(BaseLayer):
     """Hyperparameters of `language_model`, with the pure functions of a `Model`."""
 
     vocab_size: int
@@ -60,8 +60,13 @@ class LanguageModel:
         """Where in the parameters the rows stand that a token selects and nothing else reads."""
         if self.embedding is not None:
             return None if self.tied else self.embedding.input_table
-        table = getattr(self.layer, "input_table", None)
+        table = adapted(self.layer).input_table
         return None if table is None else ("layer", *table)
+
+    @property
+    def recurrent_part(self) -> Layer:
+        """The layer between embedding and read-out."""
+        return self.layer
 
     def over(self, layer: Layer) -> LanguageModel:
         """The same model over another recurrent part; all else acts on each step alone."""
@@ -87,15 +92,8 @@ class LanguageModel:
         """The recurrent part's initial carry."""
         return self.layer.initial_carry(batch_shape, None if params is None else params["layer"])
 
-    def apply(
-        self,
-        params: Params,
-        carry: Carry,
-        xs: Array,
-        *,
-        mask: Array | None = None,
-        key: Array | None = None,
-        **along: Unpack[Along],
+    def run(
+        self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
     ) -> tuple[Carry, Array]:
         """Tokens ``int[T, B]`` to the new carry and logits ``float[T, B, V]``.
 
@@ -103,14 +101,14 @@ class LanguageModel:
         """
         if not is_ids(xs):
             raise ValueError(f"a language model reads token ids, integers, not {xs.dtype}")
-        check_mask(mask, xs.shape)
+        check_mask(along.mask, xs.shape)
         if self.embedding is not None:
-            _, xs = self.embedding.apply(params, (), xs, mask=mask)
+            _, xs = self.embedding.run(params, (), xs, along, every=False)
         else:
             table = self.input_table
             size = self.vocab_size if table is None else at_path(params, table).shape[0]
-            check_ids(xs, size, mask)
-        carry, ys = self.layer.apply(params["layer"], carry, xs, mask=mask, key=key, **along)
+            check_ids(xs, size, along.mask)
+        carry, ys = run(self.layer, params["layer"], carry, xs, along, every=every)
         readout = params.get("readout", {})
         w = params["embedding"].T if self.tied else readout["w"]
         return carry, affine(ys, w, readout.get("b"))
@@ -160,8 +158,5 @@ def language_model(
       Mikolov et al., Recurrent neural network based language model, Interspeech 2010; tied: Press
       and Wolf, Using the output embedding to improve language models, EACL 2017.
     """
-    if not isinstance(layer, Layer):
-        raise ValueError(
-            f"language_model() takes a layer, not {layer!r}: wrap a cell with recurrent()"
-        )
+    check_layer("language_model", layer)
     return LanguageModel(vocab_size, layer, embedding_size, bias, tied)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Unpack
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +11,14 @@ from rnn_jax.arrays.masking import at_last_valid
 from rnn_jax.arrays.products import affine
 from rnn_jax.cells.initializers import uniform_fan_in
 from rnn_jax.host.checks import positive
+from rnn_jax.layers.base import BaseLayer, adapted, check_layer, run
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
 __all__ = ["SequenceClassifier", "sequence_classifier"]
 
 
 @dataclass(frozen=True)
-class SequenceClassifier:
+class SequenceClassifier(BaseLayer):
     """Hyperparameters of `sequence_classifier`, with pure functions in the manner of a `Model`."""
 
     classes: int
@@ -42,7 +42,7 @@ class SequenceClassifier:
     @property
     def input_table(self) -> tuple[str, ...] | None:
         """Where in the parameters the rows stand that an integer input selects."""
-        table = getattr(self.layer, "input_table", None)
+        table = adapted(self.layer).input_table
         return None if table is None else ("layer", *table)
 
     def init(self, key: Array) -> Params:
@@ -58,20 +58,13 @@ class SequenceClassifier:
         """The recurrent part's initial carry."""
         return self.layer.initial_carry(batch_shape, None if params is None else params["layer"])
 
-    def apply(
-        self,
-        params: Params,
-        carry: Carry,
-        xs: Array,
-        *,
-        mask: Array | None = None,
-        key: Array | None = None,
-        **along: Unpack[Along],
+    def run(
+        self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
     ) -> tuple[Carry, Array]:
         """A sequence ``float[T, B, D]`` or ``int[T, B]`` to the new carry and ``float[B, C]``."""
-        carry, ys = self.layer.apply(params["layer"], carry, xs, mask=mask, key=key, **along)
+        carry, ys = run(self.layer, params["layer"], carry, xs, along, every=every)
         readout = params["readout"]
-        return carry, affine(at_last_valid(ys, mask), readout["w"], readout.get("b"))
+        return carry, affine(at_last_valid(ys, along.mask), readout["w"], readout.get("b"))
 
 
 def sequence_classifier(
@@ -118,8 +111,5 @@ def sequence_classifier(
       Sutskever, Vinyals and Le, Sequence to sequence learning with neural networks, NeurIPS 2014,
       for the last state as a summary of its sequence.
     """
-    if not isinstance(layer, Layer):
-        raise ValueError(
-            f"sequence_classifier() takes a layer, not {layer!r}: wrap a cell with recurrent()"
-        )
+    check_layer("sequence_classifier", layer)
     return SequenceClassifier(classes, layer, input_size, bias)

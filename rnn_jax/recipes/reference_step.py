@@ -107,8 +107,8 @@ def _numpy(workload: Workload, model: NumpyRNN) -> Stepper:
 
 def _train_step(workload: Workload) -> tuple[Any, Any]:
     cell = elman(workload.hidden_size, bias=False)
-    model = language_model(workload.vocab_size, recurrent(cell), bias=False)
-    model, optimizer = truncate(model, sliding(workload.window)), sgd(workload.learning_rate)
+    bare = language_model(workload.vocab_size, recurrent(cell), bias=False)
+    model, optimizer = truncate(bare, sliding(workload.window)), sgd(workload.learning_rate)
     params = from_uvw(*workload.weights)
     # Arrays of their own: a donated state must not take the workload's weights with it.
     params = jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32, copy=True), params)

@@ -1,4 +1,4 @@
-"""Gates ``float[T, B]``: factors on the gradient of a carry, which leave its value alone."""
+"""``gradient_scale``: factors ``float[T, B]`` on the gradient of a carry, not on its value."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_jax.arrays.masking import expand
-from rnn_jax.types import Array, Carry
+from rnn_jax.types import Array, Carry, Steps
 
-__all__ = ["gate_gradient", "settled"]
+__all__ = ["scale_gradient", "settled"]
 
 
-def gate_gradient(carry: Carry, factor: Array) -> Carry:
-    """``sg(c) + g · (c - sg(c))``: the value of ``c``, its gradient times ``g [B]``."""
+def scale_gradient(carry: Carry, factor: Array) -> Carry:
+    """``sg(c) + g · (c - sg(c))``: the value of ``c``, its gradient times ``g [B]``.
+
+    Example:
+      >>> jax.value_and_grad(scale_gradient)(jnp.array(2.0), jnp.array(0.5))
+      (Array(2., dtype=float32), Array(0.5, dtype=float32))
+    """
 
     def one(c: Array) -> Array:
         held = lax.stop_gradient(c)
@@ -22,22 +27,22 @@ def gate_gradient(carry: Carry, factor: Array) -> Carry:
     return jax.tree.map(one, carry)
 
 
-def settled(
-    gate: Array | None, resets: Array | None, mask: Array | None, *, reverse: bool
-) -> tuple[Array | None, Array | None]:
-    """Gates and resets on the steps before which they act, in the order in which steps are run.
+def settled(steps: Steps, *, reverse: bool) -> Steps:
+    """Factors and resets on the steps before which they act, in the order in which steps are run.
 
     Those of masked steps act on the next valid one: a held carry is the carry of the last valid
-    step, and were it gated while held, padding behind a sequence would change the gradient of its
-    final carry. In reverse the boundary before step t, which a reset marks, is met after that step.
+    step, and were its gradient scaled while it is held, padding behind a sequence would change the
+    gradient of its final carry. In reverse the boundary before step t, which a reset marks, is met
+    after that step. Whatever cuts a sequence must settle it before.
     """
+    mask, scale, resets = steps
     if resets is not None and reverse:
         resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
-    if mask is not None and gate is not None:
-        gate = _delayed(gate, mask, reverse)
+    if mask is not None and scale is not None:
+        scale = _delayed(scale, mask, reverse)
     if mask is not None and resets is not None:
         resets = _delayed(1.0 - resets, mask, reverse) == 0
-    return gate, resets
+    return Steps(mask, scale, resets)
 
 
 def _delayed(factors: Array, mask: Array, reverse: bool) -> Array:

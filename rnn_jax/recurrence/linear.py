@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Never
 
 import jax
 import jax.numpy as jnp
@@ -10,20 +10,27 @@ from jax import lax
 
 from rnn_jax.arrays.masking import expand, select
 from rnn_jax.cells.linear import LinearCell
-from rnn_jax.recurrence.gradient_scale import gate_gradient
-from rnn_jax.types import Array, Params
+from rnn_jax.host.checks import check_renamed
+from rnn_jax.recurrence.gradient_scale import scale_gradient
+from rnn_jax.types import Array, Params, Steps
 
 __all__ = ["linear_scan", "unroll_linear"]
 
 
 def linear_scan(
-    a: Array, b: Array, carry: Array, *, gate: Array | None = None, reverse: bool = False
+    a: Array,
+    b: Array,
+    carry: Array,
+    *,
+    gradient_scale: Array | None = None,
+    reverse: bool = False,
+    **renamed: Never,
 ) -> Array:
     """Every state of ``c_t = a_t ⊙ c_{t-1} + b_t``, by an associative scan.
 
-    Some ``2 log₂ T`` steps one after the other in place of ``T``. With a gate, the carry before
-    step ``t`` is ``sg(c) + g_t (c - sg(c))``: the same values, its gradient times ``g_t``. Where
-    ``a_t = 0``, the state before it is not read; it may be NaN.
+    Some ``2 log₂ T`` steps one after the other in place of ``T``. With a ``gradient_scale`` ``g``,
+    the carry before step ``t`` is ``sg(c) + g_t (c - sg(c))``: the same values, its gradient times
+    ``g_t``. Where ``a_t = 0``, the state before it is not read; it may be NaN.
 
     The derivative is written as another linear scan, in the other direction, so that reverse mode
     works to any order, under ``vmap`` and ``jit``. Forward mode (``jvp``, ``jacfwd``,
@@ -33,7 +40,7 @@ def linear_scan(
       a: ``[T, B, H]``, real or complex; any axis may be of size one.
       b: ``[T, B, H]``, real or complex, any shape behind ``T``.
       carry: ``[B, H]``, the state before the first step.
-      gate: ``float[T, B]``, any leading axes of ``b``.
+      gradient_scale: ``float[T, B]``, any leading axes of ``b``.
       reverse: from the last step to the first: ``c_t = a_t ⊙ c_{t+1} + b_t``.
 
     Returns:
@@ -51,28 +58,30 @@ def linear_scan(
       Blelloch, Prefix sums and their applications, CMU-CS-90-190 (1990); Martin and Cundy,
       Parallelizing linear recurrent neural nets over sequence length, ICLR 2018.
     """
+    check_renamed("linear_scan", renamed)
     fits = a.ndim == b.ndim and all(m in (1, n) for m, n in zip(a.shape, b.shape, strict=True))
     if not (b.ndim and fits and carry.shape == b.shape[1:]):
         raise ValueError(
             f"a {a.shape}, b {b.shape} and carry {carry.shape} do not fit: pass b [T, B, H], "
             "carry [B, H], and a like b or with axes of size one"
         )
-    if gate is not None and gate.shape != b.shape[: gate.ndim]:
+    if gradient_scale is not None and gradient_scale.shape != b.shape[: gradient_scale.ndim]:
         raise ValueError(
-            f"the gate has shape {gate.shape}, but b has {b.shape}: pass a gate of its first axes"
+            f"the gradient_scale has shape {gradient_scale.shape}, but b has {b.shape}: pass one "
+            "of its first axes"
         )
     dtype = jnp.result_type(a, b, carry)
     a, b, carry = (x.astype(dtype) for x in (a, b, carry))
     a = jnp.broadcast_to(a, (b.shape[0], *a.shape[1:]))
     if not reverse:
-        return _states(a, b, carry, gate)
-    gate = None if gate is None else jnp.flip(gate, 0)
-    return jnp.flip(_states(jnp.flip(a, 0), jnp.flip(b, 0), carry, gate), 0)
+        return _states(a, b, carry, gradient_scale)
+    scale = None if gradient_scale is None else jnp.flip(gradient_scale, 0)
+    return jnp.flip(_states(jnp.flip(a, 0), jnp.flip(b, 0), carry, scale), 0)
 
 
 @jax.custom_vjp
 @jax.jit  # else, outside jit, each of the tree's many slices and sums is a call of its own
-def _states(a: Array, b: Array, carry: Array, gate: Array | None) -> Array:
+def _states(a: Array, b: Array, carry: Array, scale: Array | None) -> Array:
     def then(first: Any, second: Any) -> Any:
         # Where nothing is kept, what came before is not read: 0 * NaN would be NaN.
         kept = second[0] != 0
@@ -84,25 +93,25 @@ def _states(a: Array, b: Array, carry: Array, gate: Array | None) -> Array:
     return states
 
 
-def _forward(a: Array, b: Array, carry: Array, gate: Array | None) -> tuple[Array, Any]:
-    # By `_states` and not what is in it: then second derivatives come by this rule, too, gated.
-    states = _states(a, b, carry, gate)
-    return states, (a, carry, gate, states)
+def _forward(a: Array, b: Array, carry: Array, scale: Array | None) -> tuple[Array, Any]:
+    # By `_states` and not what is in it: then second derivatives come by this rule, too, scaled.
+    states = _states(a, b, carry, scale)
+    return states, (a, carry, scale, states)
 
 
 def _backward(saved: Any, cotangent: Array) -> tuple[Array, Array, Array, None]:
     # Transposed, not conjugated: JAX's convention for complex numbers.
-    a, carry, gate, states = saved
+    a, carry, scale, states = saved
     before = jnp.concatenate([carry[None], states])[:-1]
     back = a
-    if gate is not None:
-        before, back = gate_gradient(before, gate), a * expand(gate, before).astype(a.dtype)
+    if scale is not None:
+        before, back = scale_gradient(before, scale), a * expand(scale, before).astype(a.dtype)
     # d_t = cotangent_t + g_{t+1} a_{t+1} d_{t+1}: what loss gains from b_t.
     following = jnp.concatenate([back[1:], jnp.zeros_like(back[:1])])
     d = linear_scan(following, cotangent, jnp.zeros_like(carry), reverse=True)
     one_for_all = tuple(i for i, (m, n) in enumerate(zip(a.shape, d.shape, strict=True)) if m != n)
     da = (d * before).sum(one_for_all, keepdims=True)
-    # No values depend on the gate.
+    # No values depend on the scale.
     return da, d, (back[:1] * d[:1]).sum(0), None
 
 
@@ -114,10 +123,8 @@ def unroll_linear(
     params: Params,
     carry: Array,
     zs: Array,
+    steps: Steps,
     *,
-    mask: Array | None = None,
-    gate: Array | None = None,
-    resets: Array | None = None,
     reverse: bool = False,
 ) -> tuple[Array, Array, Array]:
     """A `LinearCell` over all steps at once: what a scan of its ``step`` computes.
@@ -127,10 +134,8 @@ def unroll_linear(
       params: its parameters.
       carry: ``c_{-1} [B, H]``.
       zs: ``[T, B, …]``, the projected inputs, finite where masked.
-      mask: ``bool[T, B]``; where False, ``a = 1`` and ``b = 0``, and the output is zero.
-      gate: ``float[T, B]``; not looked at where masked.
-      resets: ``bool[T, B]``; where True, ``a = 0`` and ``b`` gains ``a ⊙`` the initial carry. Not
-        looked at where masked.
+      steps: where masked, ``a = 1`` and ``b = 0``, the output is zero, and neither the factor nor
+        the reset is looked at; where reset, ``a = 0`` and ``b`` gains ``a ⊙`` the initial carry.
       reverse: from the last step to the first.
 
     Returns:
@@ -141,18 +146,19 @@ def unroll_linear(
       >>> cell = rnn_jax.min_gru(3)
       >>> params = cell.init(jax.random.key(0), 2)
       >>> zs = cell.project(params, jax.numpy.ones((5, 4, 2)))
-      >>> carry, carries, ys = unroll_linear(cell, params, jax.numpy.zeros((4, 3)), zs)
+      >>> carry, carries, ys = unroll_linear(cell, params, jax.numpy.zeros((4, 3)), zs, Steps())
       >>> carry.shape, carries.shape, ys.shape
       ((4, 3), (5, 4, 3), (5, 4, 3))
     """
+    mask, scale, resets = steps
     a, b = cell.coefficients(params, zs)
     if resets is not None:
         initial = cell.initial_carry(resets.shape, params)
         a, b = select(resets, (jnp.zeros_like(a), a * initial + b), (a, b))
     if mask is not None:
         a, b = select(mask, (a, b), (jnp.ones_like(a), jnp.zeros_like(b)))
-        gate = None if gate is None else jnp.where(mask, gate, jnp.ones_like(gate))
-    carries = linear_scan(a, b, carry, gate=gate, reverse=reverse)
+        scale = None if scale is None else jnp.where(mask, scale, jnp.ones_like(scale))
+    carries = linear_scan(a, b, carry, gradient_scale=scale, reverse=reverse)
     ys = cell.read(params, carries, zs)
     if mask is not None:
         ys = select(mask, ys, jnp.zeros_like(ys))

@@ -18,10 +18,10 @@ from jax import lax
 
 from rnn_jax.arrays.masking import expand, select
 from rnn_jax.arrays.products import product
-from rnn_jax.recurrence.gradient_scale import gate_gradient
+from rnn_jax.recurrence.gradient_scale import scale_gradient
 from rnn_jax.recurrence.grouping import COSTLY, grouped
 from rnn_jax.recurrence.plan import Loops, Operands, Plan, Results
-from rnn_jax.types import Array, Carry, state_dtype
+from rnn_jax.types import Array, Carry, Steps, state_dtype
 
 __all__ = ["make_loops"]
 
@@ -44,8 +44,8 @@ def make_loops(*, group: bool, parts: Callable[[Operands], int]) -> Loops:
 
         def one(carry: Carry, initial: Carry, step: Any) -> Any:
             z, valid, factor, reset = step
-            # Only the derivative of the derivative sees the gate here; values do not change.
-            before = gate_gradient(carry, factor) if save and factor is not None else carry
+            # Only the derivative of the derivative sees the factor here; values do not change.
+            before = scale_gradient(carry, factor) if save and factor is not None else carry
             if reset is not None:
                 before = select(reset, initial, before)
             fed = cell.fed(before)
@@ -55,7 +55,7 @@ def make_loops(*, group: bool, parts: Callable[[Operands], int]) -> Loops:
             y = y.astype(w.dtype)
             if valid is not None:
                 new, y = select(valid, new, carry), select(valid, y, jnp.zeros_like(y))
-            kept = new if plan.keep_carries else None
+            kept = new if plan.every else None
             return new, (kept, y, fed if save else None), pullback
 
         initials = _cut(operands.initial, count)
@@ -65,7 +65,7 @@ def make_loops(*, group: bool, parts: Callable[[Operands], int]) -> Loops:
             new, outputs, pullbacks = zip(*(one(*args) for args in steps), strict=True)
             return list(new), (_joined(outputs), pullbacks)
 
-        steps = (operands.zs, operands.mask, operands.gate, operands.resets)
+        steps = (operands.zs, *operands.steps)
         carries, ((kept, ys, feds), pullbacks) = lax.scan(
             body, _cut(operands.carry, count), steps, reverse=plan.reverse
         )
@@ -79,7 +79,7 @@ def make_loops(*, group: bool, parts: Callable[[Operands], int]) -> Loops:
         def one(sums: Any, step: Any, pullback: Any) -> Any:
             dcarry, dtheta, dinitial = sums
             dkept, dy, valid, factor, reset = step
-            if plan.keep_carries:
+            if plan.every:
                 dcarry = jax.tree.map(jnp.add, dcarry, dkept)
             dy, dnew = dy.astype(state_dtype(dy.dtype)), dcarry
             if valid is not None:
@@ -115,7 +115,7 @@ def make_loops(*, group: bool, parts: Callable[[Operands], int]) -> Loops:
         ]
         steps = (
             jnp.arange(operands.zs.shape[0]), pullbacks, cotangents.carries, cotangents.ys,
-            operands.mask, operands.gate, operands.resets,
+            *operands.steps,
         )  # fmt: skip
         # The cotangents take the place of the input products, which nothing needs any more.
         buffer = lax.stop_gradient(operands.zs)
@@ -131,7 +131,7 @@ def make_loops(*, group: bool, parts: Callable[[Operands], int]) -> Loops:
             _joined(dcarries),
             _joined(dinitials),
             dzs,
-            mask=None, gate=None, resets=None,
+            Steps(),
         )  # fmt: skip
 
     return Loops(forward, backward)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from rnn_jax.cells import PointwiseCell
-from rnn_jax.types import Array, Carry
+from rnn_jax.types import Array, Carry, Steps
 
 __all__ = ["Loops", "Operands", "Plan", "Results", "reads_only_sums"]
 
@@ -20,12 +20,13 @@ __all__ = ["Loops", "Operands", "Plan", "Results", "reads_only_sums"]
 class Plan:
     """What is fixed when a recurrence is compiled.
 
-    ``sums``: see `reads_only_sums`.
+    every: whether the carry after every step is kept.
+    sums: see `reads_only_sums`.
     """
 
     cell: PointwiseCell
     reverse: bool
-    keep_carries: bool
+    every: bool
     sums: bool
 
 
@@ -33,8 +34,8 @@ class Operands(NamedTuple):
     """What a recurrence reads: parameters, carries and the steps, ``[T, B, …]``.
 
     ``b`` is added to the input products ``zs``, ``b_hh`` to the recurrent ones. ``initial`` is what
-    a reset puts in place of the carry. ``mask``, ``gate`` and ``resets`` are None for "not at all";
-    gates and resets stand on valid steps only.
+    a reset puts in place of the carry. ``steps`` are `settled`: factors and resets stand on valid
+    steps only.
     """
 
     theta: Any
@@ -44,9 +45,7 @@ class Operands(NamedTuple):
     carry: Carry
     initial: Carry
     zs: Array
-    mask: Array | None
-    gate: Array | None
-    resets: Array | None
+    steps: Steps
 
 
 class Results(NamedTuple):
@@ -63,7 +62,7 @@ class Loops(NamedTuple):
     forward: ``(plan, operands, save) -> (results, saved)``; ``saved``, a tree of arrays or None,
       is what ``backward`` needs beside the operands.
     backward: ``(plan, operands, saved, cotangents of results) -> cotangents of operands``, None
-      for the mask, the gate and the resets.
+      for the steps.
     """
 
     forward: Callable[[Plan, Operands, bool], tuple[Results, Any]]

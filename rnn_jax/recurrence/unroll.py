@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, Never, Protocol, get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,14 +12,15 @@ from jax import lax
 
 from rnn_jax.arrays.masking import check_mask, fill_masked, select
 from rnn_jax.arrays.tokens import is_ids
-from rnn_jax.cells import GatedCell, LinearCell, PointwiseCell
+from rnn_jax.cells import Form, LinearCell, PointwiseCell, form_of
+from rnn_jax.host.checks import check_renamed
 from rnn_jax.recurrence import engine
-from rnn_jax.recurrence.gradient_scale import gate_gradient, settled
+from rnn_jax.recurrence.gradient_scale import scale_gradient, settled
 from rnn_jax.recurrence.linear import unroll_linear
 from rnn_jax.recurrence.plan import Operands, Plan, reads_only_sums
-from rnn_jax.types import Array, Carry, Cell, Params
+from rnn_jax.types import Array, Carry, Cell, Params, Steps
 
-__all__ = ["Backend", "batch_shape_of", "unroll", "unroll_carries"]
+__all__ = ["Backend", "batch_shape_of", "run", "unroll", "unroll_carries"]
 
 Backend = Literal["auto", "scan"]
 
@@ -31,10 +32,11 @@ def unroll(
     xs: Array,
     *,
     mask: Array | None = None,
-    gate: Array | None = None,
+    gradient_scale: Array | None = None,
     resets: Array | None = None,
     reverse: bool = False,
     backend: Backend = "auto",
+    **renamed: Never,
 ) -> tuple[Carry, Array]:
     """Run a cell along a sequence.
 
@@ -48,8 +50,8 @@ def unroll(
       xs: ``float[T, B, D]`` or ``int[T, B]``; ``T`` may be 0, the batch shape may be ``()``.
       mask: ``bool[T, B]``; where False the carry is held, the output is zero, and the input is
         not read.
-      gate: ``float[T, B]``, the factor on the gradient of the carry before each step. A gate on
-        a masked step takes effect at the next valid step.
+      gradient_scale: ``float[T, B]``, the factor on the gradient of the carry before each step; no
+        value depends on it. That of a masked step takes effect at the next valid step.
       resets: ``bool[T, B]``, True on the first step of a new sequence: the carry before it is the
         cell's initial one. A reset on a masked step takes effect at the next valid step.
       reverse: run from the last step to the first; outputs stay in place. With a mask of right
@@ -62,8 +64,9 @@ def unroll(
       The carry after the last step and the outputs ``float[T, B, H]``.
 
     Raises:
-      ValueError: inputs, carry, mask, gate or resets whose shapes do not fit; a token id that
-        selects no row (under jit its step is NaN instead); an unknown backend.
+      ValueError: inputs, carry, mask, gradient_scale or resets whose shapes do not fit; a token id
+        that selects no row (under jit its step is NaN instead); an unknown backend.
+      TypeError: an unknown keyword.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnn_jax
@@ -73,10 +76,9 @@ def unroll(
       >>> bool((carry == ys[-1]).all())
       True
     """
-    steps = _prepare(cell, params, carry, xs, mask, gate, resets, reverse)
-    run = _runner(cell, backend)
-    carry, _, ys = run(cell, params, *steps, reverse=reverse, keep_carries=False)
-    return carry, ys
+    check_renamed("unroll", renamed)
+    steps = Steps(mask, gradient_scale, resets)
+    return run(cell, params, carry, xs, steps, reverse=reverse, every=False, backend=backend)
 
 
 def unroll_carries(
@@ -86,9 +88,10 @@ def unroll_carries(
     xs: Array,
     *,
     mask: Array | None = None,
-    gate: Array | None = None,
+    gradient_scale: Array | None = None,
     resets: Array | None = None,
     backend: Backend = "auto",
+    **renamed: Never,
 ) -> tuple[Carry, Array]:
     """As `unroll`, but the first result holds the carry after every step, ``[T, B, …]``.
 
@@ -100,58 +103,71 @@ def unroll_carries(
       >>> carries.shape
       (3, 3)
     """
-    steps = _prepare(cell, params, carry, xs, mask, gate, resets, False)
-    run = _runner(cell, backend)
-    _, carries, ys = run(cell, params, *steps, reverse=False, keep_carries=True)
-    return carries, ys
+    check_renamed("unroll_carries", renamed)
+    steps = Steps(mask, gradient_scale, resets)
+    return run(cell, params, carry, xs, steps, reverse=False, every=True, backend=backend)
 
 
-class Steps(NamedTuple):
-    """What each step is told beside its input, ``[T, B]`` each; None for "not at all".
-
-    On masked steps there are neither gates nor resets: they have moved to the next valid step.
-    """
-
-    mask: Array | None
-    gate: Array | None
-    resets: Array | None
-
-
-def _prepare(
+def run(
     cell: Cell,
     params: Params,
     carry: Carry,
     xs: Array,
-    mask: Array | None,
-    gate: Array | None,
-    resets: Array | None,
+    steps: Steps,
+    *,
     reverse: bool,
-) -> tuple[Carry, Array, Steps]:
-    mask, gate, resets = (None if a is None else jnp.asarray(a) for a in (mask, gate, resets))
+    every: bool,
+    backend: Backend,
+) -> tuple[Carry, Array]:
+    """What `unroll` (``every=False``) and `unroll_carries` (``every=True``) have in common."""
+    steps = Steps(*(None if a is None else jnp.asarray(a) for a in steps))
     batch_shape = batch_shape_of(xs)
-    shape = (xs.shape[0], *batch_shape)
-    check_mask(mask, shape)
-    check_mask(resets, shape, "resets")
-    if gate is not None and gate.shape != shape:
-        raise ValueError(
-            f"the gate has shape {gate.shape}, but the inputs have steps and rows {shape}: "
-            "pass a gate of that shape"
-        )
+    _check_steps(steps, (xs.shape[0], *batch_shape))
     if carry is None:
         carry = cell.initial_carry(batch_shape, params)
     carry = _fitting_carry(cell, params, carry, batch_shape)
-    gate, resets = settled(gate, resets, mask, reverse=reverse)
-    return carry, fill_masked(xs, mask), Steps(mask, gate, resets)
+    steps = settled(steps, reverse=reverse)
+    xs = fill_masked(xs, steps.mask)
+    forward = _form(cell, backend)
+    last, carries, ys = forward(cell, params, carry, xs, steps, reverse=reverse, every=every)
+    return (carries if every else last), ys
 
 
-def _runner(cell: Cell, backend: Backend) -> Callable[..., tuple[Carry, Carry, Array]]:
+def _check_steps(steps: Steps, shape: tuple[int, ...]) -> None:
+    check_mask(steps.mask, shape)
+    check_mask(steps.resets, shape, "resets")
+    scale = steps.gradient_scale
+    if scale is not None and scale.shape != shape:
+        raise ValueError(
+            f"the gradient_scale has shape {scale.shape}, but the inputs have steps and rows "
+            f"{shape}: pass one of that shape"
+        )
+
+
+class _Forward(Protocol):
+    """One way to compute the carry after the last step, those after every step, and the outputs.
+
+    The inputs are filled where masked, the steps are settled; ``carries`` may be None unless
+    ``every``.
+    """
+
+    def __call__(
+        self,
+        cell: Any,
+        params: Params,
+        carry: Carry,
+        xs: Array,
+        steps: Steps,
+        *,
+        reverse: bool,
+        every: bool,
+    ) -> tuple[Carry, Carry, Array]: ...
+
+
+def _form(cell: Cell, backend: Backend) -> _Forward:
     if backend not in get_args(Backend):
         raise ValueError(f"backend must be one of {get_args(Backend)}, not {backend!r}")
-    # A cell with a step of its own is no longer what its form says.
-    for form, run in ((PointwiseCell, _engine), (LinearCell, _linear)):
-        if backend == "auto" and isinstance(cell, form) and type(cell).step is form.step:
-            return run
-    return _scan
+    return _FORMS[form_of(cell) if backend == "auto" else "plain"]
 
 
 @contextmanager
@@ -168,16 +184,22 @@ def _reverse_mode_only() -> Iterator[None]:
 
 
 def _engine(
-    cell: Any, params: Params, carry: Carry, xs: Array, steps: Steps, *, reverse: bool,
-    keep_carries: bool,
-) -> tuple[Carry, Carry, Array]:  # fmt: skip
+    cell: PointwiseCell,
+    params: Params,
+    carry: Carry,
+    xs: Array,
+    steps: Steps,
+    *,
+    reverse: bool,
+    every: bool,
+) -> tuple[Carry, Carry, Array]:
     """The cell's fast form; see `rnn_jax.recurrence.engine`."""
     if xs.shape[0] == 0 or not _has_engine(cell, carry):
-        return _scan(cell, params, carry, xs, steps, reverse=reverse, keep_carries=keep_carries)
+        return _scan(cell, params, carry, xs, steps, reverse=reverse, every=every)
     resets = steps.resets
     initial = None if resets is None else cell.initial_carry(resets.shape[1:], params)
     params, b = dict(params), None
-    if type(cell).project is GatedCell.project:
+    if cell.bias_by_step:
         # Added inside the loop a bias costs nothing; here it would be one more pass over all steps.
         b = params.pop("b", None)
     zs = cell.project(params, xs)  # which refuses parameters of another cell
@@ -189,9 +211,9 @@ def _engine(
         carry=carry,
         initial=initial,
         zs=zs,
-        **steps._asdict(),
+        steps=steps,
     )
-    plan = Plan(cell, reverse, keep_carries, reads_only_sums(cell, operands))
+    plan = Plan(cell, reverse, every, reads_only_sums(cell, operands))
     with _reverse_mode_only():
         return engine.run(plan, operands)
 
@@ -204,36 +226,44 @@ def _has_engine(cell: PointwiseCell, carry: Carry) -> bool:
 
 
 def _linear(
-    cell: Any, params: Params, carry: Carry, xs: Array, steps: Steps, *, reverse: bool,
-    keep_carries: bool,
-) -> tuple[Carry, Carry, Array]:  # fmt: skip
+    cell: LinearCell,
+    params: Params,
+    carry: Carry,
+    xs: Array,
+    steps: Steps,
+    *,
+    reverse: bool,
+    every: bool,
+) -> tuple[Carry, Carry, Array]:
     """All steps of a linear cell at once; see `rnn_jax.recurrence.linear`."""
     if not isinstance(xs.shape[0], int):  # exported for any T: the tree's depth is not known
-        return _scan(cell, params, carry, xs, steps, reverse=reverse, keep_carries=keep_carries)
+        return _scan(cell, params, carry, xs, steps, reverse=reverse, every=every)
     with _reverse_mode_only():
         zs = cell.project(params, xs)
-        return unroll_linear(cell, params, carry, zs, **steps._asdict(), reverse=reverse)
+        return unroll_linear(cell, params, carry, zs, steps, reverse=reverse)
 
 
 def _scan(
-    cell: Cell, params: Params, carry: Carry, xs: Array, steps: Steps, *, reverse: bool,
-    keep_carries: bool,
-) -> tuple[Carry, Carry, Array]:  # fmt: skip
+    cell: Cell, params: Params, carry: Carry, xs: Array, steps: Steps, *, reverse: bool, every: bool
+) -> tuple[Carry, Carry, Array]:
     """The plain scan: for cells of any form, and the reference for every faster one."""
 
     def body(carry: Carry, inputs: tuple[Any, Steps]) -> Any:
         z, (valid, factor, reset) = inputs
-        before = carry if factor is None else gate_gradient(carry, factor)
+        before = carry if factor is None else scale_gradient(carry, factor)
         if reset is not None:
             before = select(reset, cell.initial_carry(reset.shape, params), before)
         new, y = cell.step(params, before, z)
         if valid is not None:
             new, y = select(valid, new, carry), select(valid, y, jnp.zeros_like(y))
-        return new, (new if keep_carries else None, y)
+        return new, (new if every else None, y)
 
     zs = cell.project(params, xs)
     carry, (carries, ys) = lax.scan(body, carry, (zs, steps), reverse=reverse)
     return carry, carries, ys
+
+
+_FORMS: dict[Form, _Forward] = {"plain": _scan, "pointwise": _engine, "linear": _linear}
 
 
 def batch_shape_of(xs: Array) -> tuple[int, ...]:
@@ -254,9 +284,11 @@ def _fitting_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple[
     """``carry`` in the dtype of the state, or an error where its shapes do not fit."""
     like = jax.eval_shape(lambda params: cell.initial_carry(batch_shape, params), params)
     given, needed = (jax.tree.map(jnp.shape, tree) for tree in (carry, like))
-    if given != needed:
+    if given != needed:  # a plain pair equals an `LSTMCarry`
         raise ValueError(
             f"the carry has shape {given}, but inputs of batch shape {batch_shape} need {needed}: "
             "pass initial_carry(batch_shape) or None"
         )
-    return jax.tree.map(lambda c, state: jnp.asarray(c, state.dtype), carry, like)
+    leaves, (states, tree) = jax.tree.leaves(carry), jax.tree.flatten(like)
+    fitting = (jnp.asarray(c, state.dtype) for c, state in zip(leaves, states, strict=True))
+    return jax.tree.unflatten(tree, fitting)

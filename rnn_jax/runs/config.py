@@ -13,10 +13,10 @@ import optax
 
 from rnn_jax.cells import elman, gru, lstm
 from rnn_jax.layers import dropout, recurrent, serial
-from rnn_jax.models import LanguageModel, language_model
+from rnn_jax.models import language_model
 from rnn_jax.training import sgd
 from rnn_jax.truncation import parse_truncation, truncate
-from rnn_jax.types import Cell, Layer
+from rnn_jax.types import Cell, Layer, Model
 
 __all__ = ["CELLS", "TrainConfig", "make_model", "make_optimizer"]
 
@@ -155,7 +155,7 @@ class TrainConfig:
         return self.batching == "sequential"
 
 
-def make_model(config: TrainConfig, vocab_size: int, *, truncated: bool = True) -> LanguageModel:
+def make_model(config: TrainConfig, vocab_size: int, *, truncated: bool = True) -> Model:
     """The language model of a configuration, truncated as ``bptt`` says."""
     layers: list[Layer] = []
     for _ in range(config.num_layers):

@@ -17,10 +17,9 @@ import jax
 
 from rnn_jax.host.files import atomic_path, reason
 from rnn_jax.interop import load_params, save_params
-from rnn_jax.models import LanguageModel
 from rnn_jax.runs.config import TrainConfig, make_model
 from rnn_jax.text import Vocabulary
-from rnn_jax.types import Params
+from rnn_jax.types import Model, Params
 
 __all__ = ["RunFolder", "create_folder", "open_folder"]
 
@@ -62,7 +61,7 @@ class RunFolder:
         return Vocabulary.load(self.path / "vocabulary.json")
 
     @cached_property
-    def model(self) -> LanguageModel:
+    def model(self) -> Model:
         """The run's model, not truncated."""
         return make_model(self.config, len(self.vocabulary), truncated=False)
 

@@ -10,6 +10,7 @@ import optax
 
 from rnn_jax.arrays.paths import at_path, replace_at
 from rnn_jax.arrays.tokens import is_ids
+from rnn_jax.layers.base import adapted
 from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.training.rows import add_rows, gather_rows
 from rnn_jax.training.sgd import PlainSGD
@@ -111,7 +112,7 @@ def make_train_step(
       >>> losses == sorted(losses, reverse=True)
       True
     """
-    path = getattr(model, "input_table", None) if isinstance(optimizer, PlainSGD) else None
+    path = adapted(model).input_table if isinstance(optimizer, PlainSGD) else None
 
     def train_step(
         state: TrainState, batch: Batch, *, key: Array | None = None

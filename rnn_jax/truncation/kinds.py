@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from rnn_jax.arrays.masking import last_valid
+from rnn_jax.arrays.noise import every_step
 from rnn_jax.host.checks import positive
-from rnn_jax.layers.dropout import noise_keys
-from rnn_jax.types import Array
+from rnn_jax.types import Along, Array
 
 __all__ = [
     "Chunked",
     "Full",
     "Randomized",
     "Sliding",
-    "Steps",
     "Tail",
     "Truncation",
     "chunked",
@@ -30,36 +28,26 @@ __all__ = [
 ]
 
 # Keeps the draws of `randomized` apart from the noise that the layer draws from the same key.
-_GATE_STREAM = 0x67617465
+_SCALE_STREAM = 0x67617465
 
 
-class Steps(NamedTuple):
-    """What a kind may look at to make its gates: the sequence's extent, mask and randomness."""
-
-    length: int
-    batch_shape: tuple[int, ...]
-    mask: Array | None
-    key: Array | None
-    start: Array | int
-
-    def positions(self) -> Array:
-        """``int[T, 1, …]``, counted from the first step of this call."""
-        return jnp.arange(self.length).reshape((-1,) + (1,) * len(self.batch_shape))
-
-    def spread(self, gate: Array) -> Array:
-        """``gate`` broadcast to ``[T, B]``."""
-        return jnp.broadcast_to(gate, (self.length, *self.batch_shape))
+def _positions(shape: tuple[int, ...]) -> Array:
+    """``int[T, 1, …]``, counted from the first step of this call."""
+    return jnp.arange(shape[0]).reshape((-1,) + (1,) * (len(shape) - 1))
 
 
 @dataclass(frozen=True)
 class Truncation:
-    """A kind of truncation; by itself the one that cuts nothing."""
+    """A kind of truncation; by itself the one that cuts nothing.
 
-    def gate(self, steps: Steps) -> Array | None:
+    ``shape`` is ``[T, B]``, of the steps and rows of one call.
+    """
+
+    def gradient_scale(self, shape: tuple[int, ...], along: Along) -> Array | None:
         """``float[T, B]``, the factor on the carry's gradient before each step; None for ones."""
         return None
 
-    def live_outputs(self, steps: Steps) -> Array | None:
+    def live_outputs(self, shape: tuple[int, ...], along: Along) -> Array | None:
         """``bool[T, B]``, which outputs send back a gradient at all; None for all."""
         return None
 
@@ -81,10 +69,10 @@ class Chunked(Truncation):
     def __post_init__(self) -> None:
         positive(window=self.window)
 
-    def gate(self, steps: Steps) -> Array:
+    def gradient_scale(self, shape: tuple[int, ...], along: Along) -> Array:
         """Zero where a window begins, the first one excepted."""
-        t = steps.positions()
-        return steps.spread(jnp.where((t > 0) & (t % self.window == 0), 0.0, 1.0))
+        t = _positions(shape)
+        return jnp.broadcast_to(jnp.where((t > 0) & (t % self.window == 0), 0.0, 1.0), shape)
 
     def __str__(self) -> str:
         return f"chunked:{self.window}"
@@ -112,18 +100,18 @@ class Tail(Truncation):
     def __post_init__(self) -> None:
         positive(steps=self.steps)
 
-    def _first(self, steps: Steps) -> Array:
-        last = steps.length - 1 if steps.mask is None else last_valid(steps.mask)[None]
+    def _first(self, shape: tuple[int, ...], mask: Array | None) -> Array:
+        last = shape[0] - 1 if mask is None else last_valid(mask)[None]
         return jnp.asarray(last - self.steps + 1)
 
-    def gate(self, steps: Steps) -> Array:
+    def gradient_scale(self, shape: tuple[int, ...], along: Along) -> Array:
         """Zero at the first of the last steps, unless that is the first of all."""
-        t = steps.positions()
-        return steps.spread(jnp.where((t > 0) & (t == self._first(steps)), 0.0, 1.0))
+        t, first = _positions(shape), self._first(shape, along.mask)
+        return jnp.broadcast_to(jnp.where((t > 0) & (t == first), 0.0, 1.0), shape)
 
-    def live_outputs(self, steps: Steps) -> Array:
+    def live_outputs(self, shape: tuple[int, ...], along: Along) -> Array:
         """True on the last steps."""
-        return steps.spread(steps.positions() >= self._first(steps))
+        return jnp.broadcast_to(_positions(shape) >= self._first(shape, along.mask), shape)
 
     def __str__(self) -> str:
         return f"tail:{self.steps}"
@@ -139,13 +127,16 @@ class Randomized(Truncation):
         if not 0 < self.keep <= 1:
             raise ValueError(f"keep must be a probability in (0, 1], not {self.keep}")
 
-    def gate(self, steps: Steps) -> Array | None:
+    def gradient_scale(self, shape: tuple[int, ...], along: Along) -> Array | None:
         """``1/keep`` with probability ``keep``, else 0, for every step and row; none unkeyed."""
-        if steps.key is None:
+        if along.key is None:
             return None
-        key = jax.random.fold_in(steps.key, _GATE_STREAM)
-        keys = noise_keys(key, steps.start, steps.length)
-        kept = jax.vmap(lambda k: jax.random.bernoulli(k, self.keep, steps.batch_shape))(keys)
+        apart = along._replace(key=jax.random.fold_in(along.key, _SCALE_STREAM))
+
+        def draw(key: Array, rows: tuple[int, ...]) -> Array:
+            return jax.random.bernoulli(key, self.keep, rows)
+
+        kept = every_step(draw, apart, shape[0], shape[1:])
         return jnp.where(kept, 1 / self.keep, 0.0)
 
     def __str__(self) -> str:

@@ -3,51 +3,44 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Unpack
+from typing import Any, ClassVar, overload
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from rnn_jax.arrays.masking import expand, last_valid, select
-from rnn_jax.layers.carries import all_carries, initial_or
-from rnn_jax.layers.wrapper import inside
+from rnn_jax.layers.base import BaseLayer, adapted, initial_or, inside, run
 from rnn_jax.recurrence.unroll import batch_shape_of
-from rnn_jax.truncation.kinds import Sliding, Steps, Tail, Truncation
-from rnn_jax.types import Along, Array, Carry, Layer, Params
+from rnn_jax.truncation.kinds import Sliding, Tail, Truncation
+from rnn_jax.types import Along, Array, Carry, Layer, Model, Params
 
 __all__ = ["Truncated", "truncate"]
 
 
 @dataclass(frozen=True)
-class Truncated:
+class Truncated(BaseLayer):
     """A layer or model with truncated gradients; made by `truncate`."""
 
-    layer: Any
+    layer: Layer | Model
     kind: Truncation
-    # Windows are counted from the first step of a call: what cuts calls must not hold this.
+    # Windows are counted from the first step of a call.
     counts_steps: ClassVar[bool] = True
 
     @property
     def output_size(self) -> int | None:
         """That of the layer."""
-        size: int | None = self.layer.output_size
-        return size
-
-    @property
-    def causal(self) -> bool:
-        """True: nothing else can be truncated."""
-        return True
+        return adapted(self.layer).output_size
 
     @property
     def input_table(self) -> tuple[str, ...] | None:
         """That of the layer."""
-        return getattr(self.layer, "input_table", None)
+        return adapted(self.layer).input_table
 
     @property
     def encode(self) -> Any:
         """That of an encoder-decoder; no other model has one."""
-        return self.layer.encode
+        return self.layer.encode  # type: ignore[union-attr]
 
     def init(self, key: Array, *input_size: int) -> Params:
         """The layer's parameters."""
@@ -57,43 +50,24 @@ class Truncated:
         """The layer's initial carry."""
         return self.layer.initial_carry(batch_shape, params)
 
-    def apply(
-        self,
-        params: Params,
-        carry: Carry,
-        xs: Array,
-        *,
-        mask: Array | None = None,
-        key: Array | None = None,
-        **along: Unpack[Along],
+    def run(
+        self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
     ) -> tuple[Carry, Array]:
         """The layer's values; gradients as `truncate` says."""
         sliding = self._windowed(xs)
         if sliding is not None:
-            first = initial_or(carry, self.layer, params, xs)
-            carries, ys = _windows(self.layer, sliding, params, first, xs, mask, key, along)
-            return _final(carries, first, mask), ys
-        gate, live = self._gates(xs, mask, key, along)
-        carry, ys = self.layer.apply(params, carry, xs, mask=mask, key=key, **gate)
+            carry = initial_or(self.layer, params, carry, xs)
+            carries, ys = _windows(self.layer, sliding, params, carry, xs, along)
+            return (carries if every else _final(carries, carry, along.mask)), ys
+        shape = (xs.shape[0], *batch_shape_of(xs))
+        scale, outer = self.kind.gradient_scale(shape, along), along.gradient_scale
+        live = self.kind.live_outputs(shape, along)
+        if scale is not None:
+            along = along._replace(gradient_scale=scale if outer is None else scale * outer)
+        carry, ys = run(self.layer, params, carry, xs, along, every=every)
+        if every:
+            carry = jax.tree.map(lambda c: _detach_dead(c, live), carry)
         return carry, _detach_dead(ys, live)
-
-    def carries(
-        self,
-        params: Params,
-        carry: Carry,
-        xs: Array,
-        *,
-        mask: Array | None = None,
-        key: Array | None = None,
-        **along: Unpack[Along],
-    ) -> tuple[Carry, Array]:
-        """As ``apply``, with the carry after every step; see `all_carries`."""
-        sliding = self._windowed(xs)
-        if sliding is not None:
-            return _windows(self.layer, sliding, params, carry, xs, mask, key, along)
-        gate, live = self._gates(xs, mask, key, along)
-        carries, ys = all_carries(self.layer, params, carry, xs, mask=mask, key=key, **gate)
-        return jax.tree.map(lambda c: _detach_dead(c, live), carries), _detach_dead(ys, live)
 
     def _windowed(self, xs: Array) -> Sliding | None:
         """The truncation, if it recomputes windows of these inputs."""
@@ -105,30 +79,13 @@ class Truncated:
             )
         return self.kind if xs.shape[0] > self.kind.steps + 1 else None
 
-    def _gates(
-        self, xs: Array, mask: Array | None, key: Array | None, along: Along
-    ) -> tuple[Along, Array | None]:
-        start = along.get("start", 0)
-        steps = Steps(xs.shape[0], batch_shape_of(xs), mask, key, start)
-        gate, outer = self.kind.gate(steps), along.get("gate")
-        if gate is not None:
-            along = {**along, "gate": gate if outer is None else gate * outer}
-        return along, self.kind.live_outputs(steps)
-
 
 def _detach_dead(ys: Array, live: Array | None) -> Array:
     return ys if live is None else jnp.where(expand(live, ys), ys, lax.stop_gradient(ys))
 
 
 def _windows(
-    layer: Layer,
-    kind: Sliding,
-    params: Params,
-    carry: Carry,
-    xs: Array,
-    mask: Array | None,
-    key: Array | None,
-    along: Along,
+    layer: Layer | Model, kind: Sliding, params: Params, carry: Carry, xs: Array, along: Along
 ) -> tuple[Carry, Array]:
     """The last carry and output of every step's window, ``[T, B, …]``.
 
@@ -137,9 +94,9 @@ def _windows(
     """
     length, k = xs.shape[0], kind.steps
     shape = (length, *batch_shape_of(xs))
-    valid = jnp.ones(shape, bool) if mask is None else mask
+    valid = jnp.ones(shape, bool) if along.mask is None else along.mask
     detached = lax.stop_gradient((params, carry))
-    before, _ = all_carries(layer, *detached, xs, mask=mask, key=key, **along)
+    before, _ = run(layer, *detached, xs, along, every=True)
 
     def first_carries(handed_in: Array, after: Array) -> Array:
         early = jnp.broadcast_to(handed_in, (k + 1, *handed_in.shape))
@@ -150,23 +107,27 @@ def _windows(
         padded = jnp.concatenate([jnp.full((k, *array.shape[1:]), fill, array.dtype), array])
         return jnp.stack([padded[i : i + length] for i in range(k + 1)])
 
-    def window(
-        carry: Carry, xs: Array, mask: Array, begin: Array, gate: Array | None, resets: Array | None
-    ) -> Any:
-        options: Along = {"start": begin, "gate": gate, "resets": resets}
-        carry, ys = layer.apply(params, carry, xs, mask=mask, key=key, **options)
+    def window(carry: Carry, xs: Array, along: Along) -> tuple[Carry, Array]:
+        carry, ys = run(layer, params, carry, xs, along, every=False)
         return carry, ys[-1]
 
-    outer, resets = along.get("gate"), along.get("resets")
-    # A gate on the padding in front would be held back to step 0 and cut off the handed-in carry.
-    gates = None if outer is None else shifted(outer, fill=1)
-    begins = along.get("start", 0) + jnp.arange(length) - k
-    resets = None if resets is None else shifted(resets)
-    axes = (0, 1, 1, 0, None if gates is None else 1, None if resets is None else 1)
-    carries = jax.tree.map(first_carries, carry, before)
-    result: tuple[Carry, Array] = jax.vmap(window, axes)(
-        carries, shifted(xs), shifted(valid), begins, gates, resets
+    scale, resets = along.gradient_scale, along.resets
+    windows = along._replace(
+        mask=shifted(valid),
+        # A factor on the padding in front would be held back to step 0, and would reach the
+        # handed-in carry.
+        gradient_scale=None if scale is None else shifted(scale, fill=1),
+        start=along.start + jnp.arange(length) - k,
+        resets=None if resets is None else shifted(resets),
     )
+    # The key and the rows are the same for every window.
+    axes: Any = Along(
+        mask=1,  # type: ignore[arg-type]
+        gradient_scale=1,  # type: ignore[arg-type]
+        resets=1,  # type: ignore[arg-type]
+    )
+    carries = jax.tree.map(first_carries, carry, before)
+    result: tuple[Carry, Array] = jax.vmap(window, (0, 1, axes))(carries, shifted(xs), windows)
     return result
 
 
@@ -183,7 +144,11 @@ def _final(carries: Carry, handed_in: Carry, mask: Array | None) -> Carry:
     return select(last >= 0, jax.tree.map(at_last, carries), handed_in)
 
 
-def truncate(layer: Any, kind: Truncation) -> Any:
+@overload
+def truncate(layer: Layer, kind: Truncation) -> Layer: ...
+@overload
+def truncate(layer: Model, kind: Truncation) -> Model: ...
+def truncate(layer: Layer | Model, kind: Truncation) -> Layer | Model:
     """The same layer or model with truncated gradients: no value changes, whatever the kind.
 
     `chunked`, `tail` and `randomized` multiply the carry's gradient by ``g_t`` before step ``t``,
@@ -220,11 +185,10 @@ def truncate(layer: Any, kind: Truncation) -> Any:
     """
     if not isinstance(kind, Truncation) or type(kind) is Truncation:
         raise ValueError(f"{kind!r} is not a truncation: use full(), chunked(35), sliding(4), …")
-    if not isinstance(getattr(layer, "causal", None), bool):
+    if isinstance(layer, type) or not isinstance(layer, Layer | Model):
         raise ValueError(
             f"truncate() takes a layer or model, not {layer!r}: wrap a cell with recurrent()"
         )
-    over = getattr(layer, "over", None)
     if any(isinstance(part, Truncated) for part in inside(layer)):
         # Windows of windows have no clear meaning.
         raise ValueError(f"{layer!r} is truncated already: truncate the bare layer instead")
@@ -232,6 +196,8 @@ def truncate(layer: Any, kind: Truncation) -> Any:
         raise ValueError(
             f"{layer!r} is not causal: only a layer that runs forwards can be truncated"
         )
-    if over is not None and not isinstance(kind, Tail):
-        return over(truncate(layer.layer, kind))
+    base = adapted(layer)
+    if base.recurrent_part is not None and not isinstance(kind, Tail):
+        over: Model = base.over(truncate(base.recurrent_part, kind))
+        return over
     return Truncated(layer, kind)

@@ -136,8 +136,8 @@ def test_a_layer_alone_checks_ids_too() -> None:
             "the mask must be boolean, not float32",
         ),
         (
-            lambda: LAYER.apply(PARAMS, None, jnp.ones((4, 2, 5)), gate=jnp.ones(4)),
-            r"the gate has shape \(4,\), but",
+            lambda: LAYER.apply(PARAMS, None, jnp.ones((4, 2, 5)), gradient_scale=jnp.ones(4)),
+            r"the gradient_scale has shape \(4,\), but",
         ),
         (
             lambda: LAYER.apply(PARAMS, jnp.ones((3, 3)), jnp.ones((4, 2, 5))),

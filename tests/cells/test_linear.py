@@ -14,23 +14,25 @@ from jax import lax
 from jax.test_util import check_grads
 
 import rnn_jax as r
-from rnn_jax.recurrence.gradient_scale import gate_gradient
+from rnn_jax.recurrence.gradient_scale import scale_gradient
 from tests.cases import CELLS, Case, assert_close, carry_loss, outputs_loss, quick_jit
 from tests.cells.test_cells import B, D, H, T, draw, run, sigmoid
 
 pytestmark = pytest.mark.usefixtures("x64")
 
 
-def plain_scan(a: Any, b: Any, carry: Any, *, gate: Any = None, reverse: bool = False) -> Any:
+def plain_scan(
+    a: Any, b: Any, carry: Any, *, gradient_scale: Any = None, reverse: bool = False
+) -> Any:
     """The definition, one step after the other, gated by stop_gradient."""
 
     def body(c: Any, step: Any) -> Any:
         a, b, g = step
-        c = a * (c if g is None else gate_gradient(c, g)) + b
+        c = a * (c if g is None else scale_gradient(c, g)) + b
         return c, c
 
     a = jnp.broadcast_to(a, b.shape)
-    return lax.scan(body, carry, (a, b, gate), reverse=reverse)[1]
+    return lax.scan(body, carry, (a, b, gradient_scale), reverse=reverse)[1]
 
 
 def arguments(T: int, shape: tuple[int, ...], kind: str, seed: int = 0) -> tuple[Any, Any, Any]:
@@ -51,7 +53,7 @@ def derivatives(static: Any, args: Any, gate: Any) -> Any:
     scan, reverse = static
 
     def loss(args: Any) -> Any:
-        states = scan(*args, gate=gate, reverse=reverse)
+        states = scan(*args, gradient_scale=gate, reverse=reverse)
         return carry_loss(states[..., None] ** 2) + carry_loss(jnp.swapaxes(states, 0, -1)), states
 
     def sum_of_gradients(args: Any) -> Any:
@@ -89,7 +91,7 @@ def test_gates_are_constants_to_first_order_and_not_to_second() -> None:
 
     @quick_jit
     def orders(scan: Any, gate: Any) -> Any:
-        total = lambda args, gate: (scan(*args, gate=gate) ** 2).sum()  # noqa: E731
+        total = lambda args, gate: (scan(*args, gradient_scale=gate) ** 2).sum()  # noqa: E731
         first = jax.grad(total, 1)(args, gate)
         return first, jax.grad(lambda gate: carry_loss(jax.grad(total)(args, gate)))(gate)
 
@@ -114,8 +116,8 @@ def test_linear_scan_says_what_does_not_fit() -> None:
     for bad in ((a[:2], b, carry), (a[0], b, carry), (a, b, carry[0])):
         with pytest.raises(ValueError, match="do not fit"):
             r.linear_scan(*bad)
-    with pytest.raises(ValueError, match="gate has shape"):
-        r.linear_scan(a, b, carry, gate=jnp.ones((3, 1)))
+    with pytest.raises(ValueError, match="gradient_scale has shape"):
+        r.linear_scan(a, b, carry, gradient_scale=jnp.ones((3, 1)))
 
 
 # Law 7, for cells of the linear form.
@@ -141,7 +143,7 @@ def unrolled(static: Any, params: Any, carry: Any, xs: Any, options: Any) -> Any
     return jax.grad(sum_of_gradients, (0, 1, 2), has_aux=True)(params, carry, xs)
 
 
-EVERYTHING = ("mask", "gate", "resets")
+EVERYTHING = ("mask", "gradient_scale", "resets")
 
 
 @pytest.mark.parametrize(
@@ -158,7 +160,7 @@ def test_parallel_equals_plain_scan(name: str, told: tuple[str, ...], reverse: b
     rng = np.random.default_rng(3)
     options = {
         "mask": jnp.asarray(rng.random((7, 3)) < 0.7),
-        "gate": jnp.asarray(rng.choice([0.0, 0.5, 2.0], (7, 3))),
+        "gradient_scale": jnp.asarray(rng.choice([0.0, 0.5, 2.0], (7, 3))),
         "resets": jnp.asarray(rng.random((7, 3)) < 0.3),
     }
     options = {what: options[what] for what in told}

@@ -85,7 +85,7 @@ def test_generation_goes_on_from_what_was_read() -> None:
     np.testing.assert_array_equal(tokens[..., 0], greedy)
 
 
-CHANGED = {
+CHANGED: Any = {
     "chunked": r.truncate(PLAIN, r.chunked(2)),
     "sliding": r.truncate(PLAIN, r.sliding(1)),
     "tail": r.truncate(PLAIN, r.tail(2)),
@@ -97,7 +97,7 @@ CHANGED = {
 @pytest.mark.parametrize("name", CHANGED)
 def test_truncation_and_remat_keep_values_and_still_read(name: str) -> None:
     model, params = CHANGED[name], initial(PLAIN)
-    assert model.layer is not PLAIN.layer
+    assert model.recurrent_part is not PLAIN.recurrent_part
     arguments = params, SOURCE, SOURCE_MASK, TARGET
     both = quick_jit(jax.value_and_grad(loss, 1))
     expected, whole = both(PLAIN, *arguments)

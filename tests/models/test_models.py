@@ -159,7 +159,7 @@ ANY: Any = r  # for calls that the types already forbid
             "lack w_ih and w_hh: pass",
         ),
         (lambda: r.serial(), "serial.. needs at least one layer"),
-        (lambda: ANY.serial(CELL), "serial.. takes layers, not Elman.*: wrap a cell"),
+        (lambda: ANY.serial(CELL), "serial.. takes a layer, not Elman.*: wrap a cell"),
         (lambda: r.dropout(1.0), r"the dropout rate must lie in \[0, 1\), not 1\.0"),
         (lambda: r.dropout(-0.1), "the dropout rate must lie"),
         (lambda: r.dropout(float("nan")), "the dropout rate must lie"),

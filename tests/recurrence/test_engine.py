@@ -17,6 +17,7 @@ from jax.test_util import check_grads
 
 import rnn_jax as r
 from rnn_jax.recurrence import engine, loops, plan
+from rnn_jax.types import Steps
 from tests.cases import CELLS, SIZE, Case, assert_close, carry_loss, outputs_loss, quick_jit
 
 
@@ -68,7 +69,7 @@ def extras(kind: str, T: int, batch_shape: tuple[int, ...]) -> dict[str, Any]:
     shape = (T, *batch_shape)
     options = {
         "mask": jnp.asarray(rng.random(shape) < 0.7),
-        "gate": jnp.asarray(rng.random(shape) * 2),
+        "gradient_scale": jnp.asarray(rng.random(shape) * 2),
         "resets": jnp.asarray(rng.random(shape) < 0.4),
     }
     return {} if kind == "plain" else options
@@ -295,7 +296,7 @@ def test_which_cells_keep_one_cotangent_for_both_products() -> None:
         operands = plan.Operands(
             theta=cell.theta(params), w_hh=params["w_hh"], b=None, b_hh=None,
             carry=cell.initial_carry(()), initial=None, zs=jnp.zeros((1, params["w_ih"].shape[1])),
-            mask=None, gate=None, resets=None,
+            steps=Steps(),
         )  # fmt: skip
         assert plan.reads_only_sums(cell, operands) == one
 
@@ -382,7 +383,7 @@ def test_numpy_arrays_of_any_width_are_taken_as_they_are() -> None:
     xs: Any = np.ones((*shape, 2))
     steps: Any = {
         "mask": np.ones(shape, bool),
-        "gate": np.ones(shape),
+        "gradient_scale": np.ones(shape),
         "resets": np.zeros(shape, bool),
     }
     carry, _ = r.unroll(cell, params, None, xs, **steps)

@@ -1,4 +1,4 @@
-"""`unroll` against a loop over single steps, for any mask, resets and gate, lengths 0 to 4."""
+"""`unroll` against a loop over single steps, for any mask, resets and scale, lengths 0 to 4."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from tests.cases import CELLS, KEY, SIZE, assert_close, carry_loss, outputs_loss
 
 
 def loop(
-    cell: Any, params: Any, carry: Any, xs: Any, mask: Any, gate: Any, resets: Any, reverse: bool
+    cell: Any,
+    params: Any,
+    carry: Any,
+    xs: Any,
+    mask: Any,
+    gradient_scale: Any,
+    resets: Any,
+    reverse: bool,
 ) -> Any:
     """The definition, word for word."""
     zs = cell.project(params, xs)
@@ -27,7 +34,7 @@ def loop(
     factor, reset = jnp.ones(B), jnp.zeros(B, bool)
     for t in reversed(range(T)) if reverse else range(T):
         # What falls on a masked step waits for the next valid one.
-        factor = factor * gate[t]
+        factor = factor * gradient_scale[t]
         # In reverse the boundary before step t + 1 is met on the way from it to step t.
         reset = reset | marks[t + reverse]
         before = jax.lax.stop_gradient(carry) * (1 - factor)[:, None] + factor[:, None] * carry
@@ -69,7 +76,7 @@ def test_any_mask_resets_and_gate(
     steps = {
         "mask": data.draw(hnp.arrays(bool, shape), label="mask"),
         "resets": data.draw(hnp.arrays(bool, shape), label="resets"),
-        "gate": data.draw(hnp.arrays(float, shape, elements=factors), label="gate"),
+        "gradient_scale": data.draw(hnp.arrays(float, shape, elements=factors), label="scale"),
     }
     with jax.enable_x64(True):
         cell = CELLS[name]

@@ -136,7 +136,7 @@ def test_tail_of_a_model_does_not_train_the_early_readout() -> None:
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("case", (PLAIN, STACK), ids=str)
 def test_an_outer_gate_of_ones_changes_nothing_under_sliding(case: Any) -> None:
-    """The padding in front of the first windows has no gate to cut off the caller's carry."""
+    """The padding in front of the first windows has no factor to cut off the caller's carry."""
     params, xs = case.init(), case.inputs(5, (2,))
     carry, member = case.carry((2,), params), r.truncate(case.member, r.sliding(1))
     both = quick_jit(
@@ -145,7 +145,7 @@ def test_an_outer_gate_of_ones_changes_nothing_under_sliding(case: Any) -> None:
     )
     without, ones = both(params, carry, xs, jnp.ones((5, 2)))
     assert_close(ones, without)
-    # A gate of zeros leaves each loss its own step alone, and the caller's carry no gradient.
+    # Factors of zero leave each loss its own step alone, and the caller's carry no gradient.
     zeros = both(params, carry, xs, jnp.zeros((5, 2)))[1]
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(zeros["dcarry"]))
 
@@ -157,7 +157,7 @@ def test_gates_of_masked_steps_wait_for_the_next_valid_one() -> None:
     mask = jnp.array([True, False, True, True, False])
 
     def outputs(carry: Any) -> Any:
-        final, ys = layer.apply(params, carry, jnp.zeros((5, 1)), mask=mask, gate=gate)
+        final, ys = layer.apply(params, carry, jnp.zeros((5, 1)), mask=mask, gradient_scale=gate)
         return jnp.concatenate([ys[:, 0], final])
 
     slopes = jax.jacobian(outputs)(jnp.ones(1))[:, 0]
@@ -184,7 +184,7 @@ class Decay:
     ) -> Any:
         start = along.get("start", 0)
         mask = jnp.ones(xs.shape[:-1], bool) if mask is None else mask
-        gate = along.get("gate")
+        gate = along.get("gradient_scale")
         gate = jnp.ones(xs.shape[:-1]) if gate is None else gate
 
         def body(c: Any, step: Any) -> Any:
@@ -237,10 +237,10 @@ def test_gates_and_resets_of_masked_steps_are_not_lost_step_by_step() -> None:
     layer, rng = r.recurrent(r.gru(3)), np.random.default_rng(0)
     params, xs = layer.init(jax.random.key(0), 5), PLAIN.inputs(6, (2,))
     carry = jnp.full((2, 3), 0.3)
-    steps = {
+    steps: Any = {
         "mask": jnp.array([[0, 1], [1, 0], [0, 0], [1, 1], [0, 1], [1, 0]], bool),
         "resets": jnp.array([[1, 0], [0, 0], [1, 1], [0, 0], [0, 0], [1, 1]], bool),
-        "gate": jnp.asarray(rng.uniform(size=(6, 2))),
+        "gradient_scale": jnp.asarray(rng.uniform(size=(6, 2))),
     }
 
     def outcome(layer: Any) -> Any:
@@ -319,7 +319,7 @@ ANY: Any = r  # for calls that the types already forbid
         (lambda: r.randomized(0.0), "keep must be a probability"),
         (lambda: r.randomized(float("nan")), "keep must be a probability"),
         (lambda: ANY.truncate(PLAIN.member, "sliding:4"), "'sliding:4' is not a truncation"),
-        (lambda: r.truncate(r.elman(3), r.full()), "takes a layer or model, not Elman"),
+        (lambda: ANY.truncate(r.elman(3), r.full()), "takes a layer or model, not Elman"),
         (lambda: r.truncate(REVERSED, r.full()), "is not causal"),
         (lambda: r.truncate(r.truncate(PLAIN.member, r.tail(1)), r.full()), "truncated already"),
         (lambda: r.truncate(r.truncate(word_model(5, 3), r.sliding(1)), r.full()), "truncated alr"),
@@ -329,7 +329,7 @@ ANY: Any = r  # for calls that the types already forbid
         ),
         (
             lambda: REVERSED.carries({}, None, jnp.ones((2, 5))),
-            "reversed layer has no carries",
+            "is not causal: it has no carry",
         ),
     ),
 )  # fmt: skip

@@ -1,0 +1,218 @@
+"""What the package asks of a layer beyond the protocol, declared once with its defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Never
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from rnn_jax.host.checks import check_renamed
+from rnn_jax.recurrence.gradient_scale import settled
+from rnn_jax.recurrence.unroll import batch_shape_of
+from rnn_jax.types import Along, Array, Carry, Layer, Model, Params, Steps
+
+__all__ = ["BaseLayer", "adapted", "check_layer", "initial_or", "inside", "run", "single_steps"]
+
+
+class BaseLayer:
+    """The base of every layer and model of the package, and of a fast layer of your own.
+
+    A class adds ``init``, `output_size`, `run`, and what differs from the defaults below; it gets
+    `apply` and `carries` in return. A class of your own that meets the protocol `Layer` without
+    this base works as well, step by step where the carry after every step is wanted.
+
+    Example:
+      >>> import jax, rnn_jax
+      >>> from dataclasses import dataclass
+      >>> @dataclass(frozen=True)
+      ... class Scale(rnn_jax.BaseLayer):
+      ...     factor: float
+      ...     def init(self, key, input_size):
+      ...         return {}
+      ...     def run(self, params, carry, xs, along, *, every):
+      ...         return (), self.factor * xs
+      >>> layer = rnn_jax.serial(rnn_jax.recurrent(rnn_jax.elman(3)), Scale(2.0))
+      >>> params = layer.init(jax.random.key(0), 5)
+      >>> layer.apply(params, None, jax.numpy.ones((7, 4, 5)))[1].shape
+      (7, 4, 3)
+    """
+
+    # Whether it counts steps from the first of a call: what cuts calls must not hold it.
+    counts_steps: ClassVar[bool] = False
+
+    @property
+    def output_size(self) -> int | None:
+        """Features of one output; None where it equals the number of input features."""
+        return None
+
+    @property
+    def causal(self) -> bool:
+        """Whether an output depends on no later input."""
+        return True
+
+    @property
+    def reverse(self) -> bool:
+        """Whether it runs from the last step to the first and looks at no step before."""
+        return False
+
+    @property
+    def input_table(self) -> tuple[str, ...] | None:
+        """Where in the parameters the rows stand that an integer input selects; None: nowhere."""
+        return None
+
+    @property
+    def recurrent_part(self) -> Layer | None:
+        """Of a model, the part besides which all acts on each step alone; None for a layer."""
+        return None
+
+    def over(self, layer: Layer) -> Any:
+        """The same model with another `recurrent_part`."""
+        raise TypeError(f"{type(self).__name__} is not over another layer")
+
+    def initial_carry(self, batch_shape: tuple[int, ...], params: Params = None) -> Carry:
+        """The carry before the first step; by default none, an empty tuple."""
+        return ()
+
+    def run(
+        self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
+    ) -> tuple[Carry, Array]:
+        """The sequence ``xs`` from ``carry`` (None: the initial one): new carry and outputs.
+
+        With ``every``, which only a causal layer is asked for, the first result holds the carry
+        after every step, ``[T, B, …]``.
+        """
+        raise TypeError(f"{type(self).__name__} has no run: define one")
+
+    def apply(
+        self,
+        params: Params,
+        carry: Carry,
+        xs: Array,
+        *,
+        mask: Array | None = None,
+        key: Array | None = None,
+        gradient_scale: Array | None = None,
+        start: Array | int = 0,
+        rows: Array | int | None = None,
+        resets: Array | None = None,
+        **renamed: Never,
+    ) -> tuple[Carry, Array]:
+        """The sequence ``xs`` from ``carry`` (None: the initial one): new carry and outputs.
+
+        Where ``mask`` is False the carry is held and the output is zero. ``key=None`` means
+        inference: no noise. For the rest see `Along`.
+        """
+        check_renamed("apply", renamed)
+        along = Along(mask, key, gradient_scale, start, rows, resets)
+        return self.run(params, carry, xs, along, every=False)
+
+    def carries(
+        self,
+        params: Params,
+        carry: Carry,
+        xs: Array,
+        *,
+        mask: Array | None = None,
+        key: Array | None = None,
+        gradient_scale: Array | None = None,
+        start: Array | int = 0,
+        rows: Array | int | None = None,
+        resets: Array | None = None,
+        **renamed: Never,
+    ) -> tuple[Carry, Array]:
+        """As `apply`, but the first result holds the carry after every step, ``[T, B, …]``.
+
+        Raises:
+          ValueError: the layer is not causal.
+        """
+        check_renamed("carries", renamed)
+        if not self.causal:
+            raise ValueError(f"{self!r} is not causal: it has no carry after each step")
+        along = Along(mask, key, gradient_scale, start, rows, resets)
+        return self.run(params, carry, xs, along, every=True)
+
+
+def initial_or(layer: Layer | Model | BaseLayer, params: Params, carry: Carry, xs: Array) -> Carry:
+    """``carry``, or the layer's initial one for the batch shape of ``xs`` where it is None."""
+    return layer.initial_carry(batch_shape_of(xs), params) if carry is None else carry
+
+
+@dataclass(frozen=True)
+class _Adapted(BaseLayer):
+    """A layer or model of somebody else's class, by its ``apply`` alone."""
+
+    layer: Layer | Model
+
+    @property
+    def output_size(self) -> int | None:
+        return self.layer.output_size if isinstance(self.layer, Layer) else None
+
+    @property
+    def causal(self) -> bool:
+        return self.layer.causal
+
+    def initial_carry(self, batch_shape: tuple[int, ...], params: Params = None) -> Carry:
+        return self.layer.initial_carry(batch_shape, params)
+
+    def run(
+        self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
+    ) -> tuple[Carry, Array]:
+        if every:
+            return self._step_by_step(params, carry, xs, along)
+        default, given = Along()._asdict(), along._asdict()
+        options = {name: value for name, value in given.items() if value is not default[name]}
+        return self.layer.apply(params, carry, xs, **{"mask": None, "key": None, **options})
+
+    def _step_by_step(
+        self, params: Params, carry: Carry, xs: Array, along: Along
+    ) -> tuple[Carry, Array]:
+        def body(carry: Carry, step: tuple[Array, Array, Steps]) -> tuple[Carry, tuple[Any, Any]]:
+            position, x, steps = step
+            carry, y = self.run(params, carry, x, along.over(steps, position), every=False)
+            return carry, (carry, y[0])
+
+        carry = initial_or(self, params, carry, xs)
+        return lax.scan(body, carry, single_steps(xs, along))[1]
+
+
+def single_steps(xs: Array, along: Along) -> tuple[Array, Array, Steps]:
+    """Positions, inputs and `Steps` of the calls with one step each that ``xs`` is cut into."""
+    positions = along.start + jnp.arange(xs.shape[0])
+    # A masked step by itself would forget what it should hand on to the next valid one.
+    steps = settled(along.steps, reverse=False)
+    xs, steps = jax.tree.map(lambda leaf: leaf[:, None], (xs, steps))
+    return positions, xs, steps
+
+
+def adapted(layer: Layer | Model) -> BaseLayer:
+    """``layer`` with all members of a `BaseLayer`, for a class that only meets the protocol."""
+    return layer if isinstance(layer, BaseLayer) else _Adapted(layer)
+
+
+def run(
+    layer: Layer | Model, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
+) -> tuple[Carry, Array]:
+    """`BaseLayer.run` of any layer: how a layer runs one inside it."""
+    return adapted(layer).run(params, carry, xs, along, every=every)
+
+
+def check_layer(what: str, layer: Any) -> None:
+    """Raise ValueError unless ``layer`` is a `Layer`."""
+    if isinstance(layer, type) or not isinstance(layer, Layer):
+        raise ValueError(f"{what}() takes a layer, not {layer!r}: wrap a cell with recurrent()")
+
+
+def inside(value: Any) -> Iterator[Any]:
+    """A layer, and all layers, cells and kinds that it is made of."""
+    yield value
+    if isinstance(value, tuple):
+        for part in value:
+            yield from inside(part)
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from inside(getattr(value, field.name))
