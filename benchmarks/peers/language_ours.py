@@ -10,8 +10,8 @@ import numpy as np
 import optax
 
 import rnn_jax
+from benchmarks.measuring.workloads import Arrays, Language
 from benchmarks.peers.ours import CELLS
-from benchmarks.workloads import Arrays, Language
 from rnn_jax.recurrence.unroll import Backend
 
 __all__ = ["model_of", "optimizer_of", "params_of", "to_workload", "train_step"]

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.implementation import Prepared, Unavailable
+from benchmarks.measuring.implementation import Prepared, Unavailable
+from benchmarks.measuring.workloads import Arrays, Language
 from benchmarks.peers.pytorch import device_of, set_precision, synchronizer, tensor, to_numpy
-from benchmarks.workloads import Arrays, Language
 
 __all__ = ["generation", "training"]
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import flops
-from benchmarks.implementation import Prepared, Unavailable
-from benchmarks.workloads import Arrays, Recurrence
+from benchmarks.measuring import flops
+from benchmarks.measuring.implementation import Prepared, Unavailable
+from benchmarks.measuring.workloads import Arrays, Recurrence
 
 __all__ = ["PACKAGES", "build"]
 

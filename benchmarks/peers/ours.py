@@ -9,8 +9,8 @@ import jax
 import numpy as np
 
 import rnn_jax
-from benchmarks.implementation import JaxImplementation
-from benchmarks.workloads import Arrays, Recurrence
+from benchmarks.measuring.implementation import JaxImplementation
+from benchmarks.measuring.workloads import Arrays, Recurrence
 from rnn_jax import Layer
 
 __all__ = ["CELLS", "PACKAGES", "build", "build_layer"]

@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.implementation import Prepared, Unavailable
-from benchmarks.timing import first_call
-from benchmarks.workloads import Arrays, Recurrence
+from benchmarks.measuring.implementation import Prepared, Unavailable
+from benchmarks.measuring.timing import first_call
+from benchmarks.measuring.workloads import Arrays, Recurrence
 
 __all__ = ["PACKAGES", "build", "device_of", "set_precision", "synchronizer", "tensor", "to_numpy"]
 
