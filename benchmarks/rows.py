@@ -56,7 +56,7 @@ Row = TypedDict(
         "T": Annotated[int | None, "steps in time"],
         "H": Annotated[int | None, "hidden units"],
         "D": Annotated[int | None, "input features, or the embedding's size"],
-        "V": Annotated[int | None, "vocabulary"],
+        "V": Annotated[int | None, "tokens in the vocabulary"],
         "layers": Annotated[int | None, "recurrent layers"],
         "cell": Annotated[str | None, "rnn, relu, gru or lstm"],
         "truncation": Annotated[str | None, "where gradients stop, as `--truncation` has it"],

@@ -66,7 +66,7 @@ def _open(workload: Language) -> Callable[[str], Prepared]:
         else:
             from benchmarks.peers import language_pytorch
 
-            prepared = language_pytorch.generation(workload, arrays, prefix)
+            prepared = language_pytorch.prepare_generation(workload, arrays, prefix)
         check_greedy(workload, arrays, prefix, prepared.result()["tokens"])
         return prepared
 

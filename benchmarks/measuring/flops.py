@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from benchmarks.measuring.workloads import Language, Recurrence
 
-__all__ = ["Cost", "language_step", "recurrence"]
+__all__ = ["Cost", "language_step", "layer_pass"]
 
 
 class Cost(NamedTuple):
@@ -23,14 +23,14 @@ class Cost(NamedTuple):
     bytes: float
 
 
-def recurrence(workload: Recurrence, pass_name: str) -> Cost:
+def layer_pass(workload: Recurrence, pass_name: str) -> Cost:
     """Of a pass of `benchmarks.measuring.implementation.PASSES`.
 
     Forward ``2TB·G·H·(D + H)``. Backward the same twice, for the weights and for what was
     multiplied by them; training does not differentiate by the inputs.
 
     Example:
-      >>> recurrence(Recurrence("lstm", 1, 10, 4, 3), "forward").flops == 2 * 10 * 16 * (3 + 4)
+      >>> layer_pass(Recurrence("lstm", 1, 10, 4, 3), "forward").flops == 2 * 10 * 16 * (3 + 4)
       True
     """
     b, t, h, d = workload.batch, workload.length, workload.hidden, workload.features

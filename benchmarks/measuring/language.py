@@ -62,7 +62,7 @@ def _open(workload: Language, pass_name: str) -> Callable[[str], Prepared]:
         else:
             from benchmarks.peers import language_pytorch
 
-            prepared = language_pytorch.training(workload, arrays, tokens, pass_name)
+            prepared = language_pytorch.prepare_training(workload, arrays, tokens, pass_name)
         got = prepared.result()
         if not wanted:
             wanted.append(expected_step(workload, arrays, tokens[0]))

@@ -42,7 +42,7 @@ def case(
         taken,
         lambda: _open(workload, pass_name),
         slow=tuple(n for n in taken if n in _SLOW),
-        cost=flops.recurrence(workload, pass_name),
+        cost=flops.layer_pass(workload, pass_name),
         rank=rank,
         published=published or {},
     )

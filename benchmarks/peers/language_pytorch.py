@@ -11,7 +11,7 @@ from benchmarks.measuring.implementation import Prepared, Unavailable
 from benchmarks.measuring.workloads import Arrays, Language
 from benchmarks.peers.pytorch import device_of, set_precision, synchronizer, tensor, to_numpy
 
-__all__ = ["generation", "training"]
+__all__ = ["prepare_generation", "prepare_training"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,9 @@ def _build(workload: Language, arrays: Arrays) -> _Model:
     return _Model(workload, layers, embedding, readout, device)
 
 
-def training(workload: Language, arrays: Arrays, tokens: np.ndarray, pass_name: str) -> Prepared:
+def prepare_training(
+    workload: Language, arrays: Arrays, tokens: np.ndarray, pass_name: str
+) -> Prepared:
     """A step on the first batch; there is no call of many steps."""
     if pass_name != "step":
         raise Unavailable("eager: there is no call of many steps")
@@ -131,7 +133,7 @@ def training(workload: Language, arrays: Arrays, tokens: np.ndarray, pass_name: 
     )
 
 
-def generation(workload: Language, arrays: Arrays, prefix: np.ndarray) -> Prepared:
+def prepare_generation(workload: Language, arrays: Arrays, prefix: np.ndarray) -> Prepared:
     """``length`` tokens after a prefix ``[1, B]``; ``result`` takes the arg-max of each step."""
     import torch
 

@@ -31,7 +31,7 @@ def build(name: str, workload: Recurrence, arrays: Arrays) -> _Numpy:
     if workload.dtype not in ("float32", "float64"):
         raise Unavailable(f"NumPy has no products in {workload.dtype}")
     loop = name == "numpy-loop"
-    work = flops.recurrence(workload, "forward").flops
+    work = flops.layer_pass(workload, "forward").flops
     if work > (_LOOP_FLOPS if loop else _VECTORISED_FLOPS):
         raise Unavailable(f"{work / 1e9:.0f} GFLOP forward would take minutes")
     return _Numpy(workload.equations, workload.cell, arrays, loop)

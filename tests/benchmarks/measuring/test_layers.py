@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,16 +12,12 @@ import numpy as np
 import pytest
 
 import rnn_jax
-from benchmarks.__main__ import main
-from benchmarks.groups import compilation
 from benchmarks.groups.recurrence import GRID
 from benchmarks.measuring import layers, oracle, runner
-from benchmarks.measuring.case import Options
 from benchmarks.measuring.implementation import PASSES, JaxImplementation, Prepared, Unavailable
-from benchmarks.measuring.timing import BLOCK, LEAST_ROUNDS, take_turns
+from benchmarks.measuring.timing import BLOCK
 from benchmarks.measuring.workloads import CELLS, Recurrence, recurrences
-from benchmarks.peers import IMPLEMENTATIONS, OURS, build, ours
-from benchmarks.reporting.summary import summarise
+from benchmarks.peers import IMPLEMENTATIONS, OURS, ours
 
 SMALL = {cell: Recurrence(cell, 2, 3, 4, 5) for cell in CELLS}
 
@@ -31,7 +26,9 @@ def small_rows(
     names: tuple[str, ...], pass_name: str = "forward", cell: str = "rnn"
 ) -> dict[str, dict[str, Any]]:
     case = layers.case("recurrence", SMALL[cell], pass_name, names=names)
-    rows = runner.measure(case, lambda row: None, limits=runner.Limits(rounds=2, case_s=0))
+    rows: list[Any] = runner.measure(
+        case, lambda row: None, limits=runner.Limits(rounds=2, case_s=0)
+    )
     return {row["implementation"]: row for row in rows}
 
 
@@ -158,118 +155,13 @@ def test_rows_hold_what_one_needs_to_judge_them(monkeypatch: pytest.MonkeyPatch)
     assert rows["flax-linen"]["ratio"] == rows["flax-linen"]["median_ms"] / rows[OURS]["median_ms"]
 
 
-def test_turns_end_at_the_rounds_or_the_budget_but_not_before_the_least() -> None:
-    now, order = [0.0], []
-
-    def call(name: str) -> Any:
-        def lasting() -> None:
-            order.append(name)
-            now[0] += 1.0
-
-        return lasting
-
-    calls = {name: call(name) for name in "abc"}
-    turn = BLOCK + 1  # the first call of a turn is not clocked
-    for rounds, budget_s, done in ((2, 0, 2), (9, 0, LEAST_ROUNDS), (9, 13 * turn, 5), (4, 1e9, 4)):
-        order.clear()
-        seconds = take_turns(calls, rounds, budget_s, clock=lambda: now[0])
-        assert seconds == {name: [1.0] * done * BLOCK for name in "abc"}
-        assert all(len(set(order[i : i + turn])) == 1 for i in range(0, len(order), turn))
-        turns = [tuple(order[i : i + 3 * turn : turn]) for i in range(0, len(order), 3 * turn)]
-        assert all(sorted(names) == ["a", "b", "c"] for names in turns)
-    assert len(set(turns)) > 1
-
-
-def test_the_summary_has_mean_worst_and_losses() -> None:
-    rows = [
-        {"implementation": "peer", "pass": "forward", "workload": name, "ratio": ratio}
-        for name, ratio in (("a", 4.0), ("b", 0.5), ("c", 4.0), ("missing", None))
-    ]
-    assert summarise(rows) == [
-        {
-            "implementation": "peer", "pass": "forward", "workloads": 3,
-            "geometric_mean": pytest.approx(2.0), "worst": 0.5, "at": "b", "lost": 1,
-        }
-    ]  # fmt: skip
-    assert summarise([]) == []
-
-
-def test_a_quick_run_prints_and_saves_rows_and_overwrites_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "rows.jsonl"
-    command = ["recurrence", "--quick", "--cells", "rnn", "--implementations", OURS]
-    command += ["--select", "4x12x32x16/forward", "--rounds", "1", "--out", str(file)]
-    assert main(command) == 0
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
-    assert [row["pass"] for row in rows] == ["forward", "forward+backward"]
-    assert {row["reason"] for row in rows} == {None}
-    printed = capsys.readouterr().out
-    assert "rnn-4x12x32x16, forward+backward" in printed and "| rnn_jax " in printed
-    assert main(command) == 2
-    assert "exists already" in capsys.readouterr().err
-    assert main([*command[:-1], str(tmp_path / "no" / "rows")]) == 2
-    assert "does not exist" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "options, sentence",
-    [
-        (["--cells", "rnn,qrnn"], "--cells must be of rnn, gru, lstm, not 'qrnn'"),
-        (["--implementations", "jax"], "--implementations must be of rnn_jax, torch"),
-        (["--select", "lstm-9"], "nothing is left to measure"),
-        (["--implementations", "keras", "--select", "many-steps"], "nothing is left to measure"),
-        (["--rounds", "0"], "--rounds must be at least 1, not 0"),
-        (["--budget", "-1"], "--budget must be at least 0"),
-        (["--budget", "nan"], "--budget must be at least 0"),
-    ],
-)
-def test_bad_options_are_a_sentence(
-    options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["recurrence", *options]) == 2
-    assert sentence in capsys.readouterr().err
-
-
-def test_compile_time_and_memory_are_rows(capsys: pytest.CaptureFixture[str]) -> None:
-    cases = compilation.GROUP.cases(Options(quick=True, cells=("rnn",)))
-    rows = [
-        row
-        for case in cases
-        for row in runner.measure(case, lambda row: None, limits=runner.Limits())
-    ]
-    assert [(row["pass"], row["T"], row["implementation"]) for row in rows] == [
-        ("compile", 3, OURS),
-        ("compile", 6, OURS),
-        ("compile", 12, OURS),
-        ("memory", 50, OURS),
-        ("memory", 50, f"{OURS}-remat"),
-    ]
-    assert all(row["status"] == "ok" and row["compile_s"] > 0 for row in rows)
-    assert rows[3]["temp_bytes"] > 0 and rows[0]["median_ms"] is None
-    assert compilation.GROUP.closing is not None
-    compilation.GROUP.closing(rows)
-    assert "rnn-2x12x8x4 " in capsys.readouterr().out
-    json.dumps(rows)
-
-
-@pytest.mark.parametrize("cell", ["relu", "gru", "lstm"])
-@pytest.mark.parametrize("name", ["numpy-vectorised", "numpy-loop"])
-def test_numpys_derivatives_are_right(name: str, cell: str) -> None:
-    workload = Recurrence(cell, 2, 3, 4, 5, dtype="float64")
-    arrays = workload.arrays()
-    implementation = build(name, workload, arrays)
-    for pass_name in PASSES[:2]:
-        want = oracle.expected(implementation.equations, arrays, pass_name)
-        allowance = oracle.tolerance("float64", "highest")
-        oracle.check(implementation.prepare(pass_name).result(), want, pass_name, allowance)
-
-
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_low_precision_is_ours_too(dtype: str) -> None:
     workload = Recurrence("lstm", 2, 3, 4, 5, dtype=dtype)
     case = layers.case("recurrence", workload, "forward+backward", names=(OURS, "numpy-loop"))
-    rows = runner.measure(case, lambda row: None, limits=runner.Limits(rounds=1, case_s=0))
+    rows: list[Any] = runner.measure(
+        case, lambda row: None, limits=runner.Limits(rounds=1, case_s=0)
+    )
     assert [row["status"] for row in rows] == ["ok", "unavailable"]
     assert {row["dtype"] for row in rows} == {dtype}
     assert oracle.tolerance(dtype, "highest").relative > 100 * oracle.TOLERANCE

@@ -109,7 +109,7 @@ def test_noise_that_rows_share_is_no_change() -> None:
 def _scatter(rows: list[Change], group: Change) -> float:
     """The standard deviation of a group's rows, by the median deviation."""
     names = ("implementation", "pass")
-    own = [math.log(c.ratio) for c in rows if all(c.row[n] == group.row[n] for n in names)]
+    own = [math.log(c.ratio) for c in rows if all(c.row.get(n) == group.row.get(n) for n in names)]
     return float(np.median(np.abs(np.array(own) - np.median(own))) * 1.4826) * 0.999
 
 
