@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import benchmarks
+from benchmarks.group import Group
 from benchmarks.groups import GROUPS
+from benchmarks.measuring import runner
+from benchmarks.measuring.case import Options
 from benchmarks.reporting.pictures import Pictures
+from benchmarks.reporting.summary import noted
 from benchmarks.rows import Row
 
 ROOT = Path(benchmarks.__file__).parent
@@ -72,6 +78,24 @@ def test_a_group_without_rows_has_no_section(name: str, tmp_path: Path) -> None:
         assert group.headline([]) == ([], "")
 
 
-def test_the_readme_tells_every_group() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [name for name in GROUPS if f"`{name}`" not in readme] == []
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_names_every_group_and_file() -> None:
+    assert [name for name in GROUPS if f"`{name}`" not in README] == []
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert links and [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_readmes_group_can_be_measured_and_reported(tmp_path: Path) -> None:
+    (source,) = re.findall("```python\n(.*?)```", README, flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(source, names)
+    group: Group = names["GROUP"]
+    case = group.cases(Options(quick=True))[0].only(("rnn_jax", "numpy-vectorised"))
+    rows = runner.measure(case, lambda row: None, limits=runner.Limits(rounds=1, case_s=0))
+    assert {row["group"] for row in rows} == {group.name}
+    assert [row["status"] for row in rows] == ["ok", "ok"]
+    heading, caption, lines, footnote = group.section(group, noted(rows), Pictures(tmp_path))
+    assert (heading, caption, footnote) == ("## Wide-batch", group.caption, "")
+    assert case.workload in lines
