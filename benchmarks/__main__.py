@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # of `| head`; Python would say so again at its end
+    except BrokenPipeError:  # as by `| head`; Python would report it once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
@@ -117,7 +117,7 @@ def measure(options: argparse.Namespace) -> int:
     limits = _limits(options)
     cases = _chosen([c for g in groups for c in GROUPS[g].cases(settings)], options)
     if options.list:
-        shown = [
+        lines = [
             {
                 "group": c.group,
                 "workload": c.workload,
@@ -126,7 +126,7 @@ def measure(options: argparse.Namespace) -> int:
             }
             for c in cases
         ]
-        print(table(shown, ("group", "workload", "pass", "implementations")))
+        print(table(lines, ("group", "workload", "pass", "implementations")))
         return 0
     if options.profile and len(cases) != 1:
         raise ValueError(
@@ -142,7 +142,7 @@ def measure(options: argparse.Namespace) -> int:
     rows: list[Row] = []
     budget = options.budget
 
-    def tell(case: Case, new: list[Row]) -> None:
+    def show(case: Case, new: list[Row]) -> None:
         if case.timed or any(row["status"] != "ok" for row in new):
             print(f"\n{case.group}: {case.workload}, {case.pass_name}\n", flush=True)
             print(table(new, GROUPS[case.group].columns), flush=True)
@@ -159,12 +159,12 @@ def measure(options: argparse.Namespace) -> int:
             write,
             limits=limits,
             roofline=roofline,
-            # What failed, or found no memory, is tried again.
+            # What failed, or ran out of memory, is tried again.
             done=frozenset(key_of(r) for r in old if r.get("status") not in _AGAIN),
             budget_s=None if budget is None else budget - (time.perf_counter() - began),
             hlo=None if options.hlo is None else Path(options.hlo),
             profile=None if options.profile is None else Path(options.profile),
-            tell=tell,
+            on_case=show,
         )
     for group in GROUPS.values():
         if group.closing is not None:
@@ -251,7 +251,7 @@ def _resumed(file: str) -> Any:
 def _numbers(dtype: str, precision: str) -> Iterator[None]:
     config = cast(Any, jax.config)
     cached = config.jax_enable_compilation_cache
-    # Compiling that a cache on the disk spares would take no time.
+    # A program that comes from a cache on the disk would seem to compile in no time.
     config.update("jax_enable_compilation_cache", False)
     try:
         with jax.default_matmul_precision(precision), jax.enable_x64(dtype == "float64"):

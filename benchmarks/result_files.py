@@ -1,4 +1,4 @@
-"""Files of JSON lines, a row each: read, written, gone on with; nothing measured is overwritten."""
+"""Files of JSON lines, a row each: read, written, resumed; nothing measured is ever overwritten."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read_rows(name: str) -> list[Row]:
     """The rows of a file that ``--out`` has made.
 
     Raises:
-      ValueError: it cannot be read, or a line of it is no row.
+      ValueError: it cannot be read, or a line of it is not a row.
     """
     try:
         rows = rows_of(Path(name).read_text(encoding="utf-8"), name)
@@ -31,7 +31,7 @@ def read_rows(name: str) -> list[Row]:
 
 
 def rows_of(text: str, name: str) -> list[Row]:
-    """The rows in the text of the file ``name``; a line that is none is a `ValueError`.
+    """The rows in the text of the file ``name``; a line that is not a row is a `ValueError`.
 
     An older file may lack keys that were added later: whoever reads one uses ``get``.
     """
@@ -48,7 +48,7 @@ def rows_of(text: str, name: str) -> list[Row]:
 
 
 def new_file(name: str | None) -> Callable[[Row], None]:
-    """A function that appends a row to the new file, as a line of JSON; None: nowhere.
+    """A function that appends a row to the new file, as a line of JSON; None writes nowhere.
 
     A row is on the disk when the function returns: an interruption loses nothing that was measured.
     """

@@ -15,7 +15,7 @@ __all__ = ["Key", "Row", "by", "key_of", "measured", "number", "relative_spread"
 Row = TypedDict(
     "Row",
     {
-        # What was measured: the first four, dtype and precision tell it from all other rows.
+        # What was measured: the first four, dtype and precision identify a row.
         "group": Annotated[str, "the group of cases"],
         "workload": Annotated[str, "the workload's name, which states its shape"],
         "pass": Annotated[str, 'what is computed, such as "forward+backward" or "step"'],
@@ -80,10 +80,10 @@ Row = TypedDict(
         "commit": Annotated[str | None, 'of this checkout; "-dirty" where files had changed'],
         "load_average_after": Annotated[float | None, "processes in the minute before its end"],
         "throttled": Annotated[bool | None, "whether heat or a quota slowed the CPUs meanwhile"],
-        # Of the reference step only.
+        # In rows of the reference step only.
         "times_faster_than_loop": NotRequired[Annotated[float | None, "the loop's time by this"]],
         "of_floor": NotRequired[Annotated[float | None, "this time by that of the floor"]],
-        # Of NVIDIA GPUs only, as nvidia-smi names and formats them.
+        # In rows from NVIDIA GPUs only, as nvidia-smi names and formats them.
         "driver_version": NotRequired[Annotated[str, "the driver"]],
         "power.limit": NotRequired[Annotated[str, "the power limit"]],
         "clocks.max.sm": NotRequired[Annotated[str, "the highest clock"]],
@@ -96,12 +96,12 @@ AnyRow = TypeVar("AnyRow", bound=Mapping[str, Any])
 
 
 def key_of(row: Mapping[str, Any]) -> Key:
-    """What tells a row from every other of its file."""
+    """What identifies a row within its file."""
     return tuple(row.get(name) for name in _KEY)
 
 
 def measured(rows: Iterable[AnyRow]) -> list[AnyRow]:
-    """Those that have a time; of a key measured twice, the last."""
+    """The rows that have a time; where a key was measured twice, the last."""
     return list({key_of(row): row for row in rows if row.get("median_ms")}.values())
 
 

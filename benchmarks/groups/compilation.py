@@ -1,6 +1,6 @@
 """Compile time and program size of training steps against T, and memory with and without `remat`.
 
-The median of several compilations: what a GPU's compiler finds out once, it remembers.
+A time is the median of several compilations, for a GPU's compiler remembers what it has tuned.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _COMPILED, _MEMORY = "compile", "memory"  # the passes
 
 
 def _cases(options: Options) -> list[Case]:
-    """Of each cell: "compile" for three lengths, "memory" for a long one."""
+    """Each cell at three lengths, which are compiled, and at a long one, for its memory."""
     batch, hidden, features = (2, 8, 4) if options.quick else (32, 256, 28)
     lengths, long, repeats = ((3, 6, 12), 50, 1) if options.quick else ((35, 350, 3500), 2000, 5)
     cases = []
@@ -67,7 +67,7 @@ def _case(workload: Recurrence, kind: str, repeats: int) -> Case:
 
 
 def _closing(rows: list[Row]) -> None:
-    """``of_first`` is a row's compile time or temporaries by those of the cell's first row."""
+    """Print two tables; ``of_first`` is what a row takes by what its cell's first row takes."""
     for kind, name, title in (
         (_COMPILED, "compile_s", "Training steps (20 in one call): compile time"),
         (_MEMORY, "temp_bytes", "Forward and backward, temporaries"),

@@ -32,7 +32,7 @@ _COUNTS = (1, 2, 4, 8)
 
 
 def _cases(options: Options) -> list[Case]:
-    """One stack of LSTMs; at least 1 and 2 devices, the second with a reason if there is one."""
+    """One stack of LSTMs, on at least 1 and 2 devices; a machine with one has no time for 2."""
     stack = Language("stack", "lstm", 10_000, 512, 64, 35, 512, 2, 1.0, 5.0)
     if options.quick:
         stack = replace(stack, vocab=300, hidden=32, embedding=32, batch=8, length=8)

@@ -17,7 +17,7 @@ TRUNCATIONS = ("full", "chunked:8", "sliding:4", "tail:8", "randomized:0.9")
 
 
 def _cases(options: Options) -> list[Case]:
-    """Every kind on one-hot characters and, not quickly, on the reference model."""
+    """Every kind on one-hot characters and, unless the run is quick, on the reference model."""
     characters = Language("characters", "gru", 28, 256, 32, 64)
     small = replace(characters, hidden=32, batch=4, length=16)
     words = Language("words", "rnn", 8000, 100, 1, 45, learning_rate=0.005)

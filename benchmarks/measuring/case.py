@@ -1,4 +1,4 @@
-"""What one measures: a workload's pass with the implementations that take turns on it."""
+"""A case: a pass of a workload, with the implementations that take turns on it."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ class Case:
 
     @property
     def name(self) -> str:
-        """``group/workload/pass``, what ``--select`` looks into."""
+        """``group/workload/pass``, in which ``--select`` searches."""
         return f"{self.group}/{self.workload}/{self.pass_name}"
 
     @property
     def quickly(self) -> Case:
-        """The case without what is slow."""
+        """The case without its slow implementations."""
         return self.only(tuple(name for name in self.implementations if name not in self.slow))
 
     def only(self, names: tuple[str, ...]) -> Case:

@@ -21,7 +21,7 @@ _BATCH, _LENGTH, _HIDDEN = 16, 32, 128
 
 @cache
 def control() -> Callable[[], object]:
-    """The compiled call, warm; it waits for its end."""
+    """The compiled call, already warm; it returns when its result is ready."""
     keys = jax.random.split(jax.random.key(0), 2)
     w = jax.random.normal(keys[0], (_HIDDEN, _HIDDEN), jnp.float32) / _HIDDEN**0.5
     zs = jax.random.normal(keys[1], (_LENGTH, _BATCH, _HIDDEN), jnp.float32)

@@ -17,16 +17,16 @@ __all__ = ["Cost", "language_step", "layer_pass"]
 
 
 class Cost(NamedTuple):
-    """Of one step."""
+    """What one step costs."""
 
     flops: float
     bytes: float
 
 
 def layer_pass(workload: Recurrence, pass_name: str) -> Cost:
-    """Of a pass of `benchmarks.measuring.implementation.PASSES`.
+    """The cost of a pass of `benchmarks.measuring.implementation.PASSES`.
 
-    Forward ``2TB·G·H·(D + H)``. Backward the same twice, for the weights and for what was
+    Forward ``2TB·G·H·(D + H)``. Backward costs the same twice, for the weights and for what was
     multiplied by them; training does not differentiate by the inputs.
 
     Example:
@@ -47,7 +47,7 @@ def layer_pass(workload: Recurrence, pass_name: str) -> Cost:
 
 
 def language_step(workload: Language) -> Cost:
-    """Of a training step: recurrent layers, read-out, no products with one-hot vectors."""
+    """The cost of a training step: recurrent layers, read-out, no products with one-hot vectors."""
     t, b, h, v = workload.length, workload.batch, workload.hidden, workload.vocab
     products, parameters, below = 0.0, 0, workload.embedding
     for _ in range(workload.layers):
@@ -56,7 +56,7 @@ def language_step(workload: Language) -> Cost:
         below = h
     products += h * v
     parameters += (h + 1) * v
-    # Of a table those rows whose words occur.
+    # Only those rows of a table are read whose words occur.
     rows = t * b * (workload.embedding or workload.gates * h)
     size = jnp.dtype(workload.dtype).itemsize
     return Cost(6.0 * t * b * products, size * 2 * (parameters + rows))

@@ -1,4 +1,4 @@
-"""What a peer has to offer: an implementation of a workload, prepared pass by pass."""
+"""What a peer provides: an implementation of a workload, prepared pass by pass."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ LEARNING_RATE = 1e-5
 
 
 class Unavailable(Exception):
-    """A peer that is not here, or does not have what was asked for; the message is the reason."""
+    """A peer that is not installed, or lacks what was asked for; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A compiled pass: ``call()`` runs it to its end, ``result()`` also says what came out.
+    """A compiled pass: ``call()`` runs it to its end, ``result()`` returns its results.
 
     Results are in the workload's names and layouts: ``ys``; ``loss`` and the gradients of ``xs``
     and of every parameter; or the updates of the parameters, after minus before.
 
     temp_bytes, peak_bytes: temporaries by the compiler's account, and all of the program's memory
       at its fullest.
-    start: runs it without waiting; None where that cannot be told apart.
+    start: runs it without waiting; None where the two cannot be separated.
     steps: steps that one call takes.
     equations: a name of `benchmarks.measuring.oracle.EQUATIONS`.
     text: the compiled program.
@@ -82,7 +82,7 @@ class Implementation(Protocol):
 
 @dataclass(frozen=True)
 class Program:
-    """A compiled function of JAX, with what its compiler says of it."""
+    """A compiled function of JAX, with what its compiler states about it."""
 
     run: Any
     compile_s: float
@@ -96,7 +96,7 @@ class Program:
         steps: int = 1,
         equations: str | None = None,
     ) -> Prepared:
-        """With the program's memory and text."""
+        """The pass, with the program's memory and text."""
         memory = self.run.memory_analysis()
         peak = getattr(memory, "peak_memory_in_bytes", 0) or None
         temporaries = None if memory is None else int(memory.temp_size_in_bytes)
@@ -107,7 +107,7 @@ class Program:
 
 
 def compile_jax(function: Callable[..., Any], *arguments: Any, donate: Any = ()) -> Program:
-    """``function`` for arguments such as these; the first ``donate`` of them are given away."""
+    """``function`` for arguments such as these; those of index ``donate`` are given away."""
     began = time.perf_counter()
     compiled = jax.jit(function, donate_argnums=donate).lower(*arguments).compile()
     return Program(compiled, time.perf_counter() - began)
@@ -124,7 +124,7 @@ class JaxImplementation:
     params: any tree of arrays.
     to_workload: a tree such as ``params`` to the workload's names and layout. It maps differences
       and gradients, so it must be linear: no offsets.
-    arrays: of the workload.
+    arrays: those of the workload.
     batch_major: whether ``apply`` wants ``[B, T, …]``; the arrays are transposed here once.
     """
 

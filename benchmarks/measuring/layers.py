@@ -15,10 +15,10 @@ from benchmarks.peers import IMPLEMENTATIONS, OURS, build
 __all__ = ["SCALED", "TRAINED", "case", "chosen", "scaling"]
 
 TRAINED = "forward+backward"
-# A call of 20 steps is long, so that only the nearest peers take it; torch says why it does not.
-# Not Haiku's RNN: its gradients, a ReLU's, explode, and what comes out is a matter of rounding.
+# A call of 20 steps is long, so that only the nearest peers take it; torch's row gives its reason.
+# Haiku's RNN is left out: the gradients of its ReLU explode, and what remains is rounding.
 MANY_STEPS = (OURS, "torch", "flax-linen", "flax-linen-optimized", "haiku", "jax-cudnn")
-# Along a scale the shape counts, and each library's fastest form.
+# Along a size the shape of the curve counts, and each library's fastest form is enough for it.
 SCALED = (OURS, "torch", "numpy-vectorised", "flax-linen", "jax-cudnn")
 _SLOW = ("torch-compile", "numpy-vectorised", "numpy-loop")
 

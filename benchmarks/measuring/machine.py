@@ -1,4 +1,4 @@
-"""What one must know of the machine to judge a row."""
+"""What one has to know about the machine to judge a row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["environment", "load_average", "throttle_events"]
 
 
 def environment() -> dict[str, Any]:
-    """What every row says of the machine and the libraries, now."""
+    """What every row states about the machine and the libraries, now."""
     device, config = jax.devices()[0], cast(Any, jax.config)
     return {
         "device": device.device_kind,
@@ -39,12 +39,12 @@ def environment() -> dict[str, Any]:
 
 
 def load_average() -> float | None:
-    """Processes that ran or waited in the last minute; None where the system does not say."""
+    """Processes that ran or waited in the last minute; None where the system counts none."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
 def throttle_events() -> int | None:
-    """How often heat or a quota slowed the CPUs down; None where nothing says so.
+    """How often heat or a quota slowed the CPUs down; None where nothing counts it.
 
     A row was throttled if the number grew while it was measured.
     """
@@ -79,22 +79,24 @@ def _processor() -> str | None:
 def _gpu() -> dict[str, str]:
     """Driver, power limit and highest clock of the first NVIDIA GPU, if there is one."""
     wanted = ("driver_version", "power.limit", "clocks.max.sm")
-    said = _run("nvidia-smi", "--id=0", f"--query-gpu={','.join(wanted)}", "--format=csv,noheader")
-    return {} if said is None else dict(zip(wanted, said.split(", "), strict=False))
+    output = _run(
+        "nvidia-smi", "--id=0", f"--query-gpu={','.join(wanted)}", "--format=csv,noheader"
+    )
+    return {} if output is None else dict(zip(wanted, output.split(", "), strict=False))
 
 
 @cache
 def _commit() -> str | None:
-    """Of the checkout that this file lies in, with "-dirty" where files were changed."""
+    """The commit of the checkout that has this file, with "-dirty" where files were changed."""
     return _run("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
 
 
 def _run(*command: str) -> str | None:
-    """What a command says; None where it is missing or fails."""
+    """The output of a command; None where it is missing or fails."""
     try:
-        said = subprocess.run(
+        done = subprocess.run(
             command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return said.stdout.strip() or None if said.returncode == 0 else None
+    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -28,7 +28,7 @@ TOLERANCE = 1e-5
 _ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 _TF32 = 2.0**-11
 # In these an update of the size of `LEARNING_RATE` is lost in a parameter's rounding, and a check
-# of updates sees nothing: training steps are held to the oracle in float32 first.
+# of updates sees nothing: training steps are compared with the oracle in float32 first.
 HALF = ("float16", "bfloat16")
 
 TWO_BIASES = "gru reset after, two biases"
@@ -37,7 +37,7 @@ Step = Callable[[Any, Any, jax.Array], tuple[Any, jax.Array]]
 
 
 class Wrong(Exception):
-    """An implementation that does not compute what it says; it is not timed."""
+    """An implementation that computes something else than it claims; it is not timed."""
 
 
 def _rnn(activation: Callable[[jax.Array], jax.Array], p: Any, h: Any, x: jax.Array) -> Any:
@@ -78,7 +78,7 @@ EQUATIONS: dict[str, Step] = {
 
 
 def expected(equations: str, arrays: Arrays, pass_name: str) -> Arrays:
-    """What a pass of `benchmarks.measuring.implementation.PASSES` must come to, in float64."""
+    """The right results of a pass of `benchmarks.measuring.implementation.PASSES`, in float64."""
     with jax.enable_x64(True):
         double = {name: array.astype(np.float64) for name, array in arrays.items()}
         params = {name: a for name, a in double.items() if name not in ("xs", "weights")}
@@ -103,14 +103,14 @@ def _apply(step: Step, params: Any, xs: jax.Array) -> jax.Array:
 
 
 class Tolerance(NamedTuple):
-    """Of the largest element, and of a parameter's rounding at each step."""
+    """Allowed errors: a part of the largest element, and a parameter's rounding at each step."""
 
     relative: float = TOLERANCE
     roundoff: float = _ROUNDOFF["float32"]
 
 
 def tolerance(dtype: str, precision: str, length: int = 0) -> Tolerance:
-    """What an implementation in a dtype may be off, over ``length`` steps.
+    """By how much an implementation in a dtype may be off, over ``length`` steps.
 
     A gradient's sum over T steps is off by some √T roundings; `TOLERANCE` has room for a thousand.
     Below float32 the errors themselves come near 1e-2, and a check sees gross mistakes only.
@@ -124,7 +124,7 @@ def tolerance(dtype: str, precision: str, length: int = 0) -> Tolerance:
 
 
 def check(got: Arrays, want: Arrays, pass_name: str, allowance: Tolerance | None = None) -> None:
-    """Raise `Wrong` unless ``got`` is what the oracle came to."""
+    """Raise `Wrong` unless ``got`` agrees with ``want``, the results of the oracle."""
     relative, roundoff = Tolerance() if allowance is None else allowance
     if got.keys() != want.keys():
         raise Wrong(f"wrong: it gives {sorted(got)}, not {sorted(want)}")

@@ -15,7 +15,7 @@ __all__ = ["Roofline", "measure_roofline"]
 
 
 class Roofline(NamedTuple):
-    """The best of a few measurements."""
+    """The ceilings, each the best of a few measurements."""
 
     gemm_gflops_per_s: float
     copy_gb_per_s: float
@@ -31,9 +31,9 @@ class Roofline(NamedTuple):
 
 
 def measure_roofline(dtype: str, *, quick: bool) -> Roofline:
-    """Of the default device, in ``dtype`` and the precision that is set.
+    """Measure the default device, in ``dtype`` and the precision that is set.
 
-    The product is square, the copy negates so that it cannot be elided, and reads and writes.
+    The product is square. The copy negates, so that it cannot be elided; it reads and writes.
     """
     host = jax.default_backend() == "cpu"
     size = 512 if quick else 2048 if host else 8192

@@ -51,7 +51,7 @@ def run(
     budget_s: float | None = None,
     hlo: Path | None = None,
     profile: Path | None = None,
-    tell: Callable[[Case, list[Row]], None] = lambda case, rows: None,
+    on_case: Callable[[Case, list[Row]], None] = lambda case, rows: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[list[Row], list[Case]]:
     """Measure what is not ``done``; the rows, and the cases that the budget did not reach.
@@ -79,7 +79,7 @@ def run(
             clock=clock,
         )
         if new:
-            tell(case, new)
+            on_case(case, new)
         rows += new
         done |= frozenset(map(key_of, new))
     return rows, []

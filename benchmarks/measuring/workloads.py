@@ -24,7 +24,7 @@ Arrays = dict[str, np.ndarray]
 Shape = tuple[int, int, int, int]  # B, T, H, D
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
-# Of float32 products. "highest" is float32 itself; on a GPU "high" and "default" are TF32.
+# Of float32 products: "highest" is float32 itself; on a GPU "high" and "default" are TF32.
 PRECISIONS = ("highest", "high", "default")
 
 CELLS = {"rnn": 1, "gru": 3, "lstm": 4}  # and how many gates each has

@@ -40,7 +40,7 @@ def build(name: str, workload: Recurrence, arrays: Arrays) -> Implementation:
 
 
 def versions(name: str) -> dict[str, str]:
-    """The installed ones of the packages that an implementation rests on, with their versions."""
+    """Versions of the installed packages among those that an implementation uses."""
     if name.startswith("published"):
         return {}
     known = name in IMPLEMENTATIONS

@@ -1,4 +1,4 @@
-"""PyTorch: `nn.Embedding`, `nn.LSTM` and its like, `nn.Linear`; training and generation, eager."""
+"""PyTorch, eager: `nn.Embedding`, `nn.LSTM` and others, `nn.Linear`; training and generation."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ class _Model:
         return self.readout(ys), state
 
     def named(self) -> dict[str, np.ndarray]:
-        found = {"w_out": self.readout.weight.T, "b_out": self.readout.bias}
+        named = {"w_out": self.readout.weight.T, "b_out": self.readout.bias}
         if self.embedding is not None:
-            found["embedding"] = self.embedding.weight
+            named["embedding"] = self.embedding.weight
         size = self.workload.hidden
         for index in range(self.workload.layers):
-            found[f"w_ih.{index}"] = getattr(self.layers, f"weight_ih_l{index}").T
-            found[f"w_hh.{index}"] = getattr(self.layers, f"weight_hh_l{index}").T
-            found[f"b.{index}"] = getattr(self.layers, f"bias_ih_l{index}")
+            named[f"w_ih.{index}"] = getattr(self.layers, f"weight_ih_l{index}").T
+            named[f"w_hh.{index}"] = getattr(self.layers, f"weight_hh_l{index}").T
+            named[f"b.{index}"] = getattr(self.layers, f"bias_ih_l{index}")
             if self.workload.cell == "gru":
-                found[f"b_hn.{index}"] = getattr(self.layers, f"bias_hh_l{index}")[2 * size :]
-        return {name: to_numpy(value).copy() for name, value in found.items()}
+                named[f"b_hn.{index}"] = getattr(self.layers, f"bias_hh_l{index}")[2 * size :]
+        return {name: to_numpy(value).copy() for name, value in named.items()}
 
 
 def _build(workload: Language, arrays: Arrays) -> _Model:

@@ -20,11 +20,11 @@ from benchmarks.rows import Row, by, key_of, measured, number, relative_spread
 
 __all__ = ["Change", "Comparison", "add_arguments", "compare", "run"]
 
-# Standard deviations beyond which a change is none of noise: of a single row, since a run has
-# hundreds, and of a whole group, whose error is a cautious one: where rows scatter by a tenth, more
-# would miss a slowdown of a fifth.
+# Standard deviations beyond which a change is not noise: for a single row, of which a run has
+# hundreds, and for a whole group, whose error is a cautious one: where rows scatter by a tenth,
+# more would miss a slowdown of a fifth.
 _OF_ROW, _OF_GROUP = 5.0, 2.5
-# The rows of a group are no independent measurements: one allocation, one program's layout or one
+# The rows of a group are not independent measurements: one allocation, one program's layout or one
 # noisy minute moves many alike, which their scatter about each other does not show. So the error of
 # a group is never less than this part of a row's usual error. That one is the scatter of the ratios
 # in this pair of runs, in which the errors of the medians are already; the quartiles are of single
@@ -35,19 +35,12 @@ _MAD = 1 / statistics.NormalDist().inv_cdf(0.75)
 
 GROUP_COLUMNS = ("group", "implementation", "pass", "rows", "ratio", "noise", "verdict")
 ROW_COLUMNS = (
-    "workload",
-    "pass",
-    "implementation",
-    "old_ms",
-    "new_ms",
-    "ratio",
-    "noise",
-    "verdict",
-)
+    "workload", "pass", "implementation", "old_ms", "new_ms", "ratio", "noise", "verdict",
+)  # fmt: skip
 
 
 class Change(NamedTuple):
-    """New time by old one, each by its control; above 1 it is slower now.
+    """The new time by the old one, each by its control; above 1 it is slower now.
 
     row: of the new run, or the first of a group's.
     rows: how many there are.
@@ -73,8 +66,8 @@ class Shift(NamedTuple):
 class Comparison(NamedTuple):
     """Changes of groups (all passes of an implementation, and each), of rows; what a file lacks.
 
-    shifts: by group, what its peers moved by and ours were freed of.
-    warnings: what is not the same in both runs and may explain a change.
+    shifts: by group, what its peers moved by, which is taken off ours.
+    warnings: what differs between the runs and may explain a change.
     """
 
     groups: list[Change]
@@ -97,7 +90,7 @@ def compare(old: list[Row], new: list[Row], threshold: float = 0.1) -> Compariso
     Args:
       old: rows of the earlier run.
       new: rows of the later one.
-      threshold: changes up to this part are none, however sure.
+      threshold: changes up to this part do not count, however certain they are.
 
     Raises:
       ValueError: the runs have no row in common, are of two devices, or only one has a row's
@@ -126,7 +119,7 @@ def compare(old: list[Row], new: list[Row], threshold: float = 0.1) -> Compariso
             noise = math.hypot(relative_spread(old_row), relative_spread(row), spread, shift.error)
             old_ms = number(old_row, "median_ms")
             rows.append(_judged([row], old_ms, log, noise, _OF_ROW, threshold))
-    # Of one pass alone there is nothing to put together.
+    # With one pass alone there is nothing to put together.
     for same in [*(same for same in whole if same not in passes), *passes]:
         if len(same) > 2:  # else the single rows are enough
             own = [logs[key_of(row)] for row in same]
@@ -191,7 +184,7 @@ def _is_ours(row: Row) -> bool:
 def _shifts(whole: list[list[Row]], logs: dict[Any, float], usual: float) -> dict[Any, Shift]:
     """By group what its peers have moved by, where there are two of them.
 
-    One alone may itself have changed, and variants of ours are no peers.
+    One alone may itself have changed, and variants of ours are not peers.
     """
     moved: dict[Any, dict[str, tuple[float, float]]] = {}
     for same in whole:
@@ -228,7 +221,7 @@ def _spread(logs: list[float]) -> float:
 
 
 def _error(logs: list[float], usual: float) -> float:
-    """That of their middle, were they independent."""
+    """The standard error of their middle, were they independent."""
     return max(usual, _spread(logs)) / math.sqrt(len(logs))
 
 

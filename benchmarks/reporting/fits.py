@@ -25,11 +25,11 @@ class Affine(NamedTuple):
 def affine_fit(
     sizes: Sequence[float], times_ms: Sequence[float], tolerance: float | Sequence[float]
 ) -> Affine | None:
-    """The affine fit over as many neighbouring sizes as it holds for; None where for no three.
+    """The affine fit over as many neighbouring sizes as it holds for, three at least, or None.
 
     It holds where no time is off by more than its ``tolerance``, a part of itself, one for all or
     one each; no coefficient is negative. Each time counts by its relative error in terms of its
-    tolerance, since noise is relative. Of a size given twice the last counts.
+    tolerance, since noise is relative. Where a size comes twice, the last counts.
 
     Example:
       >>> fit = affine_fit([1, 2, 4, 8, 16], [12.0, 14.0, 18.0, 26.0, 90.0], tolerance=0.05)
@@ -46,12 +46,12 @@ def affine_fit(
             these = slice(first, first + count)
             n, t = x[these], y[these]
             rows = np.stack([1 / t, n / t], 1)
-            # What may be off more counts less.
+            # What may be further off counts less.
             weighted, wanted = rows / most[these, None], 1 / most[these]
             (fixed, each), *_ = np.linalg.lstsq(weighted, wanted)
-            if fixed < 0:  # no call takes less than no time
+            if fixed < 0:  # no call takes a negative time
                 fixed, each = 0.0, np.linalg.lstsq(weighted[:, 1:], wanted)[0][0]
-            elif each < 0:  # nor does more work: noise about a constant
+            elif each < 0:  # nor does more work take less: noise about a constant
                 fixed, each = np.linalg.lstsq(weighted[:, :1], wanted)[0][0], 0.0
             errors = np.abs(rows @ (fixed, each) - 1)
             if (errors <= most[these]).all():
@@ -66,7 +66,7 @@ def affine_fit(
 def slope(sizes: Sequence[float], times_ms: Sequence[float]) -> float | None:
     """The slope between the last two sizes, both axes logarithmic: 1 where time is linear.
 
-    Of a size given twice the last time counts; None where there is one size only.
+    Where a size comes twice, the last time counts; None where there is one size only.
 
     Example:
       >>> slope([1, 2, 4], [5.0, 6.0, 24.0])

@@ -65,7 +65,7 @@ def headline(rows: list[NotedRow]) -> list[str]:
     lines, footnotes = [], []
     for group in GROUPS.values():
         if group.headline is not None:
-            own, footnote = group.headline(_of(group, rows))
+            own, footnote = group.headline(_own(group, rows))
             lines += own
             footnotes.append(footnote)
     return [table(lines, tuple(lines[0])), *footnotes] if lines else []
@@ -78,17 +78,20 @@ def _sections(rows: list[NotedRow], pictures: Pictures) -> list[str]:
     lines = headline(rows)
     texts = ["## Headline", *lines] if lines else []
     for group in above:
-        texts += group.section(group, _of(group, rows), pictures)
+        texts += group.section(group, _own(group, rows), pictures)
     points = [
-        row for group in (*above, *below) if group.in_roofline for row in measured(_of(group, rows))
+        row
+        for group in (*above, *below)
+        if group.in_roofline
+        for row in measured(_own(group, rows))
     ]
     texts += roofline(points, pictures)
     for group in below:
-        texts += group.section(group, _of(group, rows), pictures)
+        texts += group.section(group, _own(group, rows), pictures)
     return texts + failures(rows)
 
 
-def _of(group: Group, rows: list[NotedRow]) -> list[NotedRow]:
+def _own(group: Group, rows: list[NotedRow]) -> list[NotedRow]:
     return [row for row in rows if row.get("group") == group.name]
 
 

@@ -1,4 +1,4 @@
-"""What the sections of one part of the page have in common: its pictures, and what is explained."""
+"""What the sections of one part of the page share: its pictures, and what is explained already."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Pictures:
         return f"![{caption}]({file})"
 
     def once(self, sentence: str) -> str:
-        """The sentence where it is the first of its kind in the part, "" after that."""
+        """The sentence at its first use in the part, and "" at every later one."""
         first = sentence not in self.explained
         self.explained.add(sentence)
         return sentence if first else ""

@@ -123,7 +123,7 @@ def _save(
         FigureCanvasAgg(figure)
         axes = figure.subplots(1, panels, squeeze=False, sharey=True)[0]
         draw(axes)
-        # Of all panels; beside them, where it covers no point.
+        # One for all panels, beside them, where it covers no point.
         shown: dict[str, Any] = {}
         for axis in axes:
             for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):

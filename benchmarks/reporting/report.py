@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
     readme = None if options.readme is None else Path(options.readme)
     old = "" if readme is None else _text_of(readme)
     made = page(rows, out, [Path(name).name for name in options.files])
-    # Before anything is written: its marks may be missing.
+    # Made before anything is written, for the marks may be missing.
     new = None if readme is None else with_headline(old, made, out, readme.parent)
     _write(out / "README.md", made.text)
     if readme is not None and new is not None:

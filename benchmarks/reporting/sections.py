@@ -78,8 +78,7 @@ def _fitted(rows: list[NotedRow], axis: str) -> Line:
     """The line of one cell and implementation, sizes of ``axis`` in any order."""
     sizes = [number(row, axis) for row in rows]
     times = [number(row, "median_ms") for row in rows]
-    # A fit holds within what each time of this machine is uncertain by. A time that spreads more
-    # would let any line pass.
+    # A fit holds within the uncertainty of each time on this machine. With more, any line would do.
     allowed = [min(0.3, max(0.15, 2 * relative_spread(row))) for row in rows]
     fit = affine_fit(sizes, times, allowed)
     return {

@@ -22,7 +22,7 @@ __all__ = [
     "summarise",
 ]
 
-SIGN = "†"  # of what computes other equations than ours
+SIGN = "†"  # marks what computes other equations than ours
 
 SUMMARY_COLUMNS = ("implementation", "pass", "workloads", "geometric_mean", "worst", "at", "lost")
 
@@ -66,7 +66,7 @@ def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
 def noted(rows: list[Row]) -> list[NotedRow]:
     """Rows with "other" where the equations are not ours.
 
-    A second bias that is only added to the first makes no other function.
+    A second bias that is only added to the first makes no difference.
     """
     ours = {_place(row): _function(row) for row in rows if row["implementation"] == OURS}
     with_notes = []
