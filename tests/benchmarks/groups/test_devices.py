@@ -14,8 +14,6 @@ from benchmarks.measuring.case import Options
 from benchmarks.measuring.workloads import Language
 
 SMALL = Language("test", "gru", 7, 4, 2, 6, 3, 2, 0.5, 5.0)
-
-
 LIMITS = runner.Limits(rounds=1, case_s=0)
 
 

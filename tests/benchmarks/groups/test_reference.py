@@ -18,11 +18,7 @@ from rnn_jax.recipes.reference_step import (
 )
 
 SMALL = Workload(vocab_size=30, hidden_size=4, length=6, window=2, sentences=3)
-
-
 NAMES = {"numpy-loop", "numpy-loop-float32", "numpy-vectorised", "jax-call", "jax-scan", "floor"}
-
-
 LIMITS = runner.Limits(rounds=1, case_s=0)
 
 
@@ -61,10 +57,10 @@ def test_reference_rows_hold_what_one_needs_to_judge_them() -> None:
 
 
 def test_the_comparison_says_both_times_and_their_ratio() -> None:
-    said = compare_step_time(SMALL, rounds=1)
+    printed = compare_step_time(SMALL, rounds=1)
     loop, scan, ratio = (
         float(word)
-        for line in said.splitlines()[1:3]
+        for line in printed.splitlines()[1:3]
         for word in line.replace(",", "").split()
         if word.replace(".", "").isdigit()
     )

@@ -32,7 +32,7 @@ def rows(
     shared: the noise that all rows of one implementation have in common.
     """
     rng, truth = np.random.default_rng(seed), np.random.default_rng(0)
-    found = []
+    noisy = []
     own = {name: math.exp(rng.normal(0, shared)) for name in ("rnn_jax", "torch", "haiku")}
     for workload in recurrences(GRID[False]):
         for pass_name in ("forward", "forward+backward"):
@@ -41,7 +41,7 @@ def rows(
                 true = math.exp(truth.normal(2, 1))
                 true *= all_but_control * own[name]
                 median = true * factor * drift * math.exp(rng.normal(0, noise))
-                found.append(
+                noisy.append(
                     {
                         **workload.facts(),
                         "group": "recurrence", "pass": pass_name, "implementation": name,
@@ -49,23 +49,23 @@ def rows(
                         "control_ms": 2.0 * drift * math.exp(rng.normal(0, noise / 2)),
                     }
                 )  # fmt: skip
-    return found
+    return noisy
 
 
 @pytest.mark.parametrize("seed", range(1, 21))
 def test_two_runs_of_one_commit_are_no_change(seed: int) -> None:
-    found = compare(rows(seed), rows(seed + 100, machine=1.25))
-    assert not found.regressions
-    whole = [change for change in found.groups if change.row["pass"] == "all"]
+    judged = compare(rows(seed), rows(seed + 100, machine=1.25))
+    assert not judged.regressions
+    whole = [change for change in judged.groups if change.row["pass"] == "all"]
     assert {change.verdict for change in whole} == {"no change"}
 
 
 @pytest.mark.parametrize("seed", range(1, 21))
 def test_a_slowdown_of_a_fifth_is_found_and_put_where_it_is(seed: int) -> None:
-    found = compare(rows(seed), rows(seed + 100, machine=0.8, slower=1.2))
-    assert found.regressions
+    judged = compare(rows(seed), rows(seed + 100, machine=0.8, slower=1.2))
+    assert judged.regressions
     verdicts = {
-        (c.row["implementation"], c.verdict) for c in found.groups if c.row["pass"] == "all"
+        (c.row["implementation"], c.verdict) for c in judged.groups if c.row["pass"] == "all"
     }
     assert verdicts == {("rnn_jax", "slower"), ("torch", "no change"), ("haiku", "no change")}
 
@@ -73,19 +73,19 @@ def test_a_slowdown_of_a_fifth_is_found_and_put_where_it_is(seed: int) -> None:
 @pytest.mark.parametrize("factor", [1.13, 0.88])
 @pytest.mark.parametrize("seed", range(1, 21))
 def test_what_moves_the_peers_too_is_no_change_of_ours(seed: int, factor: float) -> None:
-    found = compare(rows(seed), rows(seed + 100, all_but_control=factor))
-    ours = {c.verdict for c in found.groups if c.row["implementation"] == "rnn_jax"}
-    assert ours == {"no change"} and not found.regressions
-    shift = found.shifts["recurrence"]
+    judged = compare(rows(seed), rows(seed + 100, all_but_control=factor))
+    ours = {c.verdict for c in judged.groups if c.row["implementation"] == "rnn_jax"}
+    assert ours == {"no change"} and not judged.regressions
+    shift = judged.shifts["recurrence"]
     assert math.exp(shift.log) == pytest.approx(factor, rel=0.05)
     assert shift.peers == ("torch", "haiku")
 
 
 @pytest.mark.parametrize("seed", range(1, 21))
 def test_a_slowdown_is_found_beside_what_moves_all(seed: int) -> None:
-    found = compare(rows(seed), rows(seed + 100, all_but_control=1.13, slower=1.2))
+    judged = compare(rows(seed), rows(seed + 100, all_but_control=1.13, slower=1.2))
     (ours,) = (
-        c for c in found.groups if (c.row["implementation"], c.row["pass"]) == ("rnn_jax", "all")
+        c for c in judged.groups if (c.row["implementation"], c.row["pass"]) == ("rnn_jax", "all")
     )
     assert ours.verdict == "slower" and ours.ratio == pytest.approx(1.2, rel=0.08)
 
@@ -99,11 +99,11 @@ def test_one_peer_is_no_witness() -> None:
 
 def test_noise_that_rows_share_is_no_change() -> None:
     runs = [compare(rows(s, shared=0.03), rows(s + 100, shared=0.03)) for s in range(1, 41)]
-    assert sum(bool(found.regressions) for found in runs) <= 2
-    for found in runs:
-        passes = [c for c in found.groups if c.row["pass"] != "all"]
-        usual = np.median([_scatter(found.rows, c) for c in passes])
-        assert all(c.noise >= usual / 2 for c in found.groups)
+    assert sum(bool(judged.regressions) for judged in runs) <= 2
+    for judged in runs:
+        passes = [c for c in judged.groups if c.row["pass"] != "all"]
+        usual = np.median([_scatter(judged.rows, c) for c in passes])
+        assert all(c.noise >= usual / 2 for c in judged.groups)
 
 
 def _scatter(rows: list[Change], group: Change) -> float:
@@ -116,24 +116,24 @@ def _scatter(rows: list[Change], group: Change) -> float:
 def test_a_slower_machine_changes_nothing() -> None:
     old = rows(1)
     scaled = [row | {n: row[n] * 3 for n in row if n.endswith("_ms")} for row in old]
-    found = compare(old, scaled)
-    assert {change.verdict for change in found.rows} == {"no change"}
-    np.testing.assert_allclose([change.ratio for change in found.rows], 1)
+    judged = compare(old, scaled)
+    assert {change.verdict for change in judged.rows} == {"no change"}
+    np.testing.assert_allclose([change.ratio for change in judged.rows], 1)
 
 
 def test_one_row_twice_as_slow_is_named_and_missing_rows_are_listed() -> None:
     old, new = rows(1, noise=0.02), rows(2, noise=0.02)
     new[6] |= {n: new[6][n] * 2 for n in ("median_ms", "q25_ms", "q75_ms")}
     new[7] |= {"median_ms": None, "reason": "OutOfMemory"}
-    found = compare(old, new)
-    (change,) = found.regressions
+    judged = compare(old, new)
+    (change,) = judged.regressions
     assert change.row["workload"] == new[6]["workload"] and 1.7 < change.ratio < 2.3
-    assert found.missing == [f"recurrence/{new[7]['workload']}/{new[7]['pass']}/torch"]
-    assert not found.new
+    assert judged.missing == [f"recurrence/{new[7]['workload']}/{new[7]['pass']}/torch"]
+    assert not judged.new
 
 
-def write(path: Path, found: Any) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in found), encoding="utf-8")
+def write(path: Path, run: Any) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in run), encoding="utf-8")
     return str(path)
 
 
@@ -180,19 +180,19 @@ def test_runs_that_cannot_be_compared_are_refused_in_a_sentence(
     old, new = rows(1), rows(2)
     new[3]["control_ms"] = None
     for names, lacks in (((old, new), "NEW"), ((new, old), "OLD")):
-        files = [write(tmp_path / str(n), found) for n, found in enumerate(names)]
+        files = [write(tmp_path / str(n), run) for n, run in enumerate(names)]
         assert main(["compare", *files]) == 2
-        said = capsys.readouterr().err
-        assert f"{lacks} lacks the control's time" in said and said.count("\n") == 1
+        printed = capsys.readouterr().err
+        assert f"{lacks} lacks the control's time" in printed and printed.count("\n") == 1
     # Two files without any are compared by their times.
     bare = [r | {"control_ms": None} for r in old]
     assert not compare(bare, bare).regressions
     for name in ("device", "platform"):
         one, other = ([r | {name: value} for r in old] for value in ("this", "that"))
-        files = [write(tmp_path / value, found) for value, found in (("a", one), ("b", other))]
+        files = [write(tmp_path / value, run) for value, run in (("a", one), ("b", other))]
         assert main(["compare", *files]) == 2
-        said = capsys.readouterr().err
-        assert f"the {name} this and NEW on that" in said and said.count("\n") == 1
+        printed = capsys.readouterr().err
+        assert f"the {name} this and NEW on that" in printed and printed.count("\n") == 1
 
 
 def test_other_versions_and_processors_are_warned_of(
@@ -202,13 +202,13 @@ def test_other_versions_and_processors_are_warned_of(
         [r | {"processor": p, "jax": v, "versions": {"jax": v, "numpy": "2"}} for r in rows(1)]
         for p, v in (("Xeon", "0.9"), ("EPYC", "0.10"))
     )
-    files = [write(tmp_path / name, found) for name, found in (("a", one), ("b", other))]
+    files = [write(tmp_path / name, run) for name, run in (("a", one), ("b", other))]
     assert main(["compare", *files]) == 0
-    said = capsys.readouterr().out
-    assert "warning: jax differs: 0.9 in OLD, 0.10 in NEW\n" in said
-    assert "warning: processor differs: Xeon in OLD, EPYC in NEW\n" in said
-    assert said.count("warning") == 2
-    assert "recurrence: the 2 peers (torch, haiku) moved by 1.000 in the median" in said
+    printed = capsys.readouterr().out
+    assert "warning: jax differs: 0.9 in OLD, 0.10 in NEW\n" in printed
+    assert "warning: processor differs: Xeon in OLD, EPYC in NEW\n" in printed
+    assert printed.count("warning") == 2
+    assert "recurrence: the 2 peers (torch, haiku) moved by 1.000 in the median" in printed
     assert main(["compare", files[0], files[0]]) == 0
     assert "warning" not in capsys.readouterr().out
 
@@ -217,6 +217,6 @@ def test_reading_and_spread() -> None:
     assert relative_spread({"median_ms": 1.0}) == 0
     row = {"median_ms": 2.0, "q25_ms": 2 - 0.6745 * 0.1, "q75_ms": 2 + 0.6745 * 0.1}
     assert relative_spread(row) == pytest.approx(0.05, rel=1e-3)
-    assert [len(of) for of in by(rows(1), "implementation").values()] == [36, 36, 36]
+    assert [len(same) for same in by(rows(1), "implementation").values()] == [36, 36, 36]
     with pytest.raises(ValueError, match="cannot be read"):
         read_rows("no/such/file")

@@ -134,14 +134,14 @@ def test_dtypes_and_precisions_are_parts_of_their_own(tmp_path: Path) -> None:
 
 
 def test_processors_are_machines_of_their_own(tmp_path: Path) -> None:
-    found = [r | {"processor": name} for name in ("Xeon", "EPYC") for r in some_rows()]
-    assert main(["report", write(tmp_path / "f", found), "--out", str(tmp_path / "page")]) == 0
+    rows = [r | {"processor": name} for name in ("Xeon", "EPYC") for r in some_rows()]
+    assert main(["report", write(tmp_path / "f", rows), "--out", str(tmp_path / "page")]) == 0
     page = (tmp_path / "page" / "README.md").read_text()
     assert "## Xeon (cpu), float32\n" in page and "## EPYC (cpu), float32\n" in page
     assert (tmp_path / "page" / "roofline-cpu-float32-highest.png").exists()
-    for r in found:
+    for r in rows:
         r |= {"device": "a GPU", "platform": "gpu"}
-    assert main(["report", write(tmp_path / "g", found), "--out", str(tmp_path / "page")]) == 0
+    assert main(["report", write(tmp_path / "g", rows), "--out", str(tmp_path / "page")]) == 0
     page = (tmp_path / "page" / "README.md").read_text()
     assert "## a GPU (gpu) beside Xeon, float32\n" in page and "(gpu) beside EPYC" in page
 
@@ -171,10 +171,10 @@ def test_the_reference_text_is_of_its_row(tmp_path: Path) -> None:
     rows = [row("reference", "words", n, 5.0, **sizes) for n in ("numpy-loop", "jax-scan")]
     text = report_of(tmp_path, rows)
     assert "V = 500, H = 20, T = 12" in text and "8,000" not in text and "tutorial" not in text
-    told = row(
+    published = row(
         "reference", "words", "published NumPy loop", 1.0, median_ms=None, published_ms=180.0
     )
-    assert "The tutorial gives 180 ms" in report_of(tmp_path, [*rows, told])
+    assert "The tutorial gives 180 ms" in report_of(tmp_path, [*rows, published])
 
 
 def report_of(folder: Path, rows: list[dict[str, Any]]) -> str:
