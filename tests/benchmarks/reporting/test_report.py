@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import benchmarks
 from benchmarks.__main__ import main
 
 COMMON = {
@@ -240,3 +241,11 @@ def test_the_page_allows_a_time_twice_its_spread_up_to_a_limit(
     page = report_of(tmp_path, rows)
     assert ("T = 4 … 64 " in page) == holds
     assert "15 %, or by more than twice its own spread" in page and "30 %" in page
+
+
+def test_the_committed_page_is_made_of_the_committed_rows(tmp_path: Path) -> None:
+    results = Path(benchmarks.__file__).parent / "results"
+    assert main(["report", str(results / "cpu-2-cores.jsonl"), "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "README.md").read_bytes() == (results / "README.md").read_bytes()
+    pictures = {path.name for path in results.glob("*.png")}
+    assert {path.name for path in tmp_path.glob("*.png")} == pictures
