@@ -19,26 +19,22 @@ from typing import Any, cast
 
 import jax
 
-from benchmarks import compilation, reference
-from benchmarks.case import Case, Options
 from benchmarks.groups import GROUPS
-from benchmarks.machine import environment
-from benchmarks.output import new_file, print_table, resumed_file
+from benchmarks.measuring.case import Case, Options
+from benchmarks.measuring.machine import environment
+from benchmarks.measuring.roofline import measure_roofline
+from benchmarks.measuring.runner import Limits, run
+from benchmarks.measuring.workloads import CELLS, DTYPES, PRECISIONS
 from benchmarks.peers import IMPLEMENTATIONS
-from benchmarks.result_files import key_of
-from benchmarks.roofline import measure_roofline
-from benchmarks.runner import Limits, run
-from benchmarks.summary import SUMMARY_COLUMNS, summarise
-from benchmarks.workloads import CELLS, DTYPES, PRECISIONS
+from benchmarks.reporting.summary import SUMMARY_COLUMNS, summarise
+from benchmarks.reporting.tables import table
+from benchmarks.result_files import new_file, resumed_file
+from benchmarks.rows import Row, key_of
 from rnn_jax.host.files import reason
 
 # Subcommands that read result files: modules with `add_arguments(parser)` and `run(options)`.
 READERS = ("report", "compare")
 _AGAIN = ("failed", "out-of-memory")
-COLUMNS = (
-    "implementation", "equations", "median_ms", "q25_ms", "q75_ms", "ratio", "calls", "dispatch_ms",
-    "compile_s", "temp_bytes", "fraction_of_ceiling", "value", "unit", "reason",
-)  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -51,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         add_arguments(parser)
         command, rest = measure, arguments
     else:
-        module = import_module(f"benchmarks.{reader}")
+        module = import_module(f"benchmarks.reporting.{reader}")
         parser = argparse.ArgumentParser(prog=f"{prog} {reader}", description=module.__doc__)
         module.add_arguments(parser)
         command, rest = module.run, arguments[1:]
@@ -61,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # of `| head`; Python would say so again at its end
+    except BrokenPipeError:  # as by `| head`; Python would report it once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
@@ -119,9 +115,9 @@ def measure(options: argparse.Namespace) -> int:
     cells = None if options.cells is None else choose("--cells", options.cells.split(","), CELLS)
     settings = Options(options.quick, options.dtype, options.precision, cells)
     limits = _limits(options)
-    cases = _chosen([c for g in groups for c in GROUPS[g](settings)], options)
+    cases = _chosen([c for g in groups for c in GROUPS[g].cases(settings)], options)
     if options.list:
-        shown = [
+        lines = [
             {
                 "group": c.group,
                 "workload": c.workload,
@@ -130,7 +126,7 @@ def measure(options: argparse.Namespace) -> int:
             }
             for c in cases
         ]
-        print_table(shown, ("group", "workload", "pass", "implementations"))
+        print(table(lines, ("group", "workload", "pass", "implementations")))
         return 0
     if options.profile and len(cases) != 1:
         raise ValueError(
@@ -143,14 +139,13 @@ def measure(options: argparse.Namespace) -> int:
     if options.out and options.resume:
         raise ValueError("--out makes a new file and --resume goes on with one: give one of them")
     old, write = ([], new_file(options.out)) if not options.resume else _resumed(options.resume)
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     budget = options.budget
 
-    def tell(case: Case, new: list[dict[str, Any]]) -> None:
+    def show(case: Case, new: list[Row]) -> None:
         if case.timed or any(row["status"] != "ok" for row in new):
             print(f"\n{case.group}: {case.workload}, {case.pass_name}\n", flush=True)
-            print_table(new, reference.COLUMNS if case.group == "reference" else COLUMNS)
-            sys.stdout.flush()
+            print(table(new, GROUPS[case.group].columns), flush=True)
 
     began = time.perf_counter()
     with _numbers(options.dtype, options.precision):
@@ -164,27 +159,29 @@ def measure(options: argparse.Namespace) -> int:
             write,
             limits=limits,
             roofline=roofline,
-            # What failed, or found no memory, is tried again.
+            # What failed, or ran out of memory, is tried again.
             done=frozenset(key_of(r) for r in old if r.get("status") not in _AGAIN),
             budget_s=None if budget is None else budget - (time.perf_counter() - began),
             hlo=None if options.hlo is None else Path(options.hlo),
             profile=None if options.profile is None else Path(options.profile),
-            tell=tell,
+            on_case=show,
         )
-    compilation.print_rows([row for row in rows if row["group"] == "compile"])
-    compared = summarise(row for row in rows if row["group"] != "reference")
+    for group in GROUPS.values():
+        if group.closing is not None:
+            group.closing([row for row in rows if row["group"] == group.name])
+    compared = summarise(row for row in rows if GROUPS[row["group"]].summarised)
     if compared:
         print("\nTime of a peer divided by that of rnn_jax\n")
-        print_table(compared, SUMMARY_COLUMNS)
+        print(table(compared, SUMMARY_COLUMNS))
     missing = [row for row in rows if row["status"] != "ok"]
     print(
         f"\n{len(rows)} rows" + (f", {len(missing)} without a time: see above" if missing else "")
     )
     if left:
-        groups_left = Counter(case.group for case in left)
+        left_by_group = Counter(case.group for case in left)
         print(
             f"the budget of {options.budget:g} s left out: "
-            + ", ".join(f"{count} of {group}" for group, count in groups_left.items())
+            + ", ".join(f"{count} of {name}" for name, count in left_by_group.items())
         )
     return 0
 
@@ -215,18 +212,18 @@ def _chosen(cases: list[Case], options: argparse.Namespace) -> list[Case]:
     known = dict.fromkeys([*IMPLEMENTATIONS, *(n for c in cases for n in c.implementations)])
     wanted = options.implementations
     names = choose("--implementations", None if wanted is None else wanted.split(","), known)
-    found = [
-        case.of(tuple(n for n in case.implementations if n in names))
+    chosen = [
+        case.only(tuple(n for n in case.implementations if n in names))
         for case in cases
         if options.select in case.name
     ]
-    found = [case for case in found if case.implementations]
-    if not found:
+    chosen = [case for case in chosen if case.implementations]
+    if not chosen:
         raise ValueError(
             "nothing is left to measure: --select takes a part of a group, workload and pass such "
-            f"as {cases[0].name if cases else 'recurrence/'}"
+            f"as {cases[0].name if cases else next(iter(GROUPS))}"
         )
-    return found
+    return chosen
 
 
 def _resumed(file: str) -> Any:
@@ -254,7 +251,7 @@ def _resumed(file: str) -> Any:
 def _numbers(dtype: str, precision: str) -> Iterator[None]:
     config = cast(Any, jax.config)
     cached = config.jax_enable_compilation_cache
-    # Compiling that a cache on the disk spares would take no time.
+    # A program that comes from a cache on the disk would seem to compile in no time.
     config.update("jax_enable_compilation_cache", False)
     try:
         with jax.default_matmul_precision(precision), jax.enable_x64(dtype == "float64"):

@@ -1,27 +1,24 @@
-"""Result files: rows of JSON lines, read and told apart."""
+"""Files of JSON lines, a row each: read, written, resumed; nothing measured is ever overwritten."""
 
 from __future__ import annotations
 
 import json
-import statistics
-from collections.abc import Iterable
+import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import cast
 
+from benchmarks.rows import Row
 from rnn_jax.host.files import reason
 
-__all__ = ["Key", "Row", "by", "key_of", "measured", "read_rows", "relative_spread", "rows_of"]
-
-Row = dict[str, Any]
-Key = tuple[Any, ...]
-_KEY = ("group", "workload", "pass", "implementation", "dtype", "precision")
+__all__ = ["new_file", "read_rows", "resumed_file", "rows_of"]
 
 
 def read_rows(name: str) -> list[Row]:
     """The rows of a file that ``--out`` has made.
 
     Raises:
-      ValueError: it cannot be read, or a line of it is no row.
+      ValueError: it cannot be read, or a line of it is not a row.
     """
     try:
         rows = rows_of(Path(name).read_text(encoding="utf-8"), name)
@@ -34,7 +31,10 @@ def read_rows(name: str) -> list[Row]:
 
 
 def rows_of(text: str, name: str) -> list[Row]:
-    """The rows in the text of the file ``name``; a line that is none is a `ValueError`."""
+    """The rows in the text of the file ``name``; a line that is not a row is a `ValueError`.
+
+    An older file may lack keys that were added later: whoever reads one uses ``get``.
+    """
     rows = []
     for number, line in enumerate(text.splitlines(), 1):
         try:
@@ -43,42 +43,55 @@ def rows_of(text: str, name: str) -> list[Row]:
             row = None
         if not (isinstance(row, dict) and {"workload", "pass", "implementation"} <= row.keys()):
             raise ValueError(f"{name}, line {number} is no row: name a file made by --out")
-        rows.append(row)
+        rows.append(cast(Row, row))
     return rows
 
 
-def key_of(row: Row) -> Key:
-    """What tells a row from every other of its file."""
-    return tuple(row.get(name) for name in _KEY)
+def new_file(name: str | None) -> Callable[[Row], None]:
+    """A function that appends a row to the new file, as a line of JSON; None writes nowhere.
 
-
-def measured(rows: Iterable[Row], group: str | None = None) -> list[Row]:
-    """Those that have a time; of a key measured twice, the last."""
-    found = {
-        key_of(row): row
-        for row in rows
-        if row.get("median_ms") and (group is None or row.get("group") == group)
-    }
-    return list(found.values())
-
-
-def by(rows: Iterable[Row], *names: str) -> dict[tuple[Any, ...], list[Row]]:
-    """Rows in groups of equal values of ``names``, in the order in which they come.
-
-    Example:
-      >>> rows = [{"cell": "gru", "T": 1}, {"cell": "lstm", "T": 1}, {"cell": "gru", "T": 2}]
-      >>> {key: len(of) for key, of in by(rows, "cell").items()}
-      {('gru',): 2, ('lstm',): 1}
+    A row is on the disk when the function returns: an interruption loses nothing that was measured.
     """
-    groups: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row.get(name) for name in names), []).append(row)
-    return groups
+    if name is None:
+        return lambda row: None
+    path = Path(name)
+    if path.exists():
+        raise ValueError(
+            f"--out {name} exists already: results are kept, name a new file or --resume it"
+        )
+    if not path.absolute().parent.is_dir():
+        raise ValueError(f"--out {name} lies in a folder that does not exist: make it first")
+    try:
+        path.touch(exist_ok=False)
+    except OSError as error:
+        raise ValueError(f"--out {name} cannot be written ({reason(error)})") from None
+    return _appender(path)
 
 
-def relative_spread(row: Row) -> float:
-    """The standard deviation, by the quartiles, as part of the median."""
-    low, high = row.get("q25_ms"), row.get("q75_ms")
-    if low is None or high is None:
-        return 0.0
-    return float((high - low) / (2 * statistics.NormalDist().inv_cdf(0.75)) / row["median_ms"])
+def resumed_file(name: str) -> tuple[list[Row], Callable[[Row], None]]:
+    """The rows of a file of an earlier run, and a function that appends to it.
+
+    The beginning of a row that was being written when the run died is cut off.
+    """
+    path = Path(name)
+    try:
+        data = path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        rows = rows_of(whole.decode(), f"--resume {name}")
+        if whole != data:
+            os.truncate(path, len(whole))
+    except OSError as error:
+        raise ValueError(f"--resume {name} cannot be read ({reason(error)})") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"--resume {name} is no text: name a file that --out has made") from None
+    return rows, _appender(path)
+
+
+def _appender(path: Path) -> Callable[[Row], None]:
+    def write(row: Row) -> None:
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    return write

@@ -1,17 +1,16 @@
 """Peers as plug-ins: one file a library, each with `build` and the packages it times.
 
-``build(name, workload, arrays)`` gives a `benchmarks.implementation.Implementation` or raises
-`benchmarks.implementation.Unavailable`; ``PACKAGES`` are the distributions whose versions a row
-states. A file imports its library inside `build`, so that a missing one is a row with a reason and
-nothing else.
+``build(name, workload, arrays)`` gives an `Implementation` of `benchmarks.measuring.implementation`
+or raises its `Unavailable`; ``PACKAGES`` are the distributions whose versions a row states. A file
+imports its library inside `build`, so that a missing one is a row with a reason and nothing else.
 """
 
 from __future__ import annotations
 
 from importlib import import_module, metadata
 
-from benchmarks.implementation import Implementation
-from benchmarks.workloads import Arrays, Recurrence
+from benchmarks.measuring.implementation import Implementation
+from benchmarks.measuring.workloads import Arrays, Recurrence
 
 __all__ = ["IMPLEMENTATIONS", "OURS", "build", "versions"]
 
@@ -41,15 +40,15 @@ def build(name: str, workload: Recurrence, arrays: Arrays) -> Implementation:
 
 
 def versions(name: str) -> dict[str, str]:
-    """The installed ones of the packages that an implementation rests on, with their versions."""
+    """Versions of the installed packages among those that an implementation uses."""
     if name.startswith("published"):
         return {}
     known = name in IMPLEMENTATIONS
     packages = import_module(f"benchmarks.peers.{IMPLEMENTATIONS[name]}").PACKAGES if known else ()
-    found = {}
+    installed = {}
     for package in packages or ("jax", "jaxlib", "numpy"):
         try:
-            found[package] = metadata.version(package)
+            installed[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from benchmarks.implementation import JaxImplementation, Unavailable
-from benchmarks.workloads import Arrays, Recurrence
+from benchmarks.measuring.implementation import JaxImplementation, Unavailable
+from benchmarks.measuring.workloads import Arrays, Recurrence
 
 __all__ = ["PACKAGES", "build"]
 

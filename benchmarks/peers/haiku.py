@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.implementation import JaxImplementation
-from benchmarks.workloads import Arrays, Recurrence
+from benchmarks.measuring.implementation import JaxImplementation
+from benchmarks.measuring.workloads import Arrays, Recurrence
 
 __all__ = ["PACKAGES", "build"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.implementation import JaxImplementation, Unavailable
-from benchmarks.workloads import Arrays, Recurrence
+from benchmarks.measuring.implementation import JaxImplementation, Unavailable
+from benchmarks.measuring.workloads import Arrays, Recurrence
 
 __all__ = ["PACKAGES", "build"]
 

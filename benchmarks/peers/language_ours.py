@@ -10,8 +10,8 @@ import numpy as np
 import optax
 
 import rnn_jax
+from benchmarks.measuring.workloads import Arrays, Language
 from benchmarks.peers.ours import CELLS
-from benchmarks.workloads import Arrays, Language
 from rnn_jax.recurrence.unroll import Backend
 
 __all__ = ["model_of", "optimizer_of", "params_of", "to_workload", "train_step"]
@@ -43,21 +43,21 @@ def params_of(workload: Language, arrays: Arrays) -> Any:
     }
     if "embedding" in arrays:
         params["embedding"] = arrays["embedding"]
-    # Arrays of their own, for a training state is given away.
+    # Copies, for a training state is given away.
     return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), params)
 
 
 def to_workload(workload: Language, params: Any) -> dict[str, Any]:
-    """The way back, of parameters or of differences of them."""
-    found = {"w_out": params["readout"]["w"], "b_out": params["readout"]["b"]}
+    """The way back, for parameters or differences between them."""
+    named = {"w_out": params["readout"]["w"], "b_out": params["readout"]["b"]}
     if "embedding" in params:
-        found["embedding"] = params["embedding"]
+        named["embedding"] = params["embedding"]
     for index in range(workload.layers):
         layer = params["layer"] if workload.layers == 1 else params["layer"][str(index)]
-        found |= {f"{name}.{index}": layer[name] for name in ("w_ih", "w_hh", "b")}
+        named |= {f"{name}.{index}": layer[name] for name in ("w_ih", "w_hh", "b")}
         if "b_hh" in layer:
-            found[f"b_hn.{index}"] = layer["b_hh"][2 * workload.hidden :]
-    return found
+            named[f"b_hn.{index}"] = layer["b_hh"][2 * workload.hidden :]
+    return named
 
 
 def optimizer_of(workload: Language) -> Any:

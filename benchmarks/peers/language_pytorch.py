@@ -1,4 +1,4 @@
-"""PyTorch: `nn.Embedding`, `nn.LSTM` and its like, `nn.Linear`; training and generation, eager."""
+"""PyTorch, eager: `nn.Embedding`, `nn.LSTM` and others, `nn.Linear`; training and generation."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.implementation import Prepared, Unavailable
+from benchmarks.measuring.implementation import Prepared, Unavailable
+from benchmarks.measuring.workloads import Arrays, Language
 from benchmarks.peers.pytorch import device_of, set_precision, synchronizer, tensor, to_numpy
-from benchmarks.workloads import Arrays, Language
 
-__all__ = ["generation", "training"]
+__all__ = ["prepare_generation", "prepare_training"]
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,17 @@ class _Model:
         return self.readout(ys), state
 
     def named(self) -> dict[str, np.ndarray]:
-        found = {"w_out": self.readout.weight.T, "b_out": self.readout.bias}
+        named = {"w_out": self.readout.weight.T, "b_out": self.readout.bias}
         if self.embedding is not None:
-            found["embedding"] = self.embedding.weight
+            named["embedding"] = self.embedding.weight
         size = self.workload.hidden
         for index in range(self.workload.layers):
-            found[f"w_ih.{index}"] = getattr(self.layers, f"weight_ih_l{index}").T
-            found[f"w_hh.{index}"] = getattr(self.layers, f"weight_hh_l{index}").T
-            found[f"b.{index}"] = getattr(self.layers, f"bias_ih_l{index}")
+            named[f"w_ih.{index}"] = getattr(self.layers, f"weight_ih_l{index}").T
+            named[f"w_hh.{index}"] = getattr(self.layers, f"weight_hh_l{index}").T
+            named[f"b.{index}"] = getattr(self.layers, f"bias_ih_l{index}")
             if self.workload.cell == "gru":
-                found[f"b_hn.{index}"] = getattr(self.layers, f"bias_hh_l{index}")[2 * size :]
-        return {name: to_numpy(value).copy() for name, value in found.items()}
+                named[f"b_hn.{index}"] = getattr(self.layers, f"bias_hh_l{index}")[2 * size :]
+        return {name: to_numpy(value).copy() for name, value in named.items()}
 
 
 def _build(workload: Language, arrays: Arrays) -> _Model:
@@ -88,7 +88,9 @@ def _build(workload: Language, arrays: Arrays) -> _Model:
     return _Model(workload, layers, embedding, readout, device)
 
 
-def training(workload: Language, arrays: Arrays, tokens: np.ndarray, pass_name: str) -> Prepared:
+def prepare_training(
+    workload: Language, arrays: Arrays, tokens: np.ndarray, pass_name: str
+) -> Prepared:
     """A step on the first batch; there is no call of many steps."""
     if pass_name != "step":
         raise Unavailable("eager: there is no call of many steps")
@@ -131,7 +133,7 @@ def training(workload: Language, arrays: Arrays, tokens: np.ndarray, pass_name: 
     )
 
 
-def generation(workload: Language, arrays: Arrays, prefix: np.ndarray) -> Prepared:
+def prepare_generation(workload: Language, arrays: Arrays, prefix: np.ndarray) -> Prepared:
     """``length`` tokens after a prefix ``[1, B]``; ``result`` takes the arg-max of each step."""
     import torch
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import flops
-from benchmarks.implementation import Prepared, Unavailable
-from benchmarks.workloads import Arrays, Recurrence
+from benchmarks.measuring import flops
+from benchmarks.measuring.implementation import Prepared, Unavailable
+from benchmarks.measuring.workloads import Arrays, Recurrence
 
 __all__ = ["PACKAGES", "build"]
 
@@ -27,11 +27,11 @@ _VECTORISED_FLOPS = 1e12
 
 
 def build(name: str, workload: Recurrence, arrays: Arrays) -> _Numpy:
-    """Either, in float32 or float64."""
+    """Either of the two, in float32 or float64."""
     if workload.dtype not in ("float32", "float64"):
         raise Unavailable(f"NumPy has no products in {workload.dtype}")
     loop = name == "numpy-loop"
-    work = flops.recurrence(workload, "forward").flops
+    work = flops.layer_pass(workload, "forward").flops
     if work > (_LOOP_FLOPS if loop else _VECTORISED_FLOPS):
         raise Unavailable(f"{work / 1e9:.0f} GFLOP forward would take minutes")
     return _Numpy(workload.equations, workload.cell, arrays, loop)
@@ -149,12 +149,12 @@ def _backward(
         dh = dzs[t] @ w_hh.T
     before_all = np.concatenate([np.zeros_like(ys[:1]), ys[:-1]])
     flat = dzs.reshape(-1, columns)
-    found = {
+    gradients = {
         "w_ih": xs.reshape(len(flat), -1).T @ flat,
         "w_hh": before_all.reshape(len(flat), -1).T @ drs.reshape(-1, columns),
         "b": flat.sum(axis=0),
         "xs": dzs @ arrays["w_ih"].T,
     }
     if cell == "gru":
-        found["b_hn"] = drs[..., 2 * size :].sum(axis=(0, 1))
-    return found
+        gradients["b_hn"] = drs[..., 2 * size :].sum(axis=(0, 1))
+    return gradients

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 
 import rnn_jax
-from benchmarks.implementation import JaxImplementation
-from benchmarks.workloads import Arrays, Recurrence
+from benchmarks.measuring.implementation import JaxImplementation
+from benchmarks.measuring.workloads import Arrays, Recurrence
 from rnn_jax import Layer
 
 __all__ = ["CELLS", "PACKAGES", "build", "build_layer"]
@@ -26,14 +26,14 @@ CELLS: dict[str, tuple[Callable[[int], rnn_jax.Cell], str]] = {
 
 
 def build(name: str, workload: Recurrence, arrays: Arrays) -> JaxImplementation:
-    """One bias a gate; the GRU with its second one, of which the loss sees the new gate's part."""
+    """One bias a gate; the GRU has a second one, of which only the new gate's part counts."""
     return build_layer(workload, arrays, lambda layer: layer)
 
 
 def build_layer(
     workload: Recurrence, arrays: Arrays, wrap: Callable[[Layer], Layer]
 ) -> JaxImplementation:
-    """As `build`, of ``wrap(recurrent(cell))``, which must have the cell's parameters."""
+    """`build` for ``wrap(recurrent(cell))``, which must have the cell's parameters."""
     factory, equations = CELLS[workload.cell]
     layer = wrap(rnn_jax.recurrent(factory(workload.hidden)))
     size = workload.hidden

@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.implementation import Prepared, Unavailable
-from benchmarks.timing import first_call
-from benchmarks.workloads import Arrays, Recurrence
+from benchmarks.measuring.implementation import Prepared, Unavailable
+from benchmarks.measuring.timing import first_call
+from benchmarks.measuring.workloads import Arrays, Recurrence
 
 __all__ = ["PACKAGES", "build", "device_of", "set_precision", "synchronizer", "tensor", "to_numpy"]
 
@@ -114,7 +114,7 @@ def build(name: str, workload: Recurrence, arrays: Arrays) -> _Torch:
 
 
 def device_of() -> str:
-    """The device that JAX runs on, by PyTorch's name; `Unavailable` where it has none such."""
+    """The device that JAX runs on, by PyTorch's name; `Unavailable` where PyTorch lacks it."""
     import torch
 
     backend = jax.default_backend()
@@ -157,7 +157,7 @@ def synchronizer(device: str) -> Callable[[], None]:
 
 
 def _peak_bytes(call: Callable[[], object], own: list[Any]) -> int | None:
-    """Of its tensors and what a call allocates besides; not what other peers hold meanwhile."""
+    """The bytes of its tensors and of what a call allocates, without what other peers occupy."""
     import torch
 
     if own[0].device.type != "cuda":

@@ -1,0 +1,51 @@
+"""What a group of cases is: one value, which states all that the suite has to know about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from benchmarks.measuring.case import Case, Options
+from benchmarks.reporting.pictures import Pictures
+from benchmarks.reporting.summary import NotedRow
+from benchmarks.reporting.tables import Line
+from benchmarks.rows import Row
+
+__all__ = ["COLUMNS", "Group"]
+
+COLUMNS = (
+    "implementation", "equations", "median_ms", "q25_ms", "q75_ms", "ratio", "calls", "dispatch_ms",
+    "compile_s", "temp_bytes", "fraction_of_ceiling", "value", "unit", "reason",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of cases, from what it measures to its section on the page of results.
+
+    name: on the command line and in the rows.
+    cases: what it measures under the options of a run; listing it costs nothing.
+    columns: those of the table that a run prints for each of its cases.
+    caption: what it shows, for the page: under its heading, or as the text of its picture.
+    section: its part of the page, as Markdown blocks, made from its rows of one machine and dtype.
+    closing: prints at the end of a run what needs all of the group's rows.
+    headline: its lines in the page's first table, and the footnote that belongs to them.
+    summarised: whether its ratios are to rnn_jax and belong in the summary at the end of a run.
+    follows_dtype: whether its rows are in the run's ``--dtype``.
+    in_roofline: whether its training passes are points of the roofline.
+    above_roofline: whether its section stands above the roofline on the page, not below.
+    in_readme: whether its picture is among those that ``report --readme`` links.
+    """
+
+    name: str
+    cases: Callable[[Options], list[Case]]
+    columns: Sequence[str]
+    caption: str
+    section: Callable[[Group, list[NotedRow], Pictures], list[str]]
+    closing: Callable[[list[Row]], None] | None = None
+    headline: Callable[[list[NotedRow]], tuple[list[Line], str]] | None = None
+    summarised: bool = True
+    follows_dtype: bool = True
+    in_roofline: bool = False
+    above_roofline: bool = False
+    in_readme: bool = False

@@ -1,0 +1,40 @@
+"""The groups of cases by name: a file each, whose ``GROUP`` states everything about it."""
+
+from __future__ import annotations
+
+from benchmarks.group import Group
+from benchmarks.groups import (
+    batch_scaling,
+    compilation,
+    deepbench,
+    devices,
+    generation,
+    hidden_scaling,
+    recurrence,
+    reference,
+    sequence_scaling,
+    training,
+    truncation,
+    vocabulary,
+)
+
+__all__ = ["GROUPS"]
+
+# In the order in which they are measured, and in which they follow each other on the page.
+GROUPS: dict[str, Group] = {
+    module.GROUP.name: module.GROUP
+    for module in (
+        reference,
+        recurrence,
+        deepbench,
+        sequence_scaling,
+        hidden_scaling,
+        batch_scaling,
+        vocabulary,
+        training,
+        generation,
+        truncation,
+        devices,
+        compilation,
+    )
+}

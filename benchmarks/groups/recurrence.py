@@ -1,0 +1,104 @@
+"""One recurrent layer, forward, backward and over many steps, beside every peer: the grid."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from benchmarks.group import COLUMNS, Group
+from benchmarks.measuring.case import Case, Options
+from benchmarks.measuring.implementation import PASSES
+from benchmarks.measuring.layers import TRAINED, case, chosen
+from benchmarks.measuring.workloads import CELLS, Recurrence, Shape
+from benchmarks.peers import IMPLEMENTATIONS
+from benchmarks.reporting import plots
+from benchmarks.reporting.pictures import Pictures
+from benchmarks.reporting.sections import BY_PEER
+from benchmarks.reporting.summary import SUMMARY_COLUMNS, NotedRow, by_peer, footnote, marked
+from benchmarks.reporting.tables import Line, table
+from benchmarks.rows import by, measured
+
+__all__ = ["GRID", "GROUP"]
+
+# By whether the run is a quick one. Latency, the book's text, a medium language model, a wide
+# batch, a large layer, a long sequence.
+GRID: dict[bool, tuple[Shape, ...]] = {
+    False: (
+        (1, 100, 256, 256),
+        (32, 35, 256, 28),
+        (20, 35, 650, 650),
+        (128, 35, 256, 256),
+        (64, 100, 1024, 1024),
+        (16, 512, 128, 128),
+    ),
+    True: ((1, 20, 16, 8), (4, 12, 32, 16)),
+}
+
+
+def _cases(options: Options) -> list[Case]:
+    """Every shape with every cell and pass; most telling: training an LSTM.
+
+    `torch.compile` takes half a minute for a layer, too long for a quick run.
+    """
+    names = [n for n in IMPLEMENTATIONS if not (options.quick and n == "torch-compile")]
+    return [
+        case(GROUP.name, workload, name, rank=_rank(workload, name), names=names)
+        for workload in chosen(options, GRID[options.quick], tuple(CELLS))
+        for name in PASSES
+    ]
+
+
+def _rank(workload: Recurrence, pass_name: str) -> int:
+    trained = pass_name == TRAINED
+    return 0 if trained and workload.cell == "lstm" else 1 if trained else 2
+
+
+def _headline(rows: list[NotedRow]) -> tuple[list[Line], str]:
+    trained = [row for row in measured(rows) if row["pass"] == TRAINED]
+    lines = [
+        {
+            "what": "one layer, forward and backward, geometric mean",
+            "beside": line["implementation"],
+            "times faster": line["geometric_mean"],
+            "worst": line["worst"],
+            "lost": line["lost"],
+            "of": line["workloads"],
+        }
+        for line in marked(trained)
+    ]
+    return lines, footnote(trained, counted=True)
+
+
+def _section(group: Group, rows: list[NotedRow], pictures: Pictures) -> list[str]:
+    timed = measured(rows)
+    if not timed:
+        return []
+    parts = ["## One recurrent layer"]
+    if any(row.get("ratio") for row in timed):
+        parts += [
+            "Over all workloads: `worst` is the smallest ratio, `lost` counts those below 1, where "
+            "rnn_jax was the slower one.",
+            table(marked(timed), SUMMARY_COLUMNS),
+            footnote(timed, counted=True),
+            BY_PEER,
+        ]
+    for (pass_name,), same in by(timed, "pass").items():
+        parts += [
+            f"### {pass_name}: milliseconds, and times by ours", by_peer(same), footnote(same),
+        ]  # fmt: skip
+        if pass_name == TRAINED and any(row.get("ratio") for row in same):
+            draw = partial(plots.ratios, rows=same, title="one layer, forward and backward")
+            parts.append(pictures.draw(group.name, group.caption, draw))
+    return parts
+
+
+GROUP = Group(
+    "recurrence",
+    _cases,
+    COLUMNS,
+    "peers' times by ours",
+    _section,
+    headline=_headline,
+    in_roofline=True,
+    above_roofline=True,
+    in_readme=True,
+)

@@ -1,0 +1,213 @@
+"""The reference step: the published word model in NumPy and in JAX, and the step's floor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.group import Group
+from benchmarks.measuring import flops
+from benchmarks.measuring.case import Case, Options
+from benchmarks.measuring.implementation import Prepared
+from benchmarks.measuring.oracle import TOLERANCE, Wrong, tolerance
+from benchmarks.measuring.timing import first_call
+from benchmarks.measuring.workloads import Language
+from benchmarks.reporting.pictures import Pictures
+from benchmarks.reporting.sections import sizes
+from benchmarks.reporting.summary import NotedRow
+from benchmarks.reporting.tables import Line, table
+from benchmarks.rows import Row, by, measured, number
+from rnn_jax.recipes.reference_step import PUBLISHED_MS, Stepper, Workload, steppers
+from rnn_jax.reference import NumpyRNN
+
+__all__ = ["GROUP", "check", "reference_case"]
+
+_PAGE_COLUMNS = (
+    "implementation", "dtype", "median_ms", "q25_ms", "q75_ms", "compile_s",
+    "times_faster_than_loop", "of_floor",
+)  # fmt: skip
+# How often an implementation steps in a turn: turns are to be long beside the clock.
+_CALLS = {"numpy-loop": 1, "numpy-loop-float32": 2, "numpy-vectorised": 20, "jax-call": 40}
+_IMPLEMENTATIONS = (*_CALLS, "jax-scan", "floor")
+
+
+def _cases(options: Options) -> list[Case]:
+    """The one step; NumPy's double loop as published is in float64, all else in float32."""
+    small = Workload(500, 20, 12, sentences=20)
+    return [reference_case(small if options.quick else Workload(), options.precision)]
+
+
+def reference_case(workload: Workload, precision: str = "highest") -> Case:
+    """All implementations of `steppers` and the floor; ours is many steps in one call."""
+    facts = {"B": 1, "T": workload.length, "H": workload.hidden_size, "V": workload.vocab_size}
+    name = f"reference-step-{workload.length}x{workload.hidden_size}x{workload.vocab_size}"
+    language = Language("", "rnn", workload.vocab_size, workload.hidden_size, 1, workload.length)
+    return Case(
+        GROUP.name,
+        "step",
+        {
+            "workload": name, "cell": "rnn", "layers": 1, **facts, "dtype": "float32",
+            "precision": precision, "truncation": f"sliding:{workload.window}",
+        },
+        _IMPLEMENTATIONS,
+        lambda: _open(workload, tolerance("float32", precision).relative),
+        # The cost of full backpropagation; windows of 4 add about two hundredths.
+        cost=flops.language_step(language),
+        rank=0,
+        ours="jax-scan",
+        published={"published NumPy loop": PUBLISHED_MS} if workload == Workload() else {},
+        per_second=("tokens", workload.length),
+        derive=_derive,
+        own={"numpy-loop": {"dtype": "float64"}},
+    )  # fmt: skip
+
+
+def _open(workload: Workload, allowed: float) -> Callable[[str], Prepared]:
+    everything = {**steppers(workload), "floor": _floor(workload)}
+
+    def prepare(name: str) -> Prepared:
+        stepper = everything[name]
+        seconds: list[float] = []
+
+        def first() -> None:
+            seconds.append(first_call(stepper.call))
+
+        if name == "floor":
+            first()
+        else:
+            check(workload, {name: Stepper(first, stepper.steps, stepper.weights)}, allowed)
+        turn = _repeat(stepper, _CALLS.get(name, 1))
+        compile_s = None if name.startswith("numpy") else seconds[0]
+        return Prepared(turn.call, dict, compile_s, steps=turn.steps, equations="rnn tanh")
+
+    return prepare
+
+
+def _derive(rows: list[Row]) -> None:
+    median = {row["implementation"]: row["median_ms"] for row in rows}
+    loop, floor = median.get("numpy-loop"), median.get("floor")
+    for row in rows:
+        own = row["median_ms"]
+        row["times_faster_than_loop"] = loop / own if own and loop else None
+        row["of_floor"] = own / floor if own and floor else None
+
+
+def check(
+    workload: Workload,
+    implementations: dict[str, Stepper] | None = None,
+    allowed: float = TOLERANCE,
+) -> None:
+    """Raise `Wrong` unless every implementation ends at the float64 double loop's weights.
+
+    Each takes one call. Float32 weights are rounded to 6e-8 of their size at every step, and
+    logits are sums of H rounded products: 1e-5 of the largest weight is some hundred roundings,
+    and a thousandth of what one wrong step changes.
+    """
+    implementations = steppers(workload) if implementations is None else implementations
+    oracle = NumpyRNN(*(w.copy() for w in workload.weights))
+    wanted: dict[int, tuple[np.ndarray, ...]] = {}
+    counts = sorted({stepper.steps for stepper in implementations.values()})
+    for index in range(counts[-1] if counts else 0):
+        sentence = workload.tokens[index % workload.sentences]
+        oracle.sgd_step(sentence[:-1], sentence[1:], workload.learning_rate, workload.window)
+        if index + 1 in counts:
+            wanted[index + 1] = tuple(w.copy() for w in (oracle.U, oracle.V, oracle.W))
+    for name, stepper in implementations.items():
+        stepper.call()
+        for matrix, got, want in zip("UVW", stepper.weights(), wanted[stepper.steps], strict=True):
+            error = np.abs(got - want).max() / np.abs(want).max()
+            if not error <= allowed:
+                raise Wrong(
+                    f"{name} is wrong and will not be timed: its {matrix} is off by {error:.1e} "
+                    f"of the largest weight after {stepper.steps} steps"
+                )
+
+
+def _repeat(stepper: Stepper, calls: int) -> Stepper:
+    def call() -> None:
+        for _ in range(calls):
+            stepper.call()
+
+    return Stepper(call, stepper.steps * calls, stepper.weights)
+
+
+def _floor(workload: Workload) -> Stepper:
+    """The parts that no implementation avoids, one blocking call each: a sum of four times.
+
+    The logits, their gradient back to the states, the read-out's gradient with the update fused,
+    and the log-softmax.
+    """
+    keys = jax.random.split(jax.random.key(workload.seed), 3)
+    states = jax.random.normal(keys[0], (workload.length, workload.hidden_size))
+    logits = jax.random.normal(keys[1], (workload.length, workload.vocab_size))
+    read_out = jax.random.normal(keys[2], (workload.hidden_size, workload.vocab_size))
+    rate = workload.learning_rate
+    parts: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
+        (jax.jit(lambda h, w: h @ w), (states, read_out)),
+        (jax.jit(lambda d, w: d @ w.T), (logits, read_out)),
+        (jax.jit(jax.nn.log_softmax), (logits,)),
+    ]
+    update = jax.jit(lambda w, h, d: w - rate * (h.T @ d), donate_argnums=0)
+    weight = jnp.array(read_out, copy=True)
+    repeats = 40
+
+    def call() -> None:
+        nonlocal weight
+        for _ in range(repeats):
+            for part, arguments in parts:
+                part(*arguments).block_until_ready()
+            weight = update(weight, states, logits).block_until_ready()
+
+    return Stepper(call, repeats, lambda: (None, None, None))
+
+
+def _headline(rows: list[NotedRow]) -> tuple[list[Line], str]:
+    lines: list[Line] = []
+    for same in by(measured(rows), "workload").values():
+        step = {row["implementation"]: row for row in same}
+        if {"numpy-loop", "jax-scan"} <= step.keys():
+            loop, scan = step["numpy-loop"], step["jax-scan"]
+            shape = sizes(scan, "V", "H", "T")
+            lines.append(
+                {
+                    "what": f"reference step{shape and f' ({shape})'}, many steps a call",
+                    "beside": "NumPy, double loop",
+                    "times faster": number(loop, "median_ms") / number(scan, "median_ms"),
+                    "worst": None,
+                    "lost": None,
+                    "of": 1,
+                }
+            )
+    return lines, ""
+
+
+def _section(group: Group, rows: list[NotedRow], pictures: Pictures) -> list[str]:
+    parts: list[str] = []
+    published = [row for row in rows if row.get("published_ms")]
+    for (workload,), same in by(measured(rows), "workload").items():
+        shape = sizes(same[-1], "V", "H", "T")
+        about = f"{group.caption}{shape and f': {shape}'}"
+        if same[-1].get("truncation"):
+            about += f", truncation `{same[-1]['truncation']}`"
+        times = [row["published_ms"] for row in published if row["workload"] == workload]
+        about += f". The tutorial gives {times[-1]:g} ms for its double loop." if times else "."
+        parts += [about, table(same, _PAGE_COLUMNS)]
+    return parts and ["## The reference step", *parts]
+
+
+GROUP = Group(
+    "reference",
+    _cases,
+    (*_PAGE_COLUMNS, "reason"),
+    "One SGD step on a sentence of the reference word model",
+    _section,
+    headline=_headline,
+    # Its ratios are to the step in one call of many, and NumPy's loop chooses its own dtype.
+    summarised=False,
+    follows_dtype=False,
+    above_roofline=True,
+)

@@ -1,0 +1,33 @@
+"""What the vocabulary costs: training steps with V from 1,024 to 262,144."""
+
+from __future__ import annotations
+
+from benchmarks.group import COLUMNS, Group
+from benchmarks.measuring import language
+from benchmarks.measuring.case import Case, Options
+from benchmarks.measuring.workloads import Language
+from benchmarks.reporting.sections import plain
+
+__all__ = ["GROUP"]
+
+# By whether the run is a quick one.
+_WORKLOADS: dict[bool, tuple[Language, ...]] = {
+    False: tuple(Language("softmax", "gru", 1024 * 4**n, 128, 4, 35, 128) for n in range(5)),
+    True: tuple(Language("softmax", "gru", 256 * 4**n, 32, 4, 12, 32) for n in range(3)),
+}
+
+
+def _cases(options: Options) -> list[Case]:
+    return [
+        language.case(GROUP.name, workload, "step", options, rank=1 + index % 2)
+        for index, workload in enumerate(_WORKLOADS[options.quick])
+    ]
+
+
+GROUP = Group(
+    "vocabulary",
+    _cases,
+    COLUMNS,
+    "Softmax over growing vocabularies, whole training steps.",
+    plain(),
+)

@@ -1,0 +1,1 @@
+"""What is measured and how: workloads, the oracle before the clock, the timer, the runner."""

@@ -1,0 +1,184 @@
+"""What a peer provides: an implementation of a workload, prepared pass by pass."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from benchmarks.measuring.workloads import Arrays
+
+__all__ = [
+    "LEARNING_RATE",
+    "PASSES",
+    "STEPS",
+    "Implementation",
+    "JaxImplementation",
+    "Prepared",
+    "Program",
+    "Unavailable",
+    "compile_jax",
+    "wait",
+]
+
+# The loss is sum(ys * weights). "forward": ys; "forward+backward": the loss and its gradient with
+# respect to parameters and inputs; "many-steps": STEPS steps of SGD on the parameters in one call.
+PASSES = ("forward", "forward+backward", "many-steps")
+STEPS = 20
+# Small, for the loss is a sum; large enough that an update stands well above rounding.
+LEARNING_RATE = 1e-5
+
+
+class Unavailable(Exception):
+    """A peer that is not installed, or lacks what was asked for; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A compiled pass: ``call()`` runs it to its end, ``result()`` returns its results.
+
+    Results are in the workload's names and layouts: ``ys``; ``loss`` and the gradients of ``xs``
+    and of every parameter; or the updates of the parameters, after minus before.
+
+    temp_bytes, peak_bytes: temporaries by the compiler's account, and all of the program's memory
+      at its fullest.
+    start: runs it without waiting; None where the two cannot be separated.
+    steps: steps that one call takes.
+    equations: a name of `benchmarks.measuring.oracle.EQUATIONS`.
+    text: the compiled program.
+    wait: waits for the end of what ``start`` returned.
+    """
+
+    call: Callable[[], object]
+    result: Callable[[], Arrays]
+    compile_s: float | None = None
+    temp_bytes: int | None = None
+    peak_bytes: int | None = None
+    start: Callable[[], Any] | None = None
+    steps: int = 1
+    equations: str | None = None
+    text: Callable[[], str] | None = None
+    wait: Callable[[Any], object] = jax.block_until_ready
+
+
+class Implementation(Protocol):
+    """One implementation of one workload, with weights of its own."""
+
+    @property
+    def equations(self) -> str:
+        """A name of `benchmarks.measuring.oracle.EQUATIONS`: what it computes."""
+        ...
+
+    def prepare(self, pass_name: str) -> Prepared:
+        """Compile a pass of `PASSES`; `Unavailable` where there is no such thing."""
+        ...
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled function of JAX, with what its compiler states about it."""
+
+    run: Any
+    compile_s: float
+
+    def prepared(
+        self,
+        call: Callable[[], object],
+        result: Callable[[], Arrays],
+        start: Callable[[], Any],
+        *,
+        steps: int = 1,
+        equations: str | None = None,
+    ) -> Prepared:
+        """The pass, with the program's memory and text."""
+        memory = self.run.memory_analysis()
+        peak = getattr(memory, "peak_memory_in_bytes", 0) or None
+        temporaries = None if memory is None else int(memory.temp_size_in_bytes)
+        return Prepared(
+            call, result, self.compile_s, temporaries, peak, start, steps, equations,
+            self.run.as_text,
+        )  # fmt: skip
+
+
+def compile_jax(function: Callable[..., Any], *arguments: Any, donate: Any = ()) -> Program:
+    """``function`` for arguments such as these; those of index ``donate`` are given away."""
+    began = time.perf_counter()
+    compiled = jax.jit(function, donate_argnums=donate).lower(*arguments).compile()
+    return Program(compiled, time.perf_counter() - began)
+
+
+wait: Any = jax.block_until_ready
+
+
+@dataclass(frozen=True)
+class JaxImplementation:
+    """An implementation that is a pure function of its parameters and the inputs.
+
+    apply: ``(params, xs) -> ys``, which does its own input product; jitted here.
+    params: any tree of arrays.
+    to_workload: a tree such as ``params`` to the workload's names and layout. It maps differences
+      and gradients, so it must be linear: no offsets.
+    arrays: those of the workload.
+    batch_major: whether ``apply`` wants ``[B, T, …]``; the arrays are transposed here once.
+    """
+
+    equations: str
+    apply: Callable[[Any, jax.Array], jax.Array]
+    params: Any
+    to_workload: Callable[[Any], dict[str, Any]]
+    arrays: Arrays
+    batch_major: bool = False
+
+    def prepare(self, pass_name: str) -> Prepared:
+        """See `Implementation`."""
+        params = jax.tree.map(jnp.asarray, self.params)
+        xs, weights = (jnp.asarray(self._turn(self.arrays[name])) for name in ("xs", "weights"))
+
+        def loss(params: Any, xs: jax.Array, weights: jax.Array) -> jax.Array:
+            return jnp.sum(self.apply(params, xs) * weights)
+
+        def forward(params: Any, xs: jax.Array, weights: jax.Array) -> Any:
+            return self.apply(params, xs)
+
+        def many_steps(params: Any, xs: jax.Array, weights: jax.Array) -> Any:
+            def step(params: Any, _: None) -> tuple[Any, jax.Array]:
+                value, gradient = jax.value_and_grad(loss)(params, xs, weights)
+                return jax.tree.map(lambda p, g: p - LEARNING_RATE * g, params, gradient), value
+
+            return lax.scan(step, params, None, length=STEPS)
+
+        gradient = jax.value_and_grad(loss, argnums=(0, 1))
+        function = dict(zip(PASSES, (forward, gradient, many_steps), strict=True))[pass_name]
+        program = compile_jax(function, params, xs, weights)
+
+        def call() -> Any:
+            return wait(program.run(params, xs, weights))
+
+        def result() -> Arrays:
+            got: dict[str, Any]
+            if pass_name == "forward":
+                got = {"ys": self._turn(call())}
+            elif pass_name == "forward+backward":
+                value, (by_params, by_xs) = call()
+                got = {"loss": value, "xs": self._turn(by_xs), **self.to_workload(by_params)}
+            else:
+                after, _ = call()
+                got = self.to_workload(jax.tree.map(lambda a, b: a - b, after, params))
+            return {name: np.asarray(array) for name, array in got.items()}
+
+        return program.prepared(
+            call,
+            result,
+            lambda: program.run(params, xs, weights),
+            steps=STEPS if pass_name == "many-steps" else 1,
+            equations=self.equations,
+        )
+
+    def _turn(self, array: Any) -> Any:
+        return array.swapaxes(0, 1) if self.batch_major else array

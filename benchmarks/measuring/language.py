@@ -1,0 +1,170 @@
+"""Cases of a language model: whole training steps, and their oracle in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+import rnn_jax
+from benchmarks.measuring import flops
+from benchmarks.measuring.case import Case, Options
+from benchmarks.measuring.implementation import STEPS, Prepared, Program, compile_jax, wait
+from benchmarks.measuring.oracle import EQUATIONS, HALF, check, tolerance
+from benchmarks.measuring.timing import first_call
+from benchmarks.measuring.workloads import Arrays, Language
+from benchmarks.peers import OURS
+from benchmarks.peers.language_ours import to_workload, train_step
+
+__all__ = ["case", "expected_logits", "expected_step"]
+
+
+def case(
+    group: str,
+    workload: Language,
+    pass_name: str,
+    options: Options,
+    *,
+    rank: int,
+    names: Sequence[str] = (OURS, "torch"),
+) -> Case:
+    """A training step, or many in one call, in the dtype and precision of the options."""
+    workload = replace(workload, dtype=options.dtype, precision=options.precision)
+    return Case(
+        group,
+        pass_name,
+        workload.facts(),
+        tuple(names),
+        lambda: _open(workload, pass_name),
+        cost=flops.language_step(workload) if workload.truncation == "full" else None,
+        rank=rank,
+        per_second=("tokens", workload.length * workload.batch),
+    )
+
+
+def _open(workload: Language, pass_name: str) -> Callable[[str], Prepared]:
+    arrays, tokens = workload.arrays(), workload.tokens(STEPS)
+    wanted: list[Arrays] = []
+    half = workload.dtype in HALF
+    in_float32 = _open(replace(workload, dtype="float32"), pass_name) if half else None
+
+    def prepare(name: str) -> Prepared:
+        if in_float32 is not None:
+            in_float32(name)
+        if name == OURS:
+            prepared = _ours(workload, arrays, tokens, pass_name)
+        else:
+            from benchmarks.peers import language_pytorch
+
+            prepared = language_pytorch.prepare_training(workload, arrays, tokens, pass_name)
+        got = prepared.result()
+        if not wanted:
+            wanted.append(expected_step(workload, arrays, tokens[0]))
+        # The parameters were rounded at their update, hence the allowance of many steps.
+        kept = {key: array for key, array in got.items() if key in wanted[0]}
+        check(kept, wanted[0], "many-steps", tolerance(workload.dtype, workload.precision))
+        return prepared
+
+    return prepare
+
+
+def _ours(workload: Language, arrays: Arrays, tokens: np.ndarray, pass_name: str) -> Prepared:
+    state, step = train_step(workload, arrays)
+    before = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
+    key = jax.random.key(workload.seed) if "randomized" in workload.truncation else None
+    if pass_name == "step":
+        batch = rnn_jax.Batch(jnp.asarray(tokens[0, :-1]), jnp.asarray(tokens[0, 1:]))
+
+        def one(state: Any, batch: Any, key: Any) -> Any:
+            return step(state, batch, key=key)
+
+        program = compile_jax(one, state, batch, key, donate=0)
+
+        def advance(state: Any, steps: int) -> Any:
+            return program.run(state, batch, key)
+
+    else:
+        data = rnn_jax.Windows(jnp.asarray(tokens[:, :-1]), jnp.asarray(tokens[:, 1:]))
+        run = rnn_jax.make_train_steps(step)
+        compiled: list[Any] = []
+        compile_s = first_call(
+            lambda: compiled.append(run.lower(state, data, 0, STEPS, key).compile())  # type: ignore[attr-defined]
+        )
+        program = Program(compiled[0], compile_s)
+
+        def advance(state: Any, steps: int) -> Any:
+            return program.run(state, data, 0, steps, key)
+
+    def start() -> Any:
+        nonlocal state
+        state, metrics = advance(state, STEPS)
+        return metrics
+
+    def call() -> Any:
+        metrics = start()
+        return wait((state, metrics))
+
+    def result() -> Arrays:
+        fresh = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), before)
+        after, metrics = advance(fresh, 1)
+        loss = metrics["loss"] if pass_name == "step" else metrics[0] / metrics[1]
+        moved = jax.tree.map(
+            lambda a, b: np.asarray(a, np.float64) - np.asarray(b, np.float64),
+            after.params,
+            before.params,
+        )
+        results = {"loss": np.asarray(loss), **to_workload(workload, moved)}
+        return {name: np.asarray(array) for name, array in results.items()}
+
+    steps = 1 if pass_name == "step" else STEPS
+    return program.prepared(call, result, start, steps=steps, equations=workload.equations)
+
+
+def expected_logits(workload: Language, params: Any, tokens: Any) -> jax.Array:
+    """``[T, B, V]`` by the plain equations, of parameters such as `Language.arrays`."""
+    xs = params["embedding"][tokens] if "embedding" in params else None
+    for index in range(workload.layers):
+        layer = {n.split(".")[0]: p for n, p in params.items() if n.endswith(f".{index}")}
+        if xs is None:
+            # A one-hot vector selects a row; the identity keeps the equations as they are.
+            xs, layer["w_ih"] = layer["w_ih"][tokens], jnp.eye(layer["w_ih"].shape[1])
+        step = partial(EQUATIONS[workload.equations], layer)
+        zeros = jnp.zeros((tokens.shape[1], workload.hidden))
+        start = (zeros, zeros) if workload.cell == "lstm" else zeros
+        _, xs = lax.scan(step, start, xs)
+    return xs @ params["w_out"] + params["b_out"][None, None]
+
+
+def expected_step(workload: Language, arrays: Arrays, tokens: np.ndarray) -> Arrays:
+    """The loss and the updates of one step in float64.
+
+    By the plain equations; truncated, by the package's plain scan, and where a truncation is random
+    (its draws depend on the dtype) the loss alone.
+    """
+    with jax.enable_x64(True):
+        double = {name: jnp.asarray(array.astype(np.float64)) for name, array in arrays.items()}
+        inputs, targets = jnp.asarray(tokens[:-1]), jnp.asarray(tokens[1:])
+
+        def loss(params: Any) -> jax.Array:
+            logits = expected_logits(workload, params, inputs)
+            picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+            return jnp.mean(jax.nn.logsumexp(logits, axis=-1) - picked)
+
+        value, gradient = jax.jit(jax.value_and_grad(loss))(double)
+        rate = workload.learning_rate
+        moved = {name: -rate * np.asarray(g) for name, g in gradient.items()}
+        if workload.truncation.startswith("randomized"):
+            moved = {}
+        elif workload.truncation != "full":
+            wide = {name: np.asarray(array) for name, array in double.items()}
+            state, step = train_step(workload, wide, backend="scan")
+            after, _ = jax.jit(step)(state, rnn_jax.Batch(inputs, targets))
+            difference = jax.tree.map(lambda a, b: a - b, after.params, state.params)
+            moved = to_workload(workload, difference)
+        return {"loss": np.asarray(value), **{n: np.asarray(a) for n, a in moved.items()}}

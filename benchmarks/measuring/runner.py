@@ -1,0 +1,293 @@
+"""The runner: a case's implementations built, checked, timed in turns, and saved row by row."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import jax
+
+from benchmarks.measuring.case import Case
+from benchmarks.measuring.control import CONTROL, control
+from benchmarks.measuring.implementation import Prepared, Unavailable
+from benchmarks.measuring.machine import environment, load_average, throttle_events
+from benchmarks.measuring.oracle import Wrong
+from benchmarks.measuring.roofline import Roofline
+from benchmarks.measuring.timing import dispatch_ms, quartiles, take_turns
+from benchmarks.peers import versions
+from benchmarks.rows import Key, Row, key_of
+
+__all__ = ["Limits", "measure", "run"]
+
+# Every row has all of these, null where they do not apply.
+_KEYS = tuple(key for key in Row.__annotations__ if key in Row.__required_keys__)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a case has been timed enough: rounds, seconds, or an interquartile range this small.
+
+    left_s: seconds from the beginning of the case after which no peer is prepared.
+    """
+
+    rounds: int = 20
+    case_s: float = 20.0
+    spread: float = 0.03
+    left_s: float = float("inf")
+
+
+def run(
+    cases: Iterable[Case],
+    write: Callable[[Row], None],
+    *,
+    limits: Limits,
+    roofline: Roofline | None = None,
+    done: frozenset[Key] = frozenset(),
+    budget_s: float | None = None,
+    hlo: Path | None = None,
+    profile: Path | None = None,
+    on_case: Callable[[Case, list[Row]], None] = lambda case, rows: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[list[Row], list[Case]]:
+    """Measure what is not ``done``; the rows, and the cases that the budget did not reach.
+
+    With a budget the most telling cases come first, slow peers last of all, and none begins when it
+    is spent; a case that is under way prepares no further peer then, and times no further round.
+    """
+    todo, began = list(cases), clock()
+    if budget_s is not None:
+        todo.sort(key=lambda case: case.rank)
+        todo = [case.quickly for case in todo] + [case for case in todo if case.slow]
+    rows: list[Row] = []
+    for index, case in enumerate(todo):
+        left = float("inf") if budget_s is None else budget_s - (clock() - began)
+        if left <= 0:
+            return rows, todo[index:]
+        new = measure(
+            case,
+            write,
+            limits=replace(limits, left_s=left),
+            roofline=roofline,
+            done=done,
+            hlo=hlo,
+            profile=profile,
+            clock=clock,
+        )
+        if new:
+            on_case(case, new)
+        rows += new
+        done |= frozenset(map(key_of, new))
+    return rows, []
+
+
+def measure(
+    case: Case,
+    write: Callable[[Row], None],
+    *,
+    limits: Limits,
+    roofline: Roofline | None = None,
+    done: frozenset[Key] = frozenset(),
+    hlo: Path | None = None,
+    profile: Path | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[Row]:
+    """The rows of a case that are not ``done``, each given to ``write`` as soon as it is known.
+
+    Whatever an implementation raises becomes its row's reason: the others are measured all the
+    same. Ours is timed in any case, for the others' ratios; where rows depend on each other all
+    are measured again.
+    """
+    began = clock()
+    rows = {name: _row(case, name, roofline) for name in case.implementations}
+    rows |= {
+        name: _row(case, name, roofline) | {"status": "ok", "published_ms": milliseconds}
+        for name, milliseconds in case.published.items()
+    }
+    wanted = [name for name, row in rows.items() if key_of(row) not in done]
+    if not wanted:
+        return []
+    if case.derive is not None:
+        wanted = list(rows)
+    ready: dict[str, Prepared] = {}
+    failures: dict[str, BaseException] = {}
+    prepare, throttled = _opened(case), throttle_events()
+    for name in case.implementations:
+        if name not in wanted and name != case.ours:
+            continue
+        if name != case.ours and clock() - began > limits.left_s:
+            wanted.remove(name)
+            continue
+        try:
+            # Its check has also warmed it up.
+            ready[name] = prepare(name)
+        except Exception as error:
+            # Without its frames, which hold arrays on the device.
+            failures[name] = error.with_traceback(None)
+            _fail(rows[name], error)
+            rows[name]["load_average_after"] = load_average()
+            if name in wanted:
+                write(rows[name])
+        else:
+            if hlo is not None:
+                _save_text(hlo, case, name, ready[name])
+    failed_early = frozenset(failures)
+    gc.collect()
+    if profile is not None and case.ours in ready:
+        with jax.profiler.trace(str(profile)):
+            for _ in range(3):
+                ready[case.ours].call()
+    if case.timed and ready:
+        left = limits.left_s - (clock() - began)
+        bounded = replace(limits, case_s=min(limits.case_s, max(left, 0.0)))
+        _time(rows, ready, failures, bounded)
+    throttled_after = throttle_events()
+    for name in wanted:
+        row = rows[name]
+        if name in ready:
+            _describe(case, row, ready[name])
+        elif name in failures:
+            _fail(row, failures[name])
+        row["load_average_after"] = load_average()
+        if throttled is not None and throttled_after is not None:
+            row["throttled"] = throttled_after > throttled
+    ours = rows[case.ours]["median_ms"] if case.ours in rows else None
+    for name in wanted:
+        own = rows[name]["median_ms"]
+        if ours and own and name != case.ours:
+            rows[name]["ratio"] = own / ours
+    if case.derive is not None:
+        case.derive([rows[name] for name in case.implementations])
+    for name in wanted:
+        if name not in failed_early:
+            write(rows[name])
+    return [rows[name] for name in wanted]
+
+
+def _opened(case: Case) -> Callable[[str], Prepared]:
+    try:
+        return case.open()
+    except Exception as error:
+        why = error.with_traceback(None)
+
+    def fail(name: str) -> Prepared:
+        raise why
+
+    return fail
+
+
+def _time(
+    rows: dict[str, Row],
+    ready: dict[str, Prepared],
+    failures: dict[str, BaseException],
+    limits: Limits,
+) -> None:
+    def guarded(name: str) -> Callable[[], object]:
+        def call() -> object:
+            if name in failures:
+                return None
+            try:
+                return ready[name].call()
+            except Exception as error:
+                failures[name] = error.with_traceback(None)
+                del ready[name]  # what it holds on the device is for the others now
+                return None
+
+        return call
+
+    calls = {name: guarded(name) for name in ready} | {CONTROL: control()}
+    seconds = take_turns(calls, limits.rounds, limits.case_s, spread=limits.spread)
+    control_ms = quartiles(seconds.pop(CONTROL))["median_ms"]
+    for name, taken in seconds.items():
+        if name in failures:
+            continue
+        prepared, row = ready[name], rows[name]
+        times = quartiles(taken, prepared.steps)
+        row |= {
+            "median_ms": times["median_ms"],
+            "q25_ms": times["q25_ms"],
+            "q75_ms": times["q75_ms"],
+            "calls": len(taken),
+            "control_ms": control_ms,
+        }
+        if prepared.start is not None:
+            # The times stand, whatever becomes of this.
+            with contextlib.suppress(Exception):
+                row["dispatch_ms"] = dispatch_ms(prepared.start, prepared.wait)
+
+
+def _row(case: Case, name: str, roofline: Roofline | None) -> Row:
+    row = {
+        **dict.fromkeys(_KEYS),
+        **case.facts,
+        **case.own.get(name, {}),
+        "group": case.group,
+        "pass": case.pass_name,
+        "implementation": name,
+        "versions": versions(name),
+        **({} if roofline is None else roofline._asdict()),
+        **environment(),
+    }
+    return cast(Row, row)
+
+
+def _describe(case: Case, row: Row, prepared: Prepared) -> None:
+    row |= {
+        "status": "ok",
+        "equations": prepared.equations,
+        "steps_per_call": prepared.steps,
+        "compile_s": prepared.compile_s,
+        "temp_bytes": prepared.temp_bytes,
+        "peak_bytes": prepared.peak_bytes,
+    }
+    if not case.timed and prepared.text is not None:
+        row["program_bytes"] = len(prepared.text())
+    if case.cost is not None:
+        row |= {"flops": case.cost.flops, "bytes": case.cost.bytes}
+    median = row["median_ms"]
+    if median is None:
+        return
+    if case.cost is not None:
+        row["gflops_per_s"] = speed = case.cost.flops / median / 1e6
+        gemm, copy = row["gemm_gflops_per_s"], row["copy_gb_per_s"]
+        # The ceiling is of the run's dtype.
+        if gemm is not None and copy is not None and row["dtype"] == case.facts["dtype"]:
+            row["fraction_of_ceiling"] = speed / Roofline(gemm, copy).bound(case.cost)
+    if case.per_second is not None:
+        what, amount = case.per_second
+        row |= {"value": amount / median * 1e3, "unit": f"{what}/s"}
+        if what == "tokens":
+            row["tokens_per_s"] = row["value"]
+    if case.latency:
+        row["latency_ms_per_token"] = median
+
+
+def _fail(row: Row, error: BaseException) -> None:
+    if isinstance(error, ModuleNotFoundError):
+        error = Unavailable(f"{error.name} is not installed")
+    first = (str(error).splitlines() or [""])[0]
+    row |= {"status": _status(error), "median_ms": None, "q25_ms": None, "q75_ms": None}
+    known = isinstance(error, Unavailable | Wrong)
+    row["reason"] = first if known else f"{type(error).__name__}: {first}"
+
+
+def _status(error: BaseException) -> str:
+    if isinstance(error, Unavailable):
+        return "unavailable"
+    if isinstance(error, Wrong):
+        return "wrong"
+    message = f"{type(error).__name__} {error}".lower()
+    full = ("resource_exhausted", "out of memory", "outofmemory", "memoryerror")
+    return "out-of-memory" if any(word in message for word in full) else "failed"
+
+
+def _save_text(folder: Path, case: Case, name: str, prepared: Prepared) -> None:
+    if prepared.text is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        numbers = (case.facts["dtype"], case.facts["precision"])
+        file = "-".join((*case.name.split("/"), *numbers, name)).replace(":", "_")
+        (folder / f"{file}.txt").write_text(prepared.text(), encoding="utf-8")

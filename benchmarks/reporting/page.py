@@ -1,0 +1,198 @@
+"""The page of results: a part for every machine, dtype and precision, and all side by side."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.group import Group
+from benchmarks.groups import GROUPS
+from benchmarks.peers import OURS
+from benchmarks.reporting.pictures import Pictures
+from benchmarks.reporting.sections import failures, roofline
+from benchmarks.reporting.summary import SIGN, NotedRow, noted
+from benchmarks.reporting.tables import table
+from benchmarks.rows import Row, by, measured, number
+
+__all__ = ["Page", "Part", "headline", "page", "parts"]
+
+_MACHINE = ("device", "platform", "processor")
+_GPU = ("gpu", "cuda")
+
+
+class Part(NamedTuple):
+    """Rows of one machine, dtype and precision; ``mark`` ends the names of their pictures."""
+
+    title: str
+    mark: str
+    rows: list[NotedRow]
+
+
+class Page(NamedTuple):
+    """The Markdown, the part that comes first, and the pictures drawn of it: name to file."""
+
+    text: str
+    first: Part
+    pictures: dict[str, str]
+
+
+def page(rows: list[Row], out: Path, files: list[str]) -> Page:
+    """The page; its pictures go into ``out``."""
+    split = parts(rows)
+    texts = [
+        "# Results\n\nMade by `python -m benchmarks report` of "
+        + ", ".join(f"`{name}`" for name in files)
+        + ". What is compared was timed in one process, taking turns, after its check against a "
+        "float64 oracle of its own equations. Those are the same for all, and so is the work, but "
+        f"for what is marked {SIGN}. Ratios are a peer's time by that of rnn_jax: above 1 rnn_jax "
+        "is faster. Times are medians, with quartiles in the files."
+    ]
+    drawn = []
+    for part in split:
+        pictures = Pictures(out, part.mark)
+        texts += [f"## {part.title}", _machine(part.rows)]
+        # A section is written to stand on a page of its own.
+        texts += [re.sub("^(?=#)", "#", text) for text in _sections(part.rows, pictures)]
+        drawn.append(pictures.drawn)
+    texts += _beside(split)
+    text = "\n\n".join(text.strip() for text in texts if text) + "\n"
+    return Page(text, split[0], drawn[0])
+
+
+def headline(rows: list[NotedRow]) -> list[str]:
+    """What was gained, in a line a peer, and what the lines compare that is not the same."""
+    lines, footnotes = [], []
+    for group in GROUPS.values():
+        if group.headline is not None:
+            own, footnote = group.headline(_own(group, rows))
+            lines += own
+            footnotes.append(footnote)
+    return [table(lines, tuple(lines[0])), *footnotes] if lines else []
+
+
+def _sections(rows: list[NotedRow], pictures: Pictures) -> list[str]:
+    """All sections of a part, in their order on the page."""
+    above = [group for group in GROUPS.values() if group.above_roofline]
+    below = [group for group in GROUPS.values() if not group.above_roofline]
+    lines = headline(rows)
+    texts = ["## Headline", *lines] if lines else []
+    for group in above:
+        texts += group.section(group, _own(group, rows), pictures)
+    points = [
+        row
+        for group in (*above, *below)
+        if group.in_roofline
+        for row in measured(_own(group, rows))
+    ]
+    texts += roofline(points, pictures)
+    for group in below:
+        texts += group.section(group, _own(group, rows), pictures)
+    return texts + failures(rows)
+
+
+def _own(group: Group, rows: list[NotedRow]) -> list[NotedRow]:
+    return [row for row in rows if row.get("group") == group.name]
+
+
+def parts(rows: list[Row]) -> list[Part]:
+    """Rows by machine, dtype and precision: of each machine float32 itself first."""
+    split: list[tuple[tuple[Any, ...], list[Row]]] = []
+    for machine, own in by(rows, *_MACHINE).items():
+        by_numbers: dict[tuple[Any, ...], list[Row]] = {}
+        runs = _dtypes(own)
+        for row in own:
+            dtype = row.get("dtype") if _follows_dtype(row) else None
+            numbers = (dtype if dtype in runs else runs[0], row.get("precision") or "highest")
+            by_numbers.setdefault(numbers, []).append(row)
+        first = sorted(by_numbers, key=lambda numbers: numbers != ("float32", "highest"))
+        split += [((*machine, *numbers), by_numbers[numbers]) for numbers in first]
+    keys = [key for key, _ in split]
+    named: list[Part] = []
+    for key, own in split:
+        _, platform, _, dtype, precision = key
+        suffix = "".join(
+            f"-{re.sub('[^a-z0-9]+', '', str(x))}" for x in (platform, dtype, precision)
+        )
+        taken, mark, count = {part.mark for part in named}, "" if not named else suffix, 2
+        while named and mark in taken:
+            mark, count = f"{suffix}-{count}", count + 1
+        named.append(Part(_title(key, keys), mark, noted(own)))
+    return named
+
+
+def _dtypes(rows: list[Row]) -> list[Any]:
+    """The dtypes of a machine's runs, float32 first; a row in another belongs to the first.
+
+    NumPy's double loop is in float64 in every run, and the reference step in float32.
+    """
+    following = [row for row in rows if _follows_dtype(row)]
+    ours = [row for row in following if row["implementation"] == OURS]
+    dtypes = dict.fromkeys(row.get("dtype") for row in ours or following)
+    return sorted(dtypes, key=lambda dtype: dtype != "float32") or ["float32"]
+
+
+def _follows_dtype(row: Row) -> bool:
+    group = GROUPS.get(row.get("group", ""))
+    return group is None or group.follows_dtype
+
+
+def _title(key: tuple[Any, ...], keys: list[tuple[Any, ...]]) -> str:
+    device, platform, processor, dtype, precision = key
+    name = f"{processor if platform == 'cpu' and processor else device} ({platform})"
+    # The same accelerator in another host.
+    if platform != "cpu" and any(k[:2] == key[:2] and k[2] != processor for k in keys):
+        name += f" beside {processor}"
+    numbers = str(dtype)
+    if precision != "highest":
+        as_tf32 = " as TF32" if dtype == "float32" and platform in _GPU else ""
+        numbers += f"{as_tf32} (precision {precision})"
+    return f"{name}, {numbers}"
+
+
+def _machine(rows: list[NotedRow]) -> str:
+    row = rows[0]
+    versions: dict[str, str] = {}
+    for one in rows:
+        versions |= one.get("versions") or {}
+    loads = [load for one in rows if (load := one.get("load_average")) is not None]
+    cores = f"{row.get('cpu_count')} CPU cores"
+    if row.get("processor"):
+        cores += f" of {row['processor']}"
+    device = "" if row.get("platform") == "cpu" else f"{row.get('device')}, "
+    facts = [
+        f"{device}{cores}, {row.get('machine')}",
+        f"Python {row.get('python')}, "
+        + ", ".join(f"{name} {version}" for name, version in sorted(versions.items())),
+        f"measured {min(one.get('date') or '' for one in rows)[:10]}",
+    ]
+    commits = sorted({commit for one in rows if (commit := one.get("commit"))})
+    if commits:
+        facts.append(f"commit {', '.join(commits)}")
+    if row.get("gemm_gflops_per_s"):
+        facts.append(
+            f"ceilings: {row['gemm_gflops_per_s']:.0f} GFLOP/s in a large product, "
+            f"{row['copy_gb_per_s']:.1f} GB/s in a large copy"
+        )
+    if loads:
+        facts.append(f"load average {min(loads):.1f} to {max(loads):.1f}")
+    if any(one.get("throttled") for one in rows):
+        facts.append("throttled at times")
+    return "\n".join(f"- {fact}" for fact in facts)
+
+
+def _beside(split: list[Part]) -> list[str]:
+    """Our times of one workload in every part."""
+    times: dict[tuple[Any, ...], dict[str, float]] = {}
+    for part in split:
+        for row in measured(part.rows):
+            if row["implementation"] == OURS:
+                key = (row["workload"], row["pass"])
+                times.setdefault(key, {})[part.title] = number(row, "median_ms")
+    titles = dict.fromkeys(part.title for part in split)
+    lines = [
+        {"workload": workload, "pass": pass_name, **titles, **own}
+        for (workload, pass_name), own in times.items()
+        if len(own) > 1
+    ]
+    return ["## Side by side: rnn_jax, ms", table(lines, tuple(lines[0]))] if lines else []

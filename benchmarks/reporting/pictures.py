@@ -1,0 +1,35 @@
+"""What the sections of one part of the page share: its pictures, and what is explained already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = ["Pictures"]
+
+
+@dataclass
+class Pictures:
+    """The pictures of a part: their names end in ``mark``; ``drawn`` gives the file of each.
+
+    explained: sentences that stand in the part already.
+    """
+
+    folder: Path
+    mark: str = ""
+    drawn: dict[str, str] = field(default_factory=dict)
+    explained: set[str] = field(default_factory=set)
+
+    def draw(self, name: str, caption: str, draw: Callable[[Path], None]) -> str:
+        """The link to a picture, once ``draw`` has made its file."""
+        file = f"{name}{self.mark}.png"
+        draw(self.folder / file)
+        self.drawn[name] = file
+        return f"![{caption}]({file})"
+
+    def once(self, sentence: str) -> str:
+        """The sentence at its first use in the part, and "" at every later one."""
+        first = sentence not in self.explained
+        self.explained.add(sentence)
+        return sentence if first else ""

@@ -1,0 +1,134 @@
+"""The pictures of a report; matplotlib is imported here and nowhere else in the suite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers import OURS
+from benchmarks.reporting.summary import NotedRow
+from benchmarks.rows import by, number
+from rnn_jax.host.files import atomic_path
+
+__all__ = ["ratios", "roofline", "scaling"]
+
+
+def scaling(path: Path, rows: Iterable[NotedRow], axis: str) -> None:
+    """Time against T, H or B, both axes logarithmic: a panel a cell, a line an implementation."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    rows = list(rows)
+    panels, colours = by(rows, "cell"), _colours(rows)
+
+    def draw(axes: Any) -> None:
+        for panel, ((cell,), own) in zip(axes, panels.items(), strict=True):
+            for (name,), line in by(own, "implementation").items():
+                line = sorted(line, key=lambda row: number(row, axis))
+                points = [number(r, axis) for r in line], [number(r, "median_ms") for r in line]
+                panel.loglog(
+                    *points, marker="o", markersize=3, color=colours[name], label=name, base=2
+                )
+            panel.xaxis.set_major_formatter("{x:g}")
+            panel.set_yscale("log", base=10)
+            panel.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            panel.yaxis.set_major_formatter("{x:,g}")
+            panel.yaxis.set_minor_formatter(NullFormatter())
+            panel.set(title=cell, xlabel=axis)
+            panel.grid(alpha=0.3)
+        axes[0].set_ylabel("ms")
+
+    _save(path, len(panels), draw)
+
+
+def ratios(path: Path, rows: Iterable[NotedRow], title: str) -> None:
+    """A point a workload and peer: its time by ours, logarithmic; hollow for other equations."""
+    compared = [row for row in rows if row.get("ratio")]
+    table, colours = by(compared, "workload"), _colours(compared)
+
+    def draw(axes: Any) -> None:
+        (axis,) = axes
+        for place, own in enumerate(table.values()):
+            for row in own:
+                name = row["implementation"]
+                fill = "none" if row.get("other") else colours[name]
+                axis.plot(
+                    row["ratio"], place, "o", markersize=5.5, alpha=0.85, color=colours[name],
+                    markerfacecolor=fill, clip_on=False,
+                )  # fmt: skip
+        for name, colour in colours.items():
+            axis.plot([], [], "o", color=colour, label=name)
+        if any(row.get("other") for row in compared):
+            axis.plot([], [], "o", color="gray", markerfacecolor="none", label="other equations")
+        axis.axvline(1, color="black", linewidth=1)
+        axis.set_xscale("log", base=2)
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.set_yticks(range(len(table)), [name for (name,) in table], fontsize="small")
+        axis.set_ylim(len(table) - 0.5, -0.5)
+        axis.grid(alpha=0.3)
+        axis.set(xlabel="time by that of rnn_jax (right of 1: rnn_jax is faster)", title=title)
+
+    _save(path, 1, draw, width=6.5, height=1.5 + 0.25 * len(table))
+
+
+def roofline(path: Path, rows: Iterable[NotedRow], gemm: float, copy: float, title: str) -> None:
+    """GFLOP/s against FLOP a byte, under the ceilings of a large product and a large copy."""
+    import numpy as np
+
+    rows = list(rows)
+    colours = _colours(rows)
+
+    def draw(axes: Any) -> None:
+        (axis,) = axes
+        at = _intensities(rows)
+        line = np.geomspace(min([*at, gemm / copy]) / 2, max([*at, gemm / copy]) * 2)
+        axis.loglog(line, np.minimum(gemm, copy * line), color="black", linewidth=1)
+        for (name,), own in by(rows, "implementation").items():
+            points = _intensities(own), [row["gflops_per_s"] for row in own]
+            # Ours lies above the others.
+            axis.loglog(
+                *points, "o", markersize=4, alpha=0.7, color=colours[name], label=name,
+                zorder=3 if name == OURS else 2,
+            )  # fmt: skip
+        axis.grid(alpha=0.3)
+        axis.set(xlabel="FLOP per byte", ylabel="GFLOP/s", title=title)
+
+    _save(path, 1, draw, width=5.5, height=4.5)
+
+
+def _intensities(rows: Iterable[NotedRow]) -> list[float]:
+    return [number(row, "flops") / number(row, "bytes") for row in rows]
+
+
+def _colours(rows: Iterable[NotedRow]) -> dict[str, Any]:
+    """A colour an implementation, the same in all panels; ours is black."""
+    import matplotlib as mpl
+
+    names = dict.fromkeys(row["implementation"] for row in rows)
+    peers = [name for name in names if name != OURS]
+    wheel = mpl.colormaps["tab10" if len(peers) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
+    colours = {name: wheel[i % len(wheel)] for i, name in enumerate(peers)}
+    return {name: colours.get(name, "black") for name in names}
+
+
+def _save(
+    path: Path, panels: int, draw: Callable[[Any], None], width: float = 3.6, height: float = 3.6
+) -> None:
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=(width * panels + 1.8, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(1, panels, squeeze=False, sharey=True)[0]
+        draw(axes)
+        # One for all panels, beside them, where it covers no point.
+        shown: dict[str, Any] = {}
+        for axis in axes:
+            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+                shown.setdefault(label, handle)
+        figure.legend(shown.values(), shown.keys(), loc="outside right upper", fontsize="small")
+        with atomic_path(path) as temporary:
+            # No date inside: the same rows make the same bytes.
+            figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})

@@ -1,0 +1,150 @@
+"""Sections of the page that several groups have, and those that no single group has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from benchmarks.peers import OURS
+from benchmarks.reporting import plots
+from benchmarks.reporting.fits import affine_fit, slope
+from benchmarks.reporting.pictures import Pictures
+from benchmarks.reporting.summary import NotedRow, footnote, signed
+from benchmarks.reporting.tables import Line, table
+from benchmarks.rows import by, measured, number, relative_spread
+
+if TYPE_CHECKING:  # a group has a section, which takes the group
+    from benchmarks.group import Group
+
+__all__ = ["BY_PEER", "PLAIN_COLUMNS", "failures", "plain", "roofline", "scaling", "sizes"]
+
+Section = Callable[["Group", list[NotedRow], Pictures], list[str]]
+
+# How to read the tables of `by_peer`.
+BY_PEER = (
+    "In the tables ± is one standard deviation of a single time, by the quartiles of both sides; "
+    "in bold what is below 1."
+)
+PLAIN_COLUMNS = ("workload", "pass", "implementation", "median_ms", "ratio", "value", "unit")
+_TRAINED = "forward+backward"
+_SLOPES = (
+    "The slope is that of the last two points, both axes logarithmic. The affine fit is over the "
+    "largest range of neighbouring sizes where no time is off by more than 15 %, or by more than "
+    "twice its own spread where that is larger, and never by more than 30 %."
+)
+
+
+def plain(columns: Sequence[str] = PLAIN_COLUMNS) -> Section:
+    """A table of all of the group's rows: those of the columns that some row has a value for."""
+
+    def section(group: Group, rows: list[NotedRow], pictures: Pictures) -> list[str]:
+        succeeded = [row for row in rows if row.get("status") == "ok"]
+        if not succeeded:
+            return []
+        lines = [
+            row | {"temp_mb": row["temp_bytes"] / 1e6 if row.get("temp_bytes") else None}
+            for row in signed(succeeded)
+        ]
+        used = [name for name in columns if any(line.get(name) is not None for line in lines)]
+        heading = f"## {group.name.capitalize()}"
+        return [heading, group.caption, table(lines, used), footnote(succeeded)]
+
+    return section
+
+
+def scaling(axis: str) -> Section:
+    """A picture of time against T, H or B, with the slopes and affine fits of all lines in it."""
+
+    def section(group: Group, rows: list[NotedRow], pictures: Pictures) -> list[str]:
+        trained = [row for row in measured(rows) if row["pass"] == _TRAINED]
+        if not trained:
+            return []
+        lines = [_fitted(line, axis) for line in by(trained, "cell", "implementation").values()]
+        return [
+            f"## Time against {axis}",
+            pictures.draw(
+                group.name, group.caption, partial(plots.scaling, rows=trained, axis=axis)
+            ),
+            pictures.once(_SLOPES),
+            table(lines, tuple(lines[0])),
+            footnote(trained),
+        ]
+
+    return section
+
+
+def _fitted(rows: list[NotedRow], axis: str) -> Line:
+    """The line of one cell and implementation, sizes of ``axis`` in any order."""
+    sizes = [number(row, axis) for row in rows]
+    times = [number(row, "median_ms") for row in rows]
+    # A fit holds within the uncertainty of each time on this machine. With more, any line would do.
+    allowed = [min(0.3, max(0.15, 2 * relative_spread(row))) for row in rows]
+    fit = affine_fit(sizes, times, allowed)
+    return {
+        "cell": rows[0].get("cell"),
+        "implementation": signed(rows)[0]["implementation"],
+        "slope at the end": slope(sizes, times),
+        "affine fit, ms": fit and f"{fit.fixed_ms:.3g} + {fit.each_ms:.3g} {axis}",
+        "holds for": fit and f"{axis} = {fit.low:g} … {fit.high:g}",
+        "off by": fit and f"{fit.error:.0%}",
+    }
+
+
+def roofline(rows: Iterable[NotedRow], pictures: Pictures) -> list[str]:
+    """The training passes among these rows, under the ceilings of their machine."""
+    points = [
+        row
+        for row in rows
+        if row.get("gflops_per_s") and row.get("bytes") and row["pass"] == _TRAINED
+    ]
+    ceilings = next((row for row in points if row.get("gemm_gflops_per_s")), None)
+    if ceilings is None:
+        return []
+    gemm, copy = number(ceilings, "gemm_gflops_per_s"), number(ceilings, "copy_gb_per_s")
+    best = max((r for r in points if r["implementation"] == OURS), key=_fraction, default=None)
+    nearest = (
+        "" if best is None else f" rnn_jax is nearest at {best['workload']}: {_fraction(best):.0%}."
+    )
+    return [
+        "## Roofline",
+        "Operations of the matrix products against bytes that no implementation avoids, weights "
+        f"read once; the lines are this machine's large product and large copy.{nearest}",
+        pictures.draw(
+            "roofline",
+            "roofline",
+            lambda path: plots.roofline(path, points, gemm, copy, "forward and backward"),
+        ),
+    ]
+
+
+def _fraction(row: NotedRow) -> float:
+    return float(row.get("fraction_of_ceiling") or 0)
+
+
+def failures(rows: list[NotedRow]) -> list[str]:
+    """Everything that has no time, with the reason."""
+    without = [row for row in rows if row.get("status") not in (None, "ok")]
+    if not without:
+        return []
+    lines = [
+        {
+            "implementation": name,
+            "status": status,
+            "reason": reason,
+            "where": f"{_count(same)} of {', '.join(sorted({r.get('group') or '' for r in same}))}",
+        }
+        for (name, status, reason), same in by(
+            without, "implementation", "status", "reason"
+        ).items()
+    ]
+    return ["## What has no time, and why", table(lines, tuple(lines[0]))]
+
+
+def _count(rows: list[NotedRow]) -> str:
+    return "1 row" if len(rows) == 1 else f"{len(rows)} rows"
+
+
+def sizes(row: NotedRow, *names: str) -> str:
+    """Those of the named sizes that a row has: ``V = 8,000, H = 100``."""
+    return ", ".join(f"{n} = {number(row, n):,}" for n in names if row.get(n) is not None)

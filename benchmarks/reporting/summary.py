@@ -1,0 +1,144 @@
+"""Ratios of peers to rnn_jax: geometric mean, worst case, how often it lost, and each of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+from benchmarks.peers import OURS
+from benchmarks.reporting.tables import Line, table
+from benchmarks.rows import Row, by, number, relative_spread
+
+__all__ = [
+    "SIGN",
+    "SUMMARY_COLUMNS",
+    "NotedRow",
+    "by_peer",
+    "footnote",
+    "marked",
+    "noted",
+    "signed",
+    "summarise",
+]
+
+SIGN = "†"  # marks what computes other equations than ours
+
+SUMMARY_COLUMNS = ("implementation", "pass", "workloads", "geometric_mean", "worst", "at", "lost")
+
+
+class NotedRow(Row):
+    """A row that states whether it is of other equations than ours: ``rnn relu for rnn tanh``."""
+
+    other: str | None
+
+
+def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
+    """One line a peer and pass over all measured rows that have a ``ratio``, peer's time by ours.
+
+    Above 1 rnn_jax is faster; ``lost`` counts ratios below 1, and ``worst`` is the smallest, met
+    ``at`` that workload.
+
+    Example:
+      >>> row = {"implementation": "p", "pass": "forward", "workload": "w", "ratio": 2.0}
+      >>> summarise([row, row | {"workload": "v", "ratio": 0.5}])[0]["geometric_mean"]
+      1.0
+    """
+    compared = [row for row in rows if row.get("ratio") is not None]
+    summary = []
+    for (implementation, pass_name), same in by(compared, "implementation", "pass").items():
+        worst = min(same, key=lambda row: number(row, "ratio"))
+        logarithms = [math.log(row["ratio"]) for row in same]
+        summary.append(
+            {
+                "implementation": implementation,
+                "pass": pass_name,
+                "workloads": len(same),
+                "geometric_mean": math.exp(math.fsum(logarithms) / len(same)),
+                "worst": worst["ratio"],
+                "at": worst["workload"],
+                "lost": sum(row["ratio"] < 1 for row in same),
+            }
+        )
+    return summary
+
+
+def noted(rows: list[Row]) -> list[NotedRow]:
+    """Rows with "other" where the equations are not ours.
+
+    A second bias that is only added to the first makes no difference.
+    """
+    ours = {_place(row): _function(row) for row in rows if row["implementation"] == OURS}
+    with_notes = []
+    for row in rows:
+        own, other = _function(row), ours.get(_place(row))
+        differs = own is not None and other is not None and own != other
+        note = f"{own} for {other}" if differs else None
+        with_notes.append(cast(NotedRow, {**row, "other": note}))
+    return with_notes
+
+
+def _place(row: Row) -> tuple[object, ...]:
+    return row.get("group"), row.get("workload"), row.get("pass")
+
+
+def _function(row: Row) -> str | None:
+    equations = row.get("equations")
+    return None if equations is None else equations.removesuffix(", two biases")
+
+
+def footnote(rows: list[NotedRow], *, counted: bool = False) -> str:
+    """What each marked implementation computes, and whether a mean counts it; empty for none."""
+    peers = [
+        f"{name} ({'; '.join(dict.fromkeys(str(row['other']) for row in own))})"
+        for (name,), own in by([row for row in rows if row.get("other")], "implementation").items()
+    ]
+    if not peers:
+        return ""
+    note = f"{SIGN} Not the same work, other equations than ours: {', '.join(peers)}."
+    return f"{note} These ratios are counted all the same." if counted else note
+
+
+def signed(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
+    """Lines for a table, the implementations of those with other equations marked."""
+    return [
+        {**row, "implementation": f"{row['implementation']} {SIGN}"}
+        if row.get("other")
+        else {**row}
+        for row in rows
+    ]
+
+
+def marked(rows: list[NotedRow]) -> list[Line]:
+    """`summarise`, peers with other equations marked."""
+    other = {(row["implementation"], row["pass"]) for row in rows if row.get("other")}
+    return signed(
+        line | {"other": (line["implementation"], line["pass"]) in other}
+        for line in summarise(rows)
+    )
+
+
+def by_peer(rows: list[NotedRow]) -> str:
+    """A line a workload: our time, every peer's by it, and in milliseconds what was published."""
+    names = dict.fromkeys(row["implementation"] for row in rows if row.get("ratio"))
+    published = dict.fromkeys(row["implementation"] for row in rows if row.get("published_ms"))
+    lines = []
+    for (workload,), same in by(rows, "workload").items():
+        ours = next((row for row in same if row["implementation"] == OURS), None)
+        line: Line = {"workload": workload, f"{OURS}, ms": ours and ours["median_ms"]}
+        line |= names | dict.fromkeys(f"{name}, ms" for name in published)
+        for row in same:
+            if row.get("published_ms"):
+                line[f"{row['implementation']}, ms"] = row["published_ms"]
+            elif row.get("ratio"):
+                line[row["implementation"]] = _ratio(row, ours)
+        lines.append(line)
+    return table(lines, tuple(lines[0]))
+
+
+def _ratio(row: NotedRow, ours: NotedRow | None) -> str:
+    ratio = number(row, "ratio")
+    spread = math.hypot(relative_spread(row), 0.0 if ours is None else relative_spread(ours))
+    text = f"{ratio:.2f} ± {ratio * spread:.2f}"
+    text = f"**{text}**" if ratio < 1 else text
+    return f"{text} {SIGN}" if row.get("other") else text

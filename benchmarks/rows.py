@@ -1,0 +1,138 @@
+"""A row: what one implementation came to in one pass of one workload, and where it was measured.
+
+A result file is a row a line, as JSON. `Row` states every key with its meaning; whatever does not
+apply to a row is null in it.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, NotRequired, TypedDict, TypeVar
+
+__all__ = ["Key", "Row", "by", "key_of", "measured", "number", "relative_spread"]
+
+Row = TypedDict(
+    "Row",
+    {
+        # What was measured: the first four, dtype and precision identify a row.
+        "group": Annotated[str, "the group of cases"],
+        "workload": Annotated[str, "the workload's name, which states its shape"],
+        "pass": Annotated[str, 'what is computed, such as "forward+backward" or "step"'],
+        "implementation": Annotated[str, 'who computes it; "published …" was not measured here'],
+        "equations": Annotated[str | None, "which equations, a name of the oracle's `EQUATIONS`"],
+        "dtype": Annotated[str, "of parameters and inputs"],
+        "precision": Annotated[str, "of float32 products, as `jax.default_matmul_precision`"],
+        # How it went.
+        "status": Annotated[str, "ok, unavailable, wrong, out-of-memory or failed"],
+        "reason": Annotated[str | None, "why there is no time"],
+        # Times, in milliseconds a step unless the name has another unit.
+        "median_ms": Annotated[float | None, "median over all clocked calls"],
+        "q25_ms": Annotated[float | None, "their lower quartile"],
+        "q75_ms": Annotated[float | None, "their upper quartile"],
+        "calls": Annotated[int | None, "how many calls were clocked"],
+        "steps_per_call": Annotated[int | None, "steps that one call takes"],
+        "ratio": Annotated[float | None, "this median by that of ours; above 1 ours is faster"],
+        "control_ms": Annotated[float | None, "median of the control, which took turns with it"],
+        "dispatch_ms": Annotated[float | None, "until a call returns, its work going on"],
+        "compile_s": Annotated[float | None, "seconds of compiling"],
+        # Memory, by the compiler's account.
+        "temp_bytes": Annotated[int | None, "temporaries"],
+        "peak_bytes": Annotated[int | None, "all memory of the program at its fullest"],
+        "program_bytes": Annotated[int | None, "length of the compiled program's text"],
+        # Work and speed.
+        "flops": Annotated[float | None, "operations of a step's matrix products, on paper"],
+        "bytes": Annotated[float | None, "bytes a step that no implementation avoids"],
+        "gflops_per_s": Annotated[float | None, "`flops` by the median"],
+        "fraction_of_ceiling": Annotated[float | None, "of the GFLOP/s that the ceilings allow"],
+        "gemm_gflops_per_s": Annotated[float | None, "this machine's ceiling: a large product"],
+        "copy_gb_per_s": Annotated[float | None, "this machine's ceiling: a large copy"],
+        "value": Annotated[float | None, "work a second, in `unit`"],
+        "unit": Annotated[str | None, 'such as "tokens/s"'],
+        "tokens_per_s": Annotated[float | None, "`value` where its unit is tokens/s"],
+        "latency_ms_per_token": Annotated[float | None, "the median where a step is one token"],
+        # The workload's sizes.
+        "B": Annotated[int | None, "batch"],
+        "T": Annotated[int | None, "steps in time"],
+        "H": Annotated[int | None, "hidden units"],
+        "D": Annotated[int | None, "input features, or the embedding's size"],
+        "V": Annotated[int | None, "tokens in the vocabulary"],
+        "layers": Annotated[int | None, "recurrent layers"],
+        "cell": Annotated[str | None, "rnn, relu, gru or lstm"],
+        "truncation": Annotated[str | None, "where gradients stop, as `--truncation` has it"],
+        "devices": Annotated[int | None, "devices that share a batch"],
+        "published_ms": Annotated[float | None, "a time that others have published"],
+        # Where and when.
+        "versions": Annotated[dict[str, str], "installed packages that the implementation uses"],
+        "device": Annotated[str, "the accelerator, as JAX names it"],
+        "device_count": Annotated[int, "how many of them JAX sees"],
+        "platform": Annotated[str, "cpu, gpu or tpu"],
+        "processor": Annotated[str | None, "the CPU's model"],
+        "cpu_count": Annotated[int | None, "its cores"],
+        "machine": Annotated[str, "its architecture"],
+        "load_average": Annotated[float | None, "processes in the minute before the case"],
+        "python": Annotated[str, "version of Python"],
+        "jax": Annotated[str, "version of JAX"],
+        "numpy": Annotated[str, "version of NumPy"],
+        "xla_flags": Annotated[str | None, "the environment's XLA_FLAGS"],
+        "matmul_precision": Annotated[str | None, "JAX's default precision during the run"],
+        "date": Annotated[str, "when, in UTC"],
+        "commit": Annotated[str | None, 'of this checkout; "-dirty" where files had changed'],
+        "load_average_after": Annotated[float | None, "processes in the minute before its end"],
+        "throttled": Annotated[bool | None, "whether heat or a quota slowed the CPUs meanwhile"],
+        # In rows of the reference step only.
+        "times_faster_than_loop": NotRequired[Annotated[float | None, "the loop's time by this"]],
+        "of_floor": NotRequired[Annotated[float | None, "this time by that of the floor"]],
+        # In rows from NVIDIA GPUs only, as nvidia-smi names and formats them.
+        "driver_version": NotRequired[Annotated[str, "the driver"]],
+        "power.limit": NotRequired[Annotated[str, "the power limit"]],
+        "clocks.max.sm": NotRequired[Annotated[str, "the highest clock"]],
+    },
+)
+
+Key = tuple[object, ...]
+_KEY = ("group", "workload", "pass", "implementation", "dtype", "precision")
+AnyRow = TypeVar("AnyRow", bound=Mapping[str, Any])
+
+
+def key_of(row: Mapping[str, Any]) -> Key:
+    """What identifies a row within its file."""
+    return tuple(row.get(name) for name in _KEY)
+
+
+def measured(rows: Iterable[AnyRow]) -> list[AnyRow]:
+    """The rows that have a time; where a key was measured twice, the last."""
+    return list({key_of(row): row for row in rows if row.get("median_ms")}.values())
+
+
+def by(rows: Iterable[AnyRow], *names: str) -> dict[tuple[Any, ...], list[AnyRow]]:
+    """Rows that have the same values under ``names``, in the order in which they come.
+
+    Example:
+      >>> rows = [{"cell": "gru", "T": 1}, {"cell": "lstm", "T": 1}, {"cell": "gru", "T": 2}]
+      >>> {key: len(same) for key, same in by(rows, "cell").items()}
+      {('gru',): 2, ('lstm',): 1}
+    """
+    alike: dict[tuple[Any, ...], list[AnyRow]] = {}
+    for row in rows:
+        alike.setdefault(tuple(row.get(name) for name in names), []).append(row)
+    return alike
+
+
+def number(row: Mapping[str, Any], name: str) -> float:
+    """What stands under a key of a row that has a number there.
+
+    Example:
+      >>> number({"median_ms": 2.5}, "median_ms")
+      2.5
+    """
+    value: float = row[name]
+    return value
+
+
+def relative_spread(row: Mapping[str, Any]) -> float:
+    """The standard deviation, by the quartiles, as part of the median."""
+    low, high = row.get("q25_ms"), row.get("q75_ms")
+    if low is None or high is None:
+        return 0.0
+    return float((high - low) / (2 * statistics.NormalDist().inv_cdf(0.75)) / row["median_ms"])

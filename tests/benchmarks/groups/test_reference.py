@@ -1,0 +1,67 @@
+"""The reference step: its implementations do the same work, and its rows state it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.groups import reference
+from benchmarks.measuring import runner
+from benchmarks.measuring.oracle import Wrong
+from rnn_jax.recipes.reference_step import (
+    Stepper,
+    Workload,
+    compare_step_time,
+    steppers,
+)
+
+SMALL = Workload(vocab_size=30, hidden_size=4, length=6, window=2, sentences=3)
+NAMES = {"numpy-loop", "numpy-loop-float32", "numpy-vectorised", "jax-call", "jax-scan", "floor"}
+LIMITS = runner.Limits(rounds=1, case_s=0)
+
+
+def reference_rows() -> dict[str, dict[str, Any]]:
+    rows: list[Any] = runner.measure(
+        reference.reference_case(SMALL), lambda row: None, limits=LIMITS
+    )
+    return {row["implementation"]: row for row in rows}
+
+
+def test_the_implementations_do_the_same_work() -> None:
+    reference.check(SMALL)
+
+
+def test_a_wrong_implementation_is_not_timed() -> None:
+    right = steppers(SMALL)["jax-scan"]
+    wrong = Stepper(right.call, right.steps, lambda: tuple(1.001 * w for w in right.weights()))
+    lazy = Stepper(lambda: None, right.steps, steppers(SMALL)["jax-scan"].weights)
+    broken = Stepper(lambda: None, 1, lambda: tuple(np.full_like(w, np.nan) for w in SMALL.weights))
+    for stepper in (wrong, lazy, broken):
+        with pytest.raises(Wrong, match="candidate is wrong and will not be timed"):
+            reference.check(SMALL, {"candidate": stepper})
+
+
+def test_reference_rows_hold_what_one_needs_to_judge_them() -> None:
+    rows = reference_rows()
+    assert set(rows) == NAMES
+    for name, row in rows.items():
+        assert row["status"] == "ok", row["reason"]
+        assert 0 < row["q25_ms"] <= row["median_ms"] <= row["q75_ms"]
+        assert row["dtype"] == ("float64" if name == "numpy-loop" else "float32")
+        assert (row["compile_s"] is not None) == (not name.startswith("numpy"))
+        assert (row["V"], row["H"], row["T"], row["truncation"]) == (30, 4, 6, "sliding:2")
+    loop = rows["numpy-loop"]
+    assert rows["jax-scan"]["times_faster_than_loop"] == pytest.approx(loop["ratio"])
+
+
+def test_the_comparison_says_both_times_and_their_ratio() -> None:
+    printed = compare_step_time(SMALL, rounds=1)
+    loop, scan, ratio = (
+        float(word)
+        for line in printed.splitlines()[1:3]
+        for word in line.replace(",", "").split()
+        if word.replace(".", "").isdigit()
+    )
+    assert ratio == pytest.approx(loop / scan, rel=0.2, abs=0.1)

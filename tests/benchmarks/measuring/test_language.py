@@ -1,0 +1,54 @@
+"""The benchmarks of whole models: their oracle, their rows, and law 8, data parallelism."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.groups.truncation import TRUNCATIONS
+from benchmarks.measuring import language, runner
+from benchmarks.measuring.oracle import Wrong
+from benchmarks.measuring.workloads import Language
+from benchmarks.peers.language_ours import train_step
+
+SMALL = Language("test", "gru", 7, 4, 2, 6, 3, 2, 0.5, 5.0)
+LIMITS = runner.Limits(rounds=1, case_s=0)
+
+
+@pytest.mark.parametrize("pass_name", ["step", "many-steps"])
+def test_a_training_step_is_the_oracles(pass_name: str) -> None:
+    prepare = language._open(SMALL, pass_name)
+    prepared = prepare("rnn_jax")
+    prepared.call()
+    assert prepared.steps == (1 if pass_name == "step" else 20)
+
+
+def test_half_a_step_is_held_to_the_oracle_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    workload = replace(SMALL, dtype="bfloat16")
+    language._open(workload, "step")("rnn_jax")
+    idle = partial(train_step_of, rate=0.0)
+    monkeypatch.setattr(language, "train_step", idle)
+    with pytest.raises(Wrong, match="off by"):
+        language._open(workload, "step")("rnn_jax")
+
+
+def train_step_of(workload: Language, arrays: Any, *, rate: float) -> Any:
+    return train_step(replace(workload, learning_rate=rate), arrays)
+
+
+@pytest.mark.parametrize("kind", TRUNCATIONS[1:])
+def test_every_truncation_is_checked(kind: str) -> None:
+    workload = replace(SMALL, truncation=kind.replace("8", "2"), layers=1, embedding=None)
+    language._open(workload, "step")("rnn_jax")
+
+
+def test_tokens_and_weights_are_random_and_the_same_each_time() -> None:
+    first, second = SMALL.arrays(), SMALL.arrays()
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, second[name])
+        assert array.std() > 0
+    assert SMALL.tokens(3).shape == (3, 7, 2)

@@ -1,0 +1,200 @@
+"""The benchmarks against other libraries, without them: rows, checks, summaries, refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+import rnn_jax
+from benchmarks.groups.recurrence import GRID
+from benchmarks.measuring import layers, oracle, runner
+from benchmarks.measuring.implementation import PASSES, JaxImplementation, Prepared, Unavailable
+from benchmarks.measuring.timing import BLOCK
+from benchmarks.measuring.workloads import CELLS, Recurrence, recurrences
+from benchmarks.peers import IMPLEMENTATIONS, OURS, ours
+
+SMALL = {cell: Recurrence(cell, 2, 3, 4, 5) for cell in CELLS}
+
+
+def small_rows(
+    names: tuple[str, ...], pass_name: str = "forward", cell: str = "rnn"
+) -> dict[str, dict[str, Any]]:
+    case = layers.case("recurrence", SMALL[cell], pass_name, names=names)
+    rows: list[Any] = runner.measure(
+        case, lambda row: None, limits=runner.Limits(rounds=2, case_s=0)
+    )
+    return {row["implementation"]: row for row in rows}
+
+
+def test_the_grid_is_data_with_names() -> None:
+    names = [workload.name for workload in recurrences(GRID[False])]
+    assert len(set(names)) == len(GRID[False]) * len(CELLS)
+    assert "lstm-32x35x256x28" in names
+    arrays = SMALL["gru"].arrays()
+    assert {name: array.shape for name, array in arrays.items()} == {
+        "w_ih": (5, 12), "w_hh": (4, 12), "b": (12,), "b_hn": (4,), "xs": (3, 2, 5),
+        "weights": (3, 2, 4),
+    }  # fmt: skip
+    assert {array.dtype for array in arrays.values()} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_pass_of_ours_is_right(cell: str) -> None:
+    arrays = SMALL[cell].arrays()
+    implementation = ours.build(OURS, SMALL[cell], arrays)
+    for pass_name in PASSES:
+        prepared = implementation.prepare(pass_name)
+        want = oracle.expected(implementation.equations, arrays, pass_name)
+        assert {array.dtype for array in want.values()} == {np.dtype(np.float64)}
+        oracle.check(prepared.result(), want, pass_name)
+        assert prepared.compile_s is not None and prepared.compile_s > 0
+        assert prepared.temp_bytes is not None
+
+
+def test_the_other_equations_are_the_librarys_too() -> None:
+    arrays = SMALL["gru"].arrays() | {"b_hn": np.zeros(4, np.float32)}
+    before = rnn_jax.recurrent(rnn_jax.gru(4, reset="before"))
+    params = {name: arrays[name] for name in ("w_ih", "w_hh", "b")}
+    got = np.asarray(before.apply(params, None, jax.numpy.asarray(arrays["xs"]))[1])
+    oracle.check({"ys": got}, oracle.expected("gru reset before", arrays, "forward"), "forward")
+    with pytest.raises(oracle.Wrong, match="its ys is off by"):
+        oracle.check({"ys": got}, oracle.expected("gru reset after", arrays, "forward"), "forward")
+
+
+@pytest.mark.parametrize("pass_name", PASSES)
+def test_a_wrong_implementation_is_not_timed(
+    pass_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = []
+
+    @dataclasses.dataclass(frozen=True)
+    class Counted:
+        equations: str
+        inner: JaxImplementation
+
+        def prepare(self, name: str) -> Prepared:
+            prepared = self.inner.prepare(name)
+            return dataclasses.replace(prepared, call=lambda: called.append(name))
+
+    def build(name: str, workload: Recurrence, arrays: Any) -> Counted:
+        right = ours.build(name, workload, arrays)
+
+        def apply(params: Any, xs: Any) -> Any:
+            return 1.01 * right.apply(params, xs)
+
+        return Counted(right.equations, dataclasses.replace(right, apply=apply))
+
+    monkeypatch.setattr(layers, "build", build)
+    row = small_rows((OURS,), pass_name)[OURS]
+    assert row["reason"].startswith("wrong: its ")
+    assert row["median_ms"] is None and called == []
+
+
+def test_the_check_sees_what_is_missing_misshapen_or_no_number() -> None:
+    want = {"ys": np.ones((2, 3))}
+    oracle.check({"ys": np.ones((2, 3)) + 1e-6}, want, "forward")
+    for got, sentence in (
+        ({}, r"gives \[\]"),
+        ({"ys": np.ones((3, 2))}, "has shape"),
+        ({"ys": np.full((2, 3), np.nan)}, "off by nan"),
+        ({"ys": np.ones((2, 3)) + 1e-4}, "off by 1.0e-04, more than 1.0e-05"),
+    ):
+        with pytest.raises(oracle.Wrong, match=sentence):
+            oracle.check(got, want, "forward")
+
+
+def test_a_missing_or_broken_peer_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("torch", "flax", "haiku", "keras"):
+        monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr("benchmarks.peers.equinox.build", _raise(RuntimeError("of its own\nline")))
+    rows = small_rows(tuple(IMPLEMENTATIONS), "forward+backward")
+    for name in (OURS, "numpy-vectorised", "numpy-loop"):
+        assert rows.pop(name)["reason"] is None
+    assert rows.pop("equinox")["reason"] == "RuntimeError: of its own"
+    assert rows.pop("jax-cudnn")["reason"] == "cuDNN runs on NVIDIA GPUs alone"
+    for row in rows.values():
+        assert row["status"] == "unavailable"
+        assert row["reason"].endswith("is not installed")
+        assert row["median_ms"] is None and row["ratio"] is None
+
+
+def test_what_a_peer_does_not_have_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.peers.keras.build", _raise(Unavailable("no such cell")))
+    assert small_rows(("keras",))["keras"]["reason"] == "no such cell"
+
+
+def _raise(error: Exception) -> Any:
+    def build(*_: Any) -> Any:
+        raise error
+
+    return build
+
+
+def test_rows_hold_what_one_needs_to_judge_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.peers.flax_linen.build", ours.build)
+    rows = small_rows((OURS, "flax-linen"), "many-steps")
+    for name, row in rows.items():
+        assert (row["workload"], row["pass"], row["implementation"]) == (
+            "rnn-2x3x4x5", "many-steps", name,
+        )  # fmt: skip
+        assert 0 < row["q25_ms"] <= row["median_ms"] <= row["q75_ms"]
+        assert (row["B"], row["T"], row["H"], row["D"], row["dtype"]) == (2, 3, 4, 5, "float32")
+        assert (row["calls"], row["steps_per_call"]) == (2 * BLOCK, 20)
+        assert row["equations"] == "rnn tanh"
+        assert row["compile_s"] > 0 and row["temp_bytes"] >= 0 and row["reason"] is None
+        assert {"device", "date", "load_average", "xla_flags", "python"} <= set(row)
+        assert "jax" in row["versions"]
+        json.dumps(row)
+    assert rows[OURS]["ratio"] is None
+    assert rows["flax-linen"]["ratio"] == rows["flax-linen"]["median_ms"] / rows[OURS]["median_ms"]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_low_precision_is_ours_too(dtype: str) -> None:
+    workload = Recurrence("lstm", 2, 3, 4, 5, dtype=dtype)
+    case = layers.case("recurrence", workload, "forward+backward", names=(OURS, "numpy-loop"))
+    rows: list[Any] = runner.measure(
+        case, lambda row: None, limits=runner.Limits(rounds=1, case_s=0)
+    )
+    assert [row["status"] for row in rows] == ["ok", "unavailable"]
+    assert {row["dtype"] for row in rows} == {dtype}
+    assert oracle.tolerance(dtype, "highest").relative > 100 * oracle.TOLERANCE
+
+
+def test_two_biases_of_one_gate_take_steps_of_their_own() -> None:
+    """Under weights so large that the second step sees what the first did to the biases."""
+    arrays = SMALL["gru"].arrays()
+    arrays["weights"] = arrays["weights"] * 100
+    one, two = (oracle.expected(f"gru reset after{kind}", arrays, "many-steps")
+                for kind in ("", ", two biases"))  # fmt: skip
+    assert one.keys() == two.keys()
+    assert max(np.abs(one[name] - two[name]).max() for name in one) > 1e-7
+
+
+def test_half_a_training_step_is_held_to_the_oracle_in_float32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In bfloat16 an update of this size is rounded away: a step that does nothing looks right."""
+
+    def build(name: str, workload: Recurrence, arrays: Any) -> JaxImplementation:
+        right = ours.build(name, workload, arrays)
+
+        def apply(params: Any, xs: Any) -> Any:
+            return right.apply(jax.lax.stop_gradient(params), xs)
+
+        return dataclasses.replace(right, apply=apply)
+
+    workload = Recurrence("lstm", 2, 3, 4, 5, dtype="bfloat16")
+    case = layers.case("recurrence", workload, "many-steps", names=(OURS,))
+    limits = runner.Limits(rounds=1, case_s=0)
+    (row,) = runner.measure(case, lambda row: None, limits=limits)
+    assert row["status"] == "ok"
+    monkeypatch.setattr(layers, "build", build)
+    (row,) = runner.measure(case, lambda row: None, limits=limits)
+    assert row["status"] == "wrong"

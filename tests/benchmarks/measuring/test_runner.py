@@ -1,0 +1,225 @@
+"""The benchmark suite: its timer, its runner, its rows and its command line; nothing is judged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.measuring import flops, runner
+from benchmarks.measuring.case import Case
+from benchmarks.measuring.implementation import Prepared, Unavailable
+from benchmarks.measuring.oracle import Wrong
+from benchmarks.measuring.roofline import Roofline
+from benchmarks.measuring.timing import (
+    BLOCK,
+)
+from benchmarks.result_files import new_file, resumed_file
+from benchmarks.rows import key_of, number
+from tests.benchmarks.clock import Clock
+
+LIMITS = runner.Limits(rounds=1, case_s=0)
+
+
+def a_case(
+    prepare: Callable[[str], Prepared], names: tuple[str, ...] = ("rnn_jax",), **options: Any
+) -> Case:
+    facts = {"workload": "w", "dtype": "float32", "precision": "highest", "B": 2}
+    return Case("group", "pass", facts, names, lambda: prepare, **options)
+
+
+def ready(name: str = "", **options: Any) -> Prepared:
+    return Prepared(lambda: None, dict, **options)
+
+
+def test_a_row_has_every_key_and_what_was_counted() -> None:
+    case = a_case(
+        lambda name: ready(steps=4, compile_s=2.0, start=lambda: None, equations="lstm"),
+        ("rnn_jax", "peer"),
+        cost=flops.Cost(6e9, 3e9),
+        per_second=("tokens", 7.0),
+        published={"published V100": 1.5},
+    )
+    saved: list[Any] = []
+    rows: list[Any] = runner.measure(
+        case, saved.append, limits=LIMITS, roofline=Roofline(100.0, 10.0)
+    )
+    assert saved == rows and [row["implementation"] for row in rows] == [
+        "rnn_jax", "peer", "published V100",
+    ]  # fmt: skip
+    assert len({tuple(sorted(row)) for row in rows}) == 1
+    ours, peer, published = rows
+    assert ours["status"] == "ok" and ours["ratio"] is None and ours["reason"] is None
+    assert (ours["calls"], ours["steps_per_call"], ours["compile_s"]) == (BLOCK, 4, 2.0)
+    assert ours["equations"] == "lstm"
+    assert peer["ratio"] == peer["median_ms"] / ours["median_ms"]
+    assert ours["gflops_per_s"] == pytest.approx(6e3 / ours["median_ms"])
+    assert ours["fraction_of_ceiling"] == pytest.approx(ours["gflops_per_s"] / 20)
+    assert ours["tokens_per_s"] == pytest.approx(7e3 / ours["median_ms"])
+    assert ours["control_ms"] > 0 and ours["dispatch_ms"] >= 0
+    assert (published["published_ms"], published["median_ms"]) == (1.5, None)
+    assert {"device", "date", "load_average", "load_average_after", "throttled", "commit"} <= set(
+        ours
+    )
+    json.dumps(rows)
+
+
+@pytest.mark.parametrize(
+    "error, status, reason",
+    [
+        (Unavailable("not here"), "unavailable", "not here"),
+        (Wrong("wrong: its ys"), "wrong", "wrong: its ys"),
+        (RuntimeError("of its own\nline"), "failed", "RuntimeError: of its own"),
+        (MemoryError(), "out-of-memory", "MemoryError: "),
+        (RuntimeError("RESOURCE_EXHAUSTED: 9 GB"), "out-of-memory", "RuntimeError: RESOURCE_EXH"),
+    ],
+)
+@pytest.mark.parametrize("when", ["prepare", "call"])
+def test_a_failure_is_a_row_and_the_others_are_measured(
+    error: Exception, status: str, reason: str, when: str
+) -> None:
+    def fail() -> None:
+        raise error
+
+    def prepare(name: str) -> Prepared:
+        if name == "rnn_jax":
+            return ready()
+        if when == "prepare":
+            fail()
+        return replace(ready(), call=fail)
+
+    rows: list[Any] = runner.measure(
+        a_case(prepare, ("peer", "rnn_jax")), lambda row: None, limits=LIMITS
+    )
+    peer, ours = rows
+    assert (peer["status"], peer["median_ms"], peer["ratio"]) == (status, None, None)
+    assert peer["reason"].startswith(reason)
+    assert ours["status"] == "ok" and ours["median_ms"] is not None
+
+
+def test_a_failure_is_on_disk_before_the_next_is_built(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+
+    def prepare(name: str) -> Prepared:
+        if name == "first":
+            raise Unavailable("not here")
+        assert len(file.read_text().splitlines()) == 1
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runner.measure(a_case(prepare, ("first", "second")), new_file(str(file)), limits=LIMITS)
+    assert json.loads(file.read_text())["reason"] == "not here"
+
+
+def test_a_run_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
+    file, built = tmp_path / "rows.jsonl", []
+
+    def prepare(name: str) -> Prepared:
+        built.append(name)
+        return ready()
+
+    case = a_case(prepare, ("rnn_jax", "peer", "other"))
+    runner.run([case.only(("peer",))], new_file(str(file)), limits=LIMITS)
+    with file.open("a") as stream:
+        stream.write('{"implementation": "torn')
+    old, write = resumed_file(str(file))
+    done = frozenset(map(key_of, old))
+    rows: list[Any]
+    rows, left = runner.run([case], write, limits=LIMITS, done=done)
+    assert built == ["peer", "rnn_jax", "other"] and left == []
+    saved = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [row["implementation"] for row in saved] == ["peer", "rnn_jax", "other"]
+    assert rows == saved[1:]
+    # Complete: ours is not even built for another's ratio.
+    done = frozenset(map(key_of, saved))
+    assert runner.run([case], write, limits=LIMITS, done=done) == ([], [])
+    assert len(built) == 3
+    # A peer that is added later is timed beside ours, whose row stays what it was.
+    wider = case.only((*case.implementations, "late"))
+    rows, _ = runner.run([wider], write, limits=LIMITS, done=done)
+    assert [row["implementation"] for row in rows] == ["late"] and number(rows[0], "ratio") > 0
+
+
+def test_a_budget_takes_the_most_telling_cases_first() -> None:
+    clock, order = Clock(), []
+
+    def case(name: str, rank: int) -> Case:
+        def prepare(_: str) -> Prepared:
+            order.append(name)
+            clock.now += 10
+            return ready()
+
+        return replace(a_case(prepare, rank=rank), facts={"workload": name})
+
+    cases = [case("late", 2), case("first", 0), case("middle", 1)]
+    rows, left = runner.run(cases, lambda row: None, limits=LIMITS, budget_s=15, clock=clock)
+    assert order == ["first", "middle"] == [row["workload"] for row in rows]
+    assert [c.workload for c in left] == ["late"]
+    order.clear()
+    runner.run(cases, lambda row: None, limits=LIMITS, clock=clock)
+    assert order == ["late", "first", "middle"]
+
+
+def test_under_a_budget_slow_peers_come_last_and_none_is_prepared_after_it() -> None:
+    clock, order = Clock(), []
+
+    def prepare(name: str) -> Prepared:
+        order.append(name)
+        clock.now += 10
+        return ready()
+
+    def run(budget_s: float | None) -> tuple[list[Any], list[Case]]:
+        order.clear()
+        names = ("rnn_jax", "slow", "peer", "other")
+        cases = [replace(a_case(prepare, names, slow=("slow",)), group=g) for g in "ab"]
+        return runner.run(cases, lambda row: None, limits=LIMITS, budget_s=budget_s, clock=clock)
+
+    run(None)
+    assert order == ["rnn_jax", "slow", "peer", "other"] * 2
+    rows, left = run(1e9)
+    assert order == [*["rnn_jax", "peer", "other"] * 2, *["rnn_jax", "slow"] * 2]
+    assert len(rows) == 8 and left == []
+    assert all(row["ratio"] > 0 for row in rows if row["implementation"] == "slow")
+    rows, left = run(15)
+    assert order == ["rnn_jax", "peer"] == [row["implementation"] for row in rows]
+    assert [case.group for case in left] == ["b", "a", "b"]
+
+
+def test_what_fails_outside_a_call_costs_no_row() -> None:
+    def broken() -> Any:
+        raise RuntimeError("RESOURCE_EXHAUSTED")
+
+    rows: list[Any] = runner.measure(
+        replace(a_case(lambda name: ready(), ("rnn_jax", "peer")), open=broken),
+        lambda row: None,
+        limits=LIMITS,
+    )
+    assert [row["status"] for row in rows] == ["out-of-memory"] * 2
+    (row,) = runner.measure(
+        a_case(lambda name: ready(start=broken)), lambda row: None, limits=LIMITS
+    )
+    assert row["status"] == "ok" and row["median_ms"] is not None and row["dispatch_ms"] is None
+
+
+def test_a_missing_library_is_named() -> None:
+    def prepare(name: str) -> Prepared:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    (row,) = runner.measure(a_case(prepare), lambda row: None, limits=LIMITS)
+    assert (row["status"], row["reason"]) == ("unavailable", "torch is not installed")
+
+
+def test_rows_that_depend_on_each_other_are_measured_together() -> None:
+    def derive(rows: list[Any]) -> None:
+        for row in rows:
+            row["of_peer"] = row["median_ms"] / rows[1]["median_ms"]
+
+    case = a_case(lambda name: ready(), ("rnn_jax", "peer"), derive=derive)
+    rows: list[Any] = runner.measure(case, lambda row: None, limits=LIMITS)
+    done = frozenset([key_of(rows[1])])
+    again: list[Any] = runner.measure(case, lambda row: None, limits=LIMITS, done=done)
+    assert [row["of_peer"] is not None for row in again] == [True, True]

@@ -1,0 +1,251 @@
+"""`python -m benchmarks report`: a page that is true to its rows, and straight-line fits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import benchmarks
+from benchmarks.__main__ import main
+
+COMMON = {
+    "status": "ok", "dtype": "float32", "precision": "highest", "device": "a CPU",
+    "platform": "cpu", "cpu_count": 2, "machine": "x86_64", "python": "3.11", "date": "2026-01-02",
+    "load_average": 0.5, "versions": {"jax": "1.2.3"}, "gemm_gflops_per_s": 100.0,
+    "copy_gb_per_s": 10.0,
+}  # fmt: skip
+
+
+def row(group: str, workload: str, name: str, ms: float, **more: Any) -> dict[str, Any]:
+    return {
+        **COMMON, "group": group, "workload": workload, "pass": "forward+backward",
+        "implementation": name, "median_ms": ms, "q25_ms": ms * 0.99, "q75_ms": ms * 1.01,
+        "flops": 1e6, "bytes": 1e5, "gflops_per_s": 1 / ms, "fraction_of_ceiling": 0.01 / ms,
+        "cell": "lstm", **more,
+    }  # fmt: skip
+
+
+def some_rows() -> list[dict[str, Any]]:
+    rows = [
+        row("recurrence", "lstm-a", "rnn_jax", 2.0),
+        row("recurrence", "lstm-a", "torch", 1.0, ratio=0.5),
+        row("recurrence", "lstm-b", "rnn_jax", 2.0),
+        row("recurrence", "lstm-b", "torch", 16.0, ratio=8.0),
+        row("reference", "words", "numpy-loop", 50.0),
+        row("reference", "words", "jax-scan", 2.0),
+        row("deepbench", "gru-x", "rnn_jax", 500.0),
+        row("deepbench", "gru-x", "published V100", 1.0, median_ms=None, published_ms=7.25),
+        row("deepbench", "gru-x", "published TITAN Xp", 1.0, median_ms=None, published_ms=9.5),
+        row("generation", "chars", "rnn_jax", 0.1, value=10_000.0, unit="tokens/s"),
+    ]
+    rows += [row("sequence-scaling", f"T{T}", "rnn_jax", 1 + T / 8, T=T) for T in (8, 16, 32, 64)]
+    gone = {"status": "unavailable", "reason": "keras is not installed", "median_ms": None}
+    return [*rows, row("recurrence", "lstm-a", "keras", 1.0, **gone)]
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    return str(path)
+
+
+def test_the_page_says_what_the_rows_say(tmp_path: Path) -> None:
+    file, out = write(tmp_path / "rows.jsonl", some_rows()), tmp_path / "page"
+    assert main(["report", file, "--out", str(out)]) == 0
+    page = (out / "README.md").read_text()
+    squeezed = " ".join(page.split())
+    for part in (
+        "| torch | 2.000 | 0.500 | 1 | 2 |",  # headline: geometric mean, worst, lost
+        "| NumPy, double loop | 25.000 |",
+        "| lstm-a | 2.000 | **0.50 ± 0.01** |",  # a lost row, in bold
+        "| lstm-b | 2.000 | 8.00 ± 0.17 |",
+        "1 + 0.125 T | T = 8 … 64 | 0%",
+        "| workload | rnn_jax, ms | published V100, ms | published TITAN Xp, ms |",
+        "| gru-x | 500.000 | 7.250 | 9.500 |",
+        "on NVIDIA GPUs (V100, TITAN Xp); none of them was measured here",
+        "| keras | unavailable | keras is not installed | 1 row of recurrence |",
+        "| chars | forward+backward | rnn_jax | 0.100 | 10,000 | tokens/s |",
+        "jax 1.2.3",
+        "100 GFLOP/s in a large product",
+    ):
+        assert part in squeezed
+    pictures = {path.name for path in out.glob("*.png")}
+    assert pictures == {"recurrence.png", "sequence-scaling.png", "roofline.png"}
+    assert all(f"({name})" in page for name in pictures)
+
+
+def test_the_same_rows_make_the_same_bytes(tmp_path: Path) -> None:
+    file = write(tmp_path / "rows.jsonl", some_rows())
+    for name in ("a", "b"):
+        main(["report", file, "--out", str(tmp_path / name)])
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_two_machines_stand_side_by_side(tmp_path: Path) -> None:
+    gpu = [
+        r | {"device": "a GPU", "platform": "gpu", "median_ms": (r["median_ms"] or 0) / 10}
+        for r in some_rows()
+    ]
+    files = [write(tmp_path / n, rows) for n, rows in (("cpu", some_rows()), ("gpu", gpu))]
+    assert main(["report", *files, "--out", str(tmp_path / "page")]) == 0
+    page = " ".join((tmp_path / "page" / "README.md").read_text().split())
+    assert "| workload | pass | a CPU (cpu), float32 | a GPU (gpu), float32 |" in page
+    assert "| lstm-a | forward+backward | 2.000 | 0.200 |" in page
+    assert (tmp_path / "page" / "roofline-gpu-float32-highest.png").exists()
+
+
+def test_dtypes_and_precisions_are_parts_of_their_own(tmp_path: Path) -> None:
+    gpu = [r | {"device": "a GPU", "platform": "gpu"} for r in some_rows()]
+    tf32 = [r | {"precision": "high", "median_ms": (r["median_ms"] or 0) / 4} for r in gpu]
+    half = [
+        r | {"dtype": "bfloat16", "median_ms": (r["median_ms"] or 0) / 5}
+        for r in gpu
+        if r["group"] != "reference"
+    ]
+    default = [r | {"precision": "default"} for r in gpu if r["group"] != "reference"]
+    loop = row("reference", "words", "numpy-loop", 50.0, dtype="float64", device="a GPU")
+    loop |= {"platform": "gpu"}
+    # The precise run is not the first that was measured.
+    files = [
+        write(tmp_path / str(n), rows)
+        for n, rows in enumerate((half, tf32, [*gpu[:4], loop, *gpu[5:]], default))
+    ]
+    assert main(["report", *files, "--out", str(tmp_path / "page")]) == 0
+    page = (tmp_path / "page" / "README.md").read_text()
+    titles = [f"a GPU (gpu), {numbers}" for numbers in (
+        "float32", "bfloat16", "float32 as TF32 (precision high)",
+        "float32 as TF32 (precision default)",
+    )]  # fmt: skip
+    assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == [
+        *titles, "Side by side: rnn_jax, ms",
+    ]  # fmt: skip
+    first, second, third, _ = page.split("\n## ")[1:5]
+    assert " ".join(first.split()).count("| numpy-loop | float64 | 50.000 |") == 1
+    assert "reference step" not in second and "| numpy-loop | float32" in " ".join(third.split())
+    squeezed = " ".join(page.split())
+    assert "| workload | pass | " + " | ".join(titles) + " |" in squeezed
+    assert "| lstm-a | forward+backward | 2.000 | 0.400 | 0.500 | 2.000 |" in squeezed
+    marks = ("", "-gpu-bfloat16-highest", "-gpu-float32-high", "-gpu-float32-default")
+    assert {p.name for p in (tmp_path / "page").glob("roofline*")} == {
+        f"roofline{mark}.png" for mark in marks
+    }
+
+
+def test_processors_are_machines_of_their_own(tmp_path: Path) -> None:
+    rows = [r | {"processor": name} for name in ("Xeon", "EPYC") for r in some_rows()]
+    assert main(["report", write(tmp_path / "f", rows), "--out", str(tmp_path / "page")]) == 0
+    page = (tmp_path / "page" / "README.md").read_text()
+    assert "## Xeon (cpu), float32\n" in page and "## EPYC (cpu), float32\n" in page
+    assert (tmp_path / "page" / "roofline-cpu-float32-highest.png").exists()
+    for r in rows:
+        r |= {"device": "a GPU", "platform": "gpu"}
+    assert main(["report", write(tmp_path / "g", rows), "--out", str(tmp_path / "page")]) == 0
+    page = (tmp_path / "page" / "README.md").read_text()
+    assert "## a GPU (gpu) beside Xeon, float32\n" in page and "(gpu) beside EPYC" in page
+
+
+def test_other_equations_are_marked(tmp_path: Path) -> None:
+    def one(cell: str, name: str, equations: str, **more: Any) -> dict[str, Any]:
+        return row("recurrence", cell, name, 2.0, equations=equations, **more)
+
+    rows = [
+        one("gru-a", "rnn_jax", "gru reset after, two biases"),
+        one("gru-a", "torch", "gru reset after", ratio=1.5),
+        one("gru-a", "haiku", "gru reset before", ratio=0.75),
+        one("lstm-a", "rnn_jax", "lstm"),
+        one("lstm-a", "haiku", "lstm", ratio=3.0),
+    ]
+    assert main(["report", write(tmp_path / "f", rows), "--out", str(tmp_path / "page")]) == 0
+    page = " ".join((tmp_path / "page" / "README.md").read_text().split())
+    assert "| gru-a | 2.000 | 1.50 ± 0.03 | **0.75 ± 0.02** † |" in page
+    assert "| lstm-a | 2.000 | - | 3.00 ± 0.06 |" in page
+    assert "| haiku † | forward+backward | 2 | 1.500 |" in page and "torch †" not in page
+    assert "haiku (gru reset before for gru reset after). These ratios are counted" in page
+    assert "so is the work, but for what is marked †" in page
+
+
+def test_the_reference_text_is_of_its_row(tmp_path: Path) -> None:
+    sizes = {"V": 500, "H": 20, "T": 12}
+    rows = [row("reference", "words", n, 5.0, **sizes) for n in ("numpy-loop", "jax-scan")]
+    text = report_of(tmp_path, rows)
+    assert "V = 500, H = 20, T = 12" in text and "8,000" not in text and "tutorial" not in text
+    published = row(
+        "reference", "words", "published NumPy loop", 1.0, median_ms=None, published_ms=180.0
+    )
+    assert "The tutorial gives 180 ms" in report_of(tmp_path, [*rows, published])
+
+
+def report_of(folder: Path, rows: list[dict[str, Any]]) -> str:
+    assert main(["report", write(folder / "f", rows), "--out", str(folder / "page")]) == 0
+    return (folder / "page" / "README.md").read_text()
+
+
+def test_only_the_marked_part_of_a_page_changes(tmp_path: Path) -> None:
+    file, readme = write(tmp_path / "rows.jsonl", some_rows()), tmp_path / "README.md"
+    readme.write_text("before\n<!-- benchmarks -->\nold\n<!-- /benchmarks -->\nafter\n")
+    command = ["report", file, "--out", str(tmp_path / "page"), "--readme", str(readme)]
+    assert main(command) == 0
+    once = readme.read_text()
+    assert once.startswith("before\n<!-- benchmarks -->\n") and "old" not in once
+    assert once.endswith("<!-- /benchmarks -->\nafter\n") and "double loop" in once
+    assert "(page/recurrence.png)" in once and "(page/sequence-scaling.png)" in once
+    assert "On a CPU (cpu), float32, 2 CPU cores:" in once and "#" not in once
+    assert main(command) == 0 and readme.read_text() == once
+
+
+def test_links_lead_from_the_readme_to_what_was_drawn_now(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    readme = tmp_path / "docs" / "README.md"
+    readme.write_text("<!-- benchmarks --><!-- /benchmarks -->")
+    out = tmp_path / "page"
+    out.mkdir()
+    (out / "sequence-scaling.png").write_text("of an earlier run")
+    gpu = [r | {"device": "a GPU", "platform": "gpu"} for r in some_rows()]
+    cpu = [r for r in some_rows() if r["group"] != "sequence-scaling"]
+    files = [write(tmp_path / n, rows) for n, rows in (("cpu", cpu), ("gpu", gpu))]
+    assert main(["report", *files, "--out", str(out), "--readme", str(readme)]) == 0
+    text = readme.read_text()
+    assert "(../page/recurrence.png)" in text and "sequence-scaling" not in text
+    assert (out / "sequence-scaling.png").read_text() == "of an earlier run"
+    assert (out / "sequence-scaling-gpu-float32-highest.png").exists()
+
+
+def test_bad_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, readme = write(tmp_path / "rows.jsonl", some_rows()), tmp_path / "README.md"
+    readme.write_text("no marks")
+    out = ["--out", str(tmp_path / "page"), "--readme"]
+    assert main(["report", file, *out, str(readme)]) == 2
+    assert "needs <!-- benchmarks -->" in capsys.readouterr().err
+    assert readme.read_text() == "no marks"
+    assert main(["report", file, *out, str(tmp_path / "none")]) == 2
+    assert main(["report", str(tmp_path / "none"), *out[:2]]) == 2
+    assert main(["report", file, "--out", str(readme)]) == 2
+    assert capsys.readouterr().err.count("\n") == 3
+
+
+@pytest.mark.parametrize(
+    ("off", "spread", "holds"), [(1.35, 0.0, False), (1.35, 0.14, True), (2.0, 5.0, False)]
+)
+def test_the_page_allows_a_time_twice_its_spread_up_to_a_limit(
+    tmp_path: Path, off: float, spread: float, holds: bool
+) -> None:
+    times = {T: (10.0 + T) * (off if T == 16 else 1) for T in (4, 8, 16, 32, 64)}
+    rows = [
+        row("sequence-scaling", f"T{T}", "rnn_jax", ms, T=T, q25_ms=ms, q75_ms=ms)
+        for T, ms in times.items()
+    ]
+    rows[2] |= {"q75_ms": rows[2]["median_ms"] * (1 + spread * 1.349)}
+    page = report_of(tmp_path, rows)
+    assert ("T = 4 … 64 " in page) == holds
+    assert "15 %, or by more than twice its own spread" in page and "30 %" in page
+
+
+def test_the_committed_page_is_made_of_the_committed_rows(tmp_path: Path) -> None:
+    results = Path(benchmarks.__file__).parent / "results"
+    assert main(["report", str(results / "cpu-2-cores.jsonl"), "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "README.md").read_bytes() == (results / "README.md").read_bytes()
+    pictures = {path.name for path in results.glob("*.png")}
+    assert {path.name for path in tmp_path.glob("*.png")} == pictures

@@ -1,0 +1,114 @@
+"""The command line: what a run writes and prints, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.groups import GROUPS
+from benchmarks.measuring.case import Options
+from benchmarks.peers import OURS
+
+
+def test_a_quick_run_writes_and_prints_and_never_overwrites(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    command = ["reference", "--quick", "--implementations", "floor,jax-call", "--rounds", "1"]
+    assert main([*command, "--out", str(file)]) == 0
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [row["implementation"] for row in rows] == ["jax-call", "floor"]
+    assert rows[0]["gemm_gflops_per_s"] > 0
+    assert "| floor          | float32 | " in capsys.readouterr().out
+    for name, sentence in ((file, "exists already"), (tmp_path / "no" / "x", "does not exist")):
+        assert main([*command, "--out", str(name)]) == 2
+        assert sentence in capsys.readouterr().err
+    assert main([*command, "--resume", str(file)]) == 0
+    assert "0 rows" in capsys.readouterr().out
+    assert len(file.read_text().splitlines()) == 2
+    file.write_text(json.dumps(rows[0] | {"device": "another"}) + "\n")
+    assert main([*command, "--resume", str(file)]) == 2
+    assert "was measured on another" in capsys.readouterr().err
+    file.write_text("no row\n")
+    assert main([*command, "--resume", str(file)]) == 2
+    assert "line 1 is no row" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_the_text_and_the_trace_are_files(tmp_path: Path) -> None:
+    hlo, trace = tmp_path / "hlo", tmp_path / "trace"
+    command = ["recurrence", "--quick", "--select", "lstm-1x20x16x8/forward+", "--rounds", "1"]
+    command += ["--implementations", "rnn_jax,numpy-loop"]
+    assert main([*command, "--hlo", str(hlo), "--profile", str(trace)]) == 0
+    (text,) = hlo.iterdir()
+    assert text.name == "recurrence-lstm-1x20x16x8-forward+backward-float32-highest-rnn_jax.txt"
+    assert text.read_text().startswith("HloModule")
+    assert list(trace.rglob("*.xplane.pb"))
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_list_names_everything_once(quick: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list", *(["--quick"] if quick else [])]) == 0
+    lines = capsys.readouterr().out.splitlines()[2:]
+    names = ["/".join(cell.strip() for cell in line.split("|")[1:4]) for line in lines]
+    assert len(set(names)) == len(names)
+    assert {name.split("/")[0] for name in names} == set(GROUPS)
+    cases = [case for group in GROUPS.values() for case in group.cases(Options(quick=quick))]
+    assert names == [case.name for case in cases]
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        (["speed"], "GROUP must be of reference, recurrence"),
+        (["--profile", "x"], "--profile traces one workload and pass"),
+        (["--out", "x", "--resume", "y"], "give one of them"),
+        (["--resume", "/no/such"], "--resume /no/such cannot be read"),
+        (["--case-budget", "-1"], "--case-budget must be at least 0"),
+    ],
+)
+def test_bad_options_are_a_sentence(
+    options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(options) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_quick_run_prints_and_saves_rows_and_overwrites_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    command = ["recurrence", "--quick", "--cells", "rnn", "--implementations", OURS]
+    command += ["--select", "4x12x32x16/forward", "--rounds", "1", "--out", str(file)]
+    assert main(command) == 0
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [row["pass"] for row in rows] == ["forward", "forward+backward"]
+    assert {row["reason"] for row in rows} == {None}
+    printed = capsys.readouterr().out
+    assert "rnn-4x12x32x16, forward+backward" in printed and "| rnn_jax " in printed
+    assert main(command) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main([*command[:-1], str(tmp_path / "no" / "rows")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        (["--cells", "rnn,qrnn"], "--cells must be of rnn, gru, lstm, not 'qrnn'"),
+        (["--implementations", "jax"], "--implementations must be of rnn_jax, torch"),
+        (["--select", "lstm-9"], "nothing is left to measure"),
+        (["--implementations", "keras", "--select", "many-steps"], "nothing is left to measure"),
+        (["--rounds", "0"], "--rounds must be at least 1, not 0"),
+        (["--budget", "-1"], "--budget must be at least 0"),
+        (["--budget", "nan"], "--budget must be at least 0"),
+    ],
+)
+def test_bad_options_of_a_group_are_a_sentence(
+    options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["recurrence", *options]) == 2
+    assert sentence in capsys.readouterr().err

@@ -1,0 +1,55 @@
+"""A row's keys: those that are documented, those that are written, those of the committed rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, get_args, get_origin, get_type_hints
+
+import benchmarks
+from benchmarks.groups import reference
+from benchmarks.measuring import runner
+from benchmarks.measuring.case import Case
+from benchmarks.measuring.implementation import Prepared
+from benchmarks.measuring.roofline import Roofline
+from benchmarks.rows import Row
+from rnn_jax.recipes.reference_step import Workload
+
+RESULTS = Path(benchmarks.__file__).parent / "results"
+# Keys of rows that were measured on an NVIDIA GPU.
+GPU = {"driver_version", "power.limit", "clocks.max.sm"}
+
+
+def written(case: Case) -> list[Row]:
+    limits = runner.Limits(rounds=1, case_s=0)
+    return runner.measure(case, lambda row: None, limits=limits, roofline=Roofline(100.0, 10.0))
+
+
+def test_every_key_has_a_meaning() -> None:
+    hints = get_type_hints(Row, include_extras=True)
+    assert hints.keys() == Row.__annotations__.keys()
+    for name, hint in hints.items():
+        # NotRequired[Annotated[…]] for keys of some rows only.
+        inner = hint if get_origin(hint) is Annotated else get_args(hint)[0]
+        assert get_origin(inner) is Annotated, name
+        (meaning,) = inner.__metadata__
+        assert isinstance(meaning, str) and len(meaning) > 2, name
+
+
+def test_the_runner_writes_the_keys_that_are_documented() -> None:
+    facts = {"workload": "w", "dtype": "float32", "precision": "highest"}
+    prepared = Prepared(lambda: None, dict, start=lambda: None)
+    case = Case("group", "pass", facts, ("rnn_jax",), lambda: lambda name: prepared)
+    (row,) = written(case)
+    assert row.keys() - GPU == Row.__required_keys__
+    small = Workload(vocab_size=30, hidden_size=4, length=6, window=2, sentences=3)
+    for row in written(reference.reference_case(small)):
+        assert row.keys() - GPU == Row.__annotations__.keys() - GPU
+
+
+def test_the_committed_rows_have_the_keys_that_are_documented() -> None:
+    lines = (RESULTS / "cpu-2-cores.jsonl").read_text(encoding="utf-8").splitlines()
+    keys = [json.loads(line).keys() for line in lines]
+    assert set().union(*keys) == Row.__annotations__.keys() - GPU
+    # The compiled program's size was added while they were measured.
+    assert set.intersection(*map(set, keys)) == Row.__required_keys__ - {"program_bytes"}
