@@ -85,7 +85,7 @@ def test_nothing_is_fetched_from_layers_by_name() -> None:
                 "getattr",
                 "hasattr",
             }:
-                name = node.args[1]  # type: ignore[attr-defined]
+                name = node.args[1]
                 assert not (isinstance(name, ast.Constant) and name.value in members), path
 
 
