@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnn_jax.jaxprs import is_traced
 from rnn_jax.types import Array
 
 __all__ = [
@@ -47,7 +48,7 @@ def length_mask(lengths: Array, length: int) -> Array:
     lengths = jnp.asarray(lengths)
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise ValueError(f"lengths must be integers, not {lengths.dtype}: count the valid steps")
-    if not isinstance(lengths, jax.core.Tracer) and lengths.size:
+    if not is_traced(lengths) and lengths.size:
         low, high = np.asarray(lengths).min(), np.asarray(lengths).max()
         if low < 0 or high > length:
             raise ValueError(

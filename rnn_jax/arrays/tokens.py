@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnn_jax.jaxprs import is_traced
 from rnn_jax.types import Array
 
 __all__ = ["check_ids", "is_ids", "look_up"]
@@ -25,7 +25,7 @@ def check_ids(ids: Array, size: int, mask: Array | None = None, *, what: str = "
       mask: ``bool[T, B]``; padding may hold anything.
       what: how the message calls an id.
     """
-    if isinstance(ids, jax.core.Tracer) or isinstance(mask, jax.core.Tracer):
+    if is_traced(ids, mask):
         return
     valid = np.asarray(ids) if mask is None else np.asarray(ids)[np.asarray(mask)]
     if valid.size and not (0 <= valid.min() and valid.max() < size):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rnn_jax.arrays.masking import at_last_valid, check_mask
 from rnn_jax.arrays.tokens import check_ids, is_ids
+from rnn_jax.jaxprs import is_traced
 from rnn_jax.types import Array, Carry, Params
 
 __all__ = ["check_prefix", "read_prefix"]
@@ -27,7 +27,7 @@ def check_prefix(
     if not model.causal:
         raise ValueError(f"{model!r} is not causal: only a model that runs forwards can generate")
     check_mask(mask, prefix.shape)
-    visible = mask is not None and not isinstance(mask, jax.core.Tracer)
+    visible = mask is not None and not is_traced(mask)
     if visible and not np.asarray(mask).any(axis=0).all():
         raise ValueError("a row of the prefix is all masked: give at least one token a row")
     check_ids(prefix, model.output_size, mask)

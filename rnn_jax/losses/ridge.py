@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from rnn_jax.arrays.masking import check_mask, expand, fill_masked
 from rnn_jax.host.checks import positive
+from rnn_jax.jaxprs import is_traced
 from rnn_jax.types import Array
 
 __all__ = ["ridge"]
@@ -62,7 +63,7 @@ def ridge(
         )
     check_mask(mask, features.shape[:-1])
     positive(least=0, washout=washout)
-    if not isinstance(penalty, jax.core.Tracer) and not penalty >= 0:
+    if not is_traced(penalty) and not penalty >= 0:
         raise ValueError(f"penalty must be at least 0, not {penalty}")
     if washout >= features.shape[0]:
         raise ValueError(

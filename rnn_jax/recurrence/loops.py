@@ -18,8 +18,8 @@ from jax import lax
 
 from rnn_jax.arrays.masking import expand, select
 from rnn_jax.arrays.products import product
+from rnn_jax.jaxprs import grouped, saving_costly
 from rnn_jax.recurrence.gradient_scale import scale_gradient
-from rnn_jax.recurrence.grouping import COSTLY, grouped
 from rnn_jax.recurrence.plan import Loops, Operands, Plan, Results
 from rnn_jax.types import Array, Carry, Steps, state_dtype
 
@@ -39,7 +39,7 @@ def make_loops(*, group: bool, parts: Callable[[Operands], int]) -> Loops:
 
         def pointwise(*arguments: Any) -> Any:
             if save:
-                return jax.vjp(_saving_little(cell.pointwise_all), *arguments)
+                return jax.vjp(saving_costly(cell.pointwise_all), *arguments)
             return cell.pointwise_all(*arguments), None
 
         def one(carry: Carry, initial: Carry, step: Any) -> Any:
@@ -135,18 +135,6 @@ def make_loops(*, group: bool, parts: Callable[[Operands], int]) -> Loops:
         )  # fmt: skip
 
     return Loops(forward, backward)
-
-
-def _saving_little(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function`` whose derivative saves the results of costly operations and computes the rest.
-
-    The LSTM's saves six arrays in place of fifteen.
-    """
-
-    def policy(primitive: Any, *_: Any, **__: Any) -> bool:
-        return str(primitive) in COSTLY
-
-    return jax.checkpoint(function, policy=policy, prevent_cse=False)
 
 
 def _plus(product: Array, bias: Array | None) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from rnn_jax.cells import PointwiseCell
+from rnn_jax.jaxprs import only_added
 from rnn_jax.types import Array, Carry, Steps
 
 __all__ = ["Loops", "Operands", "Plan", "Results", "reads_only_sums"]
@@ -83,10 +83,4 @@ def reads_only_sums(cell: PointwiseCell, operands: Operands) -> bool:
         return False
     scalar = jnp.zeros((), operands.zs.dtype)
     units = (scalars(operands.theta), scalars(operands.carry), (scalar,) * gates, (scalar,) * gates)
-    jaxpr = jax.make_jaxpr(cell.pointwise)(*units).jaxpr
-    uses = Counter(id(v) for eqn in jaxpr.eqns for v in eqn.invars)
-    uses.update(id(v) for v in jaxpr.outvars)
-    sums = {frozenset(map(id, e.invars)) for e in jaxpr.eqns if str(e.primitive) == "add"}
-    products = [id(v) for v in jaxpr.invars[-2 * gates :]]
-    pairs = zip(products[:gates], products[gates:], strict=True)
-    return all(frozenset(p) in sums and uses[p[0]] == uses[p[1]] == 1 for p in pairs)
+    return only_added(cell.pointwise, gates, *units)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Literal, Never, Protocol, get_args
 
 import jax
@@ -14,6 +12,7 @@ from rnn_jax.arrays.masking import check_mask, fill_masked, select
 from rnn_jax.arrays.tokens import is_ids
 from rnn_jax.cells import Form, LinearCell, PointwiseCell, form_of
 from rnn_jax.host.checks import check_renamed
+from rnn_jax.jaxprs import returns_an_argument, reverse_mode_only
 from rnn_jax.recurrence import engine
 from rnn_jax.recurrence.gradient_scale import scale_gradient, settled
 from rnn_jax.recurrence.linear import unroll_linear
@@ -170,17 +169,10 @@ def _form(cell: Cell, backend: Backend) -> _Forward:
     return _FORMS[form_of(cell) if backend == "auto" else "plain"]
 
 
-@contextmanager
-def _reverse_mode_only() -> Iterator[None]:
-    try:
-        yield
-    except TypeError as error:
-        if "forward-mode" not in str(error):
-            raise
-        raise ValueError(
-            "the fast recurrence has derivatives in reverse mode only: for jvp, jacfwd and "
-            "linearize pass backend='scan'"
-        ) from None
+_REVERSE_ONLY = (
+    "the fast recurrence has derivatives in reverse mode only: for jvp, jacfwd and linearize pass "
+    "backend='scan'"
+)
 
 
 def _engine(
@@ -214,15 +206,14 @@ def _engine(
         steps=steps,
     )
     plan = Plan(cell, reverse, every, reads_only_sums(cell, operands))
-    with _reverse_mode_only():
+    with reverse_mode_only(_REVERSE_ONLY):
         return engine.run(plan, operands)
 
 
 def _has_engine(cell: PointwiseCell, carry: Carry) -> bool:
     """Whether `fed` is a leaf of the carry, and every leaf has a gradient."""
-    traced = jax.make_jaxpr(cell.fed)(carry).jaxpr
     differentiable = (jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in jax.tree.leaves(carry))
-    return traced.outvars[0] in traced.invars and all(differentiable)
+    return returns_an_argument(cell.fed, carry) and all(differentiable)
 
 
 def _linear(
@@ -238,7 +229,7 @@ def _linear(
     """All steps of a linear cell at once; see `rnn_jax.recurrence.linear`."""
     if not isinstance(xs.shape[0], int):  # exported for any T: the tree's depth is not known
         return _scan(cell, params, carry, xs, steps, reverse=reverse, every=every)
-    with _reverse_mode_only():
+    with reverse_mode_only(_REVERSE_ONLY):
         zs = cell.project(params, xs)
         return unroll_linear(cell, params, carry, zs, steps, reverse=reverse)
 

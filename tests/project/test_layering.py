@@ -19,7 +19,7 @@ PACKAGE = "rnn_jax"
 # A name is a file or folder right under rnn_jax; files of one folder may import each other.
 LAYERS = (
     ("host",),
-    ("types",),
+    ("types", "jaxprs"),
     ("arrays",),
     ("cells", "losses"),
     ("recurrence",),

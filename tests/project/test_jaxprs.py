@@ -1,0 +1,118 @@
+"""What the package knows of JAX's internals holds for the JAX at hand, and has a way out."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rnn_jax as r
+from rnn_jax import jaxprs
+
+ROOT = Path(__file__).parents[2]
+XS = jnp.linspace(-1, 1, 5 * 4 * 2).reshape(5, 4, 2)
+
+
+def test_only_one_module_knows_jaxs_internals() -> None:
+    internal = re.compile(
+        r"make_jaxpr|\bjaxpr\b|jax\.core|jax\.extend|Tracer|forward-mode|jax\._src"
+    )
+    for path in sorted((ROOT / "rnn_jax").rglob("*.py")):
+        if path.name != "jaxprs.py":
+            found = internal.search(path.read_text(encoding="utf-8"))
+            assert found is None, f"{path}: {found}"
+
+
+def test_every_costly_operation_is_one_of_this_jax() -> None:
+    x, n = jnp.ones(2), 2
+    unary = (
+        jnp.arccos, jnp.arccosh, jnp.arcsin, jnp.arcsinh, jnp.arctan, jnp.arctanh, jnp.cbrt,
+        jnp.cos, jnp.cosh, jax.lax.erf, jax.lax.erf_inv, jax.lax.erfc, jnp.exp, jnp.exp2, jnp.expm1, jnp.log,
+        jnp.log1p, jax.nn.sigmoid, jax.lax.rsqrt, jnp.sin, jnp.sinh, jnp.sqrt, jnp.tan, jnp.tanh,
+        lambda x: jax.lax.integer_pow(x, 3), lambda x: jax.lax.pow(x, x), lambda x: x / (x + n),
+        lambda x: jax.lax.atan2(x, x),
+    )  # fmt: skip
+
+    def everything(x: Any) -> Any:
+        return [function(x) for function in unary]
+
+    text = str(jax.make_jaxpr(everything)(x))
+    for name in jaxprs.COSTLY:
+        assert re.search(rf"\b{name}\b", text), f"{name} is no primitive of JAX {jax.__version__}"
+
+
+def test_an_lstm_saves_six_arrays() -> None:
+    cell, size = r.lstm(3), (4, 3)
+    unit = jnp.ones(size)
+    arguments = ((), r.LSTMCarry(unit, unit), (unit,) * 4, (unit,) * 4)
+
+    def saved(function: Any) -> int:
+        _, pullback = jax.jit(lambda *args: jax.vjp(function, *args))(*arguments)
+        return sum(leaf.shape == size for leaf in jax.tree.leaves(pullback))
+
+    assert saved(jaxprs.saving_costly(cell.pointwise_all)) == 6 < saved(cell.pointwise_all)
+
+
+@pytest.mark.parametrize("cell", [r.lstm(3), r.gru(3), r.elman(3)], ids=str)
+def test_a_jaxpr_that_cannot_be_read_leaves_the_plain_form(
+    cell: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = cell.init(jax.random.key(0), 2)
+
+    def loss(params: Any, xs: Any, backend: Any) -> Any:
+        carry, ys = r.unroll(cell, params, None, xs, backend=backend)
+        return sum((leaf**2).sum() for leaf in jax.tree.leaves((carry, ys)))
+
+    expected = jax.value_and_grad(loss, (0, 1))(params, XS, "scan")
+    make = jax.make_jaxpr
+
+    class Unknown:
+        """A jaxpr of a JAX to come."""
+
+    def unreadable(function: Any, **options: Any) -> Any:
+        def trace(*args: Any) -> Any:
+            made = make(function, **options)(*args)
+            return (Unknown(), made[1]) if options else Unknown()
+
+        return trace
+
+    monkeypatch.setattr(jax, "make_jaxpr", unreadable)
+    assert not jaxprs.only_added(lambda a, b: a + b, 1, 1.0, 2.0)
+    assert not jaxprs.returns_an_argument(lambda a: a, 1.0)
+    assert jaxprs.returns_one_value(lambda a: (a, a), 1.0)
+    assert not jaxprs.returns_one_value(lambda a: (a, 2 * a), 1.0)
+    assert jaxprs.grouped(jnp.tanh)(0.0) == 0
+    r.zoneout(r.lstm(3), 0.1)
+    jax.clear_caches()
+    for backend in ("auto", "scan"):
+        actual = jax.value_and_grad(loss, (0, 1))(params, XS, backend)
+        for leaf, plain in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(leaf, plain, rtol=1e-5, atol=1e-6)
+
+
+def test_errors_of_the_function_itself_are_not_hidden() -> None:
+    def wrong(a: Any) -> Any:
+        raise ValueError("mine")
+
+    for call in (
+        lambda: jaxprs.grouped(wrong)(1.0),
+        lambda: jaxprs.only_added(wrong, 1, 1.0),
+        lambda: jaxprs.returns_an_argument(wrong, 1.0),
+        lambda: jaxprs.returns_one_value(wrong, 1.0),
+    ):
+        with pytest.raises(ValueError, match="mine"):
+            call()
+
+
+def test_forward_mode_has_a_sentence_and_other_errors_stay() -> None:
+    cell = r.lstm(3)
+    params = cell.init(jax.random.key(0), 2)
+    with pytest.raises(ValueError, match=r"reverse mode only: .* pass backend='scan'"):
+        jax.jvp(lambda xs: r.unroll(cell, params, None, xs)[1], (XS,), (XS,))
+    with pytest.raises(TypeError, match="another"), jaxprs.reverse_mode_only("no"):
+        raise TypeError("another")
