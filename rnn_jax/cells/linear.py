@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
 import jax.numpy as jnp
 
@@ -43,6 +44,8 @@ class LinearCell:
     hidden_size: int
     _: KW_ONLY
     learned_carry: bool = False
+    # The gates between 0 and 1, in the order of `gate_activations`.
+    gate_names: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         positive(hidden_size=self.hidden_size)
@@ -87,3 +90,9 @@ class LinearCell:
         a, b = self.coefficients(params, z)
         carry = a * carry + b
         return carry, self.read(params, carry, z)
+
+    def gate_activations(
+        self, params: Params, carry: Array, new_carry: Array, z: Array
+    ) -> tuple[Array, ...]:
+        """The activations of the gates that ``gate_names`` lists, as those of `GatedCell`."""
+        return ()

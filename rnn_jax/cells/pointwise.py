@@ -39,11 +39,6 @@ class PointwiseCell(GatedCell):
       (5, 4, 3)
     """
 
-    def fed(self, carry: Carry) -> Array:
-        """The leaf of the carry that the recurrent matrix multiplies."""
-        leaf: Array = carry
-        return leaf
-
     def theta(self, params: Params) -> Any:
         """The parameters of single units, a tree of ``[H]``; none by default."""
         return ()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -380,14 +381,43 @@ def test_gates_of_no_steps_and_of_cells_without_any() -> None:
     ):
         saturation = gate_saturation(cell, params, None, xs, mask=mask)
         assert not saturation.histogram.any() and saturation.low.shape == (2, 3)
-    with pytest.raises(ValueError, match="takes an LSTM or GRU cell"):
+    with pytest.raises(ValueError, match="such as an LSTM or a GRU"):
         gate_saturation(r.elman(3), params, None, xs)
-    with pytest.raises(ValueError, match="of a layer pass its cell"):
+    with pytest.raises(ValueError, match="to inspect a layer, pass its cell"):
         gate_saturation(r.recurrent(cell), params, None, xs)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="mask has shape"):
         gate_saturation(cell, params, None, xs, mask=jnp.ones((T, 1), bool))
     with pytest.raises(ValueError, match="bins must be an integer"):
         gate_saturation(cell, params, None, xs, bins=0)
+
+
+@dataclass(frozen=True)
+class Leaky(r.PointwiseCell):
+    """A cell of a user, which declares no gate."""
+
+    gates: ClassVar[int] = 2
+
+    def pointwise(self, theta: Any, carry: Any, z: Any, r: Any) -> Any:
+        update = jax.nn.sigmoid(z[0] + r[0])
+        h = update * carry + (1 - update) * jnp.tanh(z[1] + r[1])
+        return h, h
+
+
+class Declared(Leaky):
+    gate_names: ClassVar[tuple[str, ...]] = ("update",)
+
+
+def test_a_cell_of_ones_own_declares_its_gates() -> None:
+    params, xs = Leaky(3).init(KEY, SIZE), 3 * jax.random.normal(KEY, (T, B, SIZE))
+    with pytest.raises(ValueError, match="takes a cell that declares its gates"):
+        gate_saturation(Leaky(3), params, None, xs)
+    saturation = gate_saturation(Declared(3), params, None, xs, bins=10)
+    _, hs = r.unroll(Declared(3), params, None, xs)
+    before = np.concatenate([np.zeros((1, B, 3)), hs[:-1]])
+    gate = sigmoid((xs @ params["w_ih"] + params["b"] + before @ params["w_hh"])[..., :3])
+    assert saturation.gates == ("update",)
+    counts, _ = np.histogram(gate, bins=10, range=(0, 1))
+    np.testing.assert_allclose(saturation.histogram[0], counts / gate.size, rtol=1e-6)
 
 
 def test_plots_show_what_was_measured() -> None:
