@@ -1,11 +1,11 @@
-"""A layer with something added to its carry after every step, to differentiate by."""
+"""A layer with perturbations of its carry after every step, to differentiate with respect to."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Any, TypeAlias, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -19,14 +19,17 @@ from rnn_jax.types import Along, Array, Carry, Layer, Params
 
 __all__ = ["Perturbed", "rebuild"]
 
+# Inputs, mask and gradient scale of some steps.
+Step: TypeAlias = tuple[Array, Array | None, Array | None]
 
-# It holds arrays, which neither compare nor hash as values.
+
+# eq=False: it holds arrays, which neither compare nor hash by value.
 @dataclass(frozen=True, eq=False)
 class Perturbed(Wrapper):
-    """``layer``, step by step, plus ``states[t]`` and ``outputs[t]`` after each valid step t.
+    """``layer``, step by step, with ``states[t]`` and ``outputs[t]`` added after each valid step t.
 
-    t is the absolute step, so that a window of a truncation which begins at step t adds what
-    belongs there. ``outputs`` is None for "nothing".
+    t is the absolute step, so that a window of a truncation that begins later than step 0 still
+    adds the perturbations of its own steps. Where ``outputs`` is None, no output is changed.
     """
 
     states: Carry
@@ -43,20 +46,20 @@ class Perturbed(Wrapper):
         **along: Unpack[Along],
     ) -> tuple[Carry, Array]:
         """The layer, one step after the other."""
-        gate, _ = settled(along.get("gate"), None, mask, reverse=False)
+        gradient_scale, _ = settled(along.get("gate"), None, mask, reverse=False)
         positions = along.get("start", 0) + jnp.arange(xs.shape[0])
-        # None has no leaves, so an absent mask or gate stays absent in every step.
-        steps = jax.tree.map(lambda leaf: leaf[:, None], (xs, mask, gate))
+        # None has no leaves, so an absent mask or gradient scale stays absent in every step.
+        steps: Step = jax.tree.map(lambda leaf: leaf[:, None], (xs, mask, gradient_scale))
 
-        def body(carry: Carry, step: tuple[Array, Any]) -> tuple[Carry, Array]:
-            t, (x, valid, factor) = step
-            carry, y = self.layer.apply(params, carry, x, mask=valid, key=key, gate=factor, start=t)
+        def body(carry: Carry, positioned: tuple[Array, Step]) -> tuple[Carry, Array]:
+            t, (x, valid, scale) = positioned
+            carry, y = self.layer.apply(params, carry, x, mask=valid, key=key, gate=scale, start=t)
 
             def add(value: Array, perturbation: Array) -> Array:
                 added = perturbation[t].astype(value.dtype)
                 if valid is None:
                     return value + added
-                # The positions before step 0 that pad a window are masked, and so never added.
+                # The positions before step 0 that pad a window are masked: nothing is added there.
                 return value + jnp.where(expand(valid[0], value), added, 0)
 
             carry = jax.tree.map(add, carry, self.states)
@@ -68,9 +71,9 @@ class Perturbed(Wrapper):
 def rebuild(layer: Any, change: Callable[[Layer], Layer]) -> Any:
     """The layer with ``change`` applied to the largest parts that hold no truncation.
 
-    Gradients that pass a part step by step are those of the part as a whole; a truncation looks at
-    all steps of a call, and so must stay around what runs step by step. Of a model the recurrent
-    part counts: all else acts on each step alone.
+    A part applied step by step has the gradients of the part applied at once. A truncation looks at
+    all steps of a call, so it must stay outside whatever is applied step by step. In a model, only
+    the recurrent part is rebuilt: everything else acts on each step alone.
     """
     over = getattr(layer, "over", None)
     if over is not None:
@@ -83,7 +86,7 @@ def rebuild(layer: Any, change: Callable[[Layer], Layer]) -> Any:
             return tuple(map(replaced, value))
         return rebuild(value, change) if isinstance(value, Layer) else value
 
-    if isinstance(layer, Truncated):  # whatever it holds, a layer or a model
+    if isinstance(layer, Truncated):  # it holds a layer or a model
         return dataclasses.replace(layer, layer=rebuild(layer.layer, change))
     names = [field.name for field in dataclasses.fields(layer)]
     return dataclasses.replace(layer, **{name: replaced(getattr(layer, name)) for name in names})

@@ -243,10 +243,10 @@ def test_errors_of_the_flow_say_what_is_wrong() -> None:
         gradient_flow(PLAIN.member, params, None, xs, lags=[T])
     with pytest.raises(ValueError, match="lag must be an integer"):
         gradient_flow(PLAIN.member, params, None, xs, lags=[-1])
-    with pytest.raises(ValueError, match="one loss a step and row"):
+    with pytest.raises(ValueError, match="one loss for each step and row"):
         gradient_flow(PLAIN.member, params, None, xs, loss=jnp.sum)
     with pytest.raises(ValueError, match="wrap a cell with recurrent"):
-        gradient_flow(r.elman(3), params, None, xs)
+        gradient_flow(r.elman(3), params, None, xs)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="wrap a cell with recurrent"):
         state_jacobians(r.elman(3), params, None, xs)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="has no carry"):
@@ -414,7 +414,8 @@ def test_a_cell_of_ones_own_declares_its_gates() -> None:
     saturation = gate_saturation(Declared(3), params, None, xs, bins=10)
     _, hs = r.unroll(Declared(3), params, None, xs)
     before = np.concatenate([np.zeros((1, B, 3)), hs[:-1]])
-    gate = sigmoid((xs @ params["w_ih"] + params["b"] + before @ params["w_hh"])[..., :3])
+    w_ih, w_hh, b = (np.asarray(params[name]) for name in ("w_ih", "w_hh", "b"))
+    gate = sigmoid((np.asarray(xs) @ w_ih + b + before @ w_hh)[..., :3])
     assert saturation.gates == ("update",)
     counts, _ = np.histogram(gate, bins=10, range=(0, 1))
     np.testing.assert_allclose(saturation.histogram[0], counts / gate.size, rtol=1e-6)
