@@ -1,14 +1,14 @@
-"""Checks of hyperparameters: one sentence naming the argument and the mend."""
+"""Checks of hyperparameters: one sentence that names the argument and the remedy."""
 
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import SupportsIndex
 
 __all__ = ["positive"]
 
 
-def positive(*, least: int = 1, **sizes: Any) -> None:
+def positive(*, least: int = 1, **sizes: SupportsIndex) -> None:
     """Raise ValueError unless every named argument is an integer of at least ``least``.
 
     Example:
