@@ -281,15 +281,15 @@ def test_what_does_not_map_is_named(keras: Any) -> None:
     for call, message in (
         (lambda: from_torch(torch.nn.Linear(3, 3)), "takes an nn.RNN, nn.GRU or nn.LSTM"),
         (lambda: from_torch(torch.nn.LSTMCell(3, 3)), "kind='lstmcell'"),
-        (lambda: from_keras(keras.layers.Dense(3)), "not a Dense"),
+        (lambda: from_keras(keras.layers.Dense(3)), "not Dense"),
         (lambda: from_keras(keras.layers.GRU(3)), "has no weights yet"),
         (lambda: from_keras(built), "activation 'relu' and recurrent activation 'sigmoid'"),
         (lambda: from_keras(merged), "not 'mul'"),
-        (lambda: from_flax(linen.MGUCell(3), {}), "not a MGUCell"),
-        (lambda: from_flax(lstm_cell, {}), "maps with tanh and sigmoid"),
+        (lambda: from_flax(linen.MGUCell(3), {}), "not MGUCell"),
+        (lambda: from_flax(lstm_cell, {}), "activations are tanh and sigmoid"),
         (lambda: from_flax(linen.GRUCell(3)), "not the parameters of linen's GRUCell"),
         (lambda: from_flax(linen.SimpleCell(3, residual=True), {}), "residual=True"),
-        (lambda: from_flax(nnx.Linear(3, 3, rngs=nnx.Rngs(0))), "not a Linear"),
+        (lambda: from_flax(nnx.Linear(3, 3, rngs=nnx.Rngs(0))), "not Linear"),
     ):
         with pytest.raises(ValueError, match=message):
             call()
