@@ -131,8 +131,9 @@ def to_flax(
       >>> sorted(to_flax(cell, cell.init(jax.random.key(0), 5)))
       ['h', 'i']
     """
-    cell: Any = layer.cell if isinstance(layer, Recurrent) else layer
-    if type(cell) not in _CELLS:
+    cell = layer.cell if isinstance(layer, Recurrent) else layer
+    # By exact class: a cell derived from one of these computes something else.
+    if not isinstance(cell, Elman | GRUAfter | LSTM) or type(cell) not in _CELLS:
         raise ValueError(
             "Flax has cells for elman, gru(reset='after') and lstm, each to be converted by "
             f"itself, but not for {cell!r}"
@@ -148,8 +149,8 @@ def to_flax(
     weights = plain_weights(cell, params, "Flax")
     b_hn = None
     if type(cell) is GRUAfter and "b_hh" in weights:
-        b_hr_hz, b_hn = np.split(weights["b_hh"], [2 * cell.hidden_size])
-        weights["b_hh"] = np.concatenate([b_hr_hz, np.zeros_like(b_hn)])
+        b_hr, b_hz, b_hn = np.split(weights["b_hh"], 3)
+        weights["b_hh"] = np.concatenate([b_hr, b_hz, np.zeros_like(b_hn)])
     bias = joined_bias(weights)
     bias = np.zeros_like(weights["w_ih"][0]) if bias is None else bias
     if b_hn is not None and kind == "nnx" and b_hn.any():

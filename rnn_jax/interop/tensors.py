@@ -44,7 +44,9 @@ def save_params(path: str | os.PathLike[str], params: Params) -> None:
         with atomic_path(Path(path)) as temporary:
             temporary.write_bytes(save(flat))
     except OSError as error:
-        raise ValueError(f"cannot write {os.fspath(path)}: {reason(error)}") from None
+        raise ValueError(
+            f"cannot write {os.fspath(path)} ({reason(error)}): choose another path"
+        ) from None
 
 
 def load_params(path: str | os.PathLike[str], like: Params = None) -> Params:

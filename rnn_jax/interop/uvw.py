@@ -90,7 +90,9 @@ def save_uvw(path: str | os.PathLike[str], params: Params) -> None:
         with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
             np.savez(file, U=U, V=V, W=W)
     except OSError as error:
-        raise ValueError(f"cannot write {os.fspath(path)}: {reason(error)}") from None
+        raise ValueError(
+            f"cannot write {os.fspath(path)} ({reason(error)}): choose another path"
+        ) from None
 
 
 def load_uvw(path: str | os.PathLike[str]) -> Params:

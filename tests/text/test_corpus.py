@@ -100,7 +100,7 @@ def test_subset_is_a_slice(start, stop):
 
 def test_markers_must_be_in_the_vocabulary():
     tokenized = tokenize_corpus(documents(*COMMENTS))
-    with pytest.raises(ValueError, match=r"without SENTENCE_END; choose a larger --vocab-size"):
+    with pytest.raises(ValueError, match=r"lacks SENTENCE_END; choose a larger --vocab-size"):
         encode_sentences(tokenized, reference_vocabulary(tokenized.counts(), 2))
     with pytest.raises(ValueError, match="'the' is not in the vocabulary"):
         encode_sentences(tokenized, Vocabulary((SENTENCE_START, SENTENCE_END)))

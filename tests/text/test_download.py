@@ -52,7 +52,7 @@ def test_right_bytes(server, tmp_path, page, size):
     "page, sha256, size, message",
     [
         ("/right", "0" * 64, None, "its sha256 is"),
-        ("/right", SHA256, 100, "bytes came where 100 were due"),
+        ("/right", SHA256, 100, "bytes instead of 100"),
         ("/cut", SHA256, None, "cut off after 70000 of 130000 bytes"),
         ("/unannounced", SHA256, 200000, "cut off after 130000 of 200000 bytes"),
         ("/gone", SHA256, None, "404"),

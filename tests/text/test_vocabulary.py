@@ -32,7 +32,7 @@ def test_reference_size_defaults_and_limits():
     for size in (-1, 0, 1, 7):
         with pytest.raises(ValueError, match=rf"--vocab-size {size} .* has 6 tokens"):
             reference_vocabulary(COUNTS, size)
-    with pytest.raises(ValueError, match="no words at all"):
+    with pytest.raises(ValueError, match="needs at least one word"):
         reference_vocabulary(Counter())
 
 
