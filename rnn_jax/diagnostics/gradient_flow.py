@@ -12,7 +12,7 @@ from jax import lax
 
 from rnn_jax.arrays.masking import check_mask
 from rnn_jax.diagnostics.perturbed import Perturbed, rebuild
-from rnn_jax.host.checks import positive
+from rnn_jax.host.checks import not_negative
 from rnn_jax.layers.wrapper import check_layer
 from rnn_jax.recurrence.unroll import batch_shape_of
 from rnn_jax.types import Array, Carry, Layer, Model, Params
@@ -101,7 +101,7 @@ def gradient_flow(
     length, batch_shape = xs.shape[0], batch_shape_of(xs)
     check_mask(mask, (length, *batch_shape))
     for lag in () if lags is None else lags:
-        positive(least=0, lag=lag)
+        not_negative(lag=lag)
         if lag >= length:
             raise ValueError(
                 f"a lag of {lag} does not fit into {length} steps: choose lags below {length}"

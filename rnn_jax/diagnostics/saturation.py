@@ -1,4 +1,4 @@
-"""How far open and shut the gates of a cell are."""
+"""How far open the gates of a cell are."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import SupportsIndex
 import jax.numpy as jnp
 
 from rnn_jax.arrays.tokens import check_ids
-from rnn_jax.host.checks import positive
+from rnn_jax.host.checks import not_negative
 from rnn_jax.types import Array
 
 __all__ = ["Allowed", "allowed_tokens"]
@@ -48,7 +48,7 @@ def allowed_tokens(
     Raises:
       ValueError: the options contradict each other, or a token is not a token id.
     """
-    positive(least=0, min_length=min_length, **({} if length is None else {"length": length}))
+    not_negative(min_length=min_length, **({} if length is None else {"length": length}))
     min_length = operator.index(min_length)
     forbidden_ids = _token_ids("forbidden", forbidden)
     stop_id = None if stop is None else _token_ids("stop", (stop,))[0]

@@ -13,7 +13,7 @@ from jax import lax
 from rnn_jax.arrays.masking import expand
 from rnn_jax.generation.allowed import Allowed, allowed_tokens
 from rnn_jax.generation.prefix import check_prefix, read_prefix
-from rnn_jax.host.checks import positive
+from rnn_jax.host.checks import not_negative, positive
 from rnn_jax.types import Array, Carry, Model, Params
 
 __all__ = ["beam_search"]
@@ -49,7 +49,7 @@ def beam_search(
       model: a causal `Model`; an `encoder_decoder` continues from the carry of its ``encode``.
       params: its parameters.
       carry: the carry before the prefix, or None.
-      prefix: ``int[P, B]`` or ``int[P]``, at least one token a row.
+      prefix: ``int[P, B]`` or ``int[P]``, at least one token per row.
       beams: ``K``, how many continuations are kept and returned.
       length: ``L``, the largest number of tokens of a continuation.
       stop: a token that ends a continuation.
@@ -81,7 +81,7 @@ def beam_search(
       without its coverage penalty.
     """
     positive(beams=beams)
-    positive(least=0, length=length)
+    not_negative(length=length)
     if not (math.isfinite(length_penalty) and length_penalty >= 0):
         raise ValueError(f"length_penalty must be finite and at least 0, not {length_penalty}")
     allowed = allowed_tokens(model.output_size, length, forbidden, stop, min_length)

@@ -8,7 +8,7 @@ import jax
 
 from rnn_jax.generation.prefix import check_prefix
 from rnn_jax.generation.sampling import Knobs, Sampling, begin, go_on, sampling
-from rnn_jax.host.checks import positive
+from rnn_jax.host.checks import not_negative
 from rnn_jax.types import Array, Carry, Model, Params
 
 __all__ = ["generate"]
@@ -42,7 +42,7 @@ def generate(
       model: a causal `Model`; an `encoder_decoder` continues from the carry of its ``encode``.
       params: its parameters.
       carry: the carry before the prefix, or None.
-      prefix: ``int[P, B]`` or ``int[P]``, at least one token a row.
+      prefix: ``int[P, B]`` or ``int[P]``, at least one token per row.
       length: ``L``, the number of tokens to generate; with ``stop``, the largest number.
       key: for the draws.
       mask: ``bool[P, B]``, for prefixes of unequal length: a row continues from its last valid
@@ -79,7 +79,7 @@ def generate(
       Top-k: Fan et al., Hierarchical neural story generation, ACL 2018. Top-p: Holtzman et al., The
       curious case of neural text degeneration, ICLR 2020.
     """
-    positive(least=0, length=length)
+    not_negative(length=length)
     how, knobs = sampling(
         model.output_size, length, temperature=temperature, top_k=top_k, top_p=top_p,
         forbidden=forbidden, stop=stop, min_length=min_length,

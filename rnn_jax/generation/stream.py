@@ -38,7 +38,7 @@ def stream(
       model: a causal `Model`.
       params: its parameters.
       carry: the carry before the prefix, or None.
-      prefix: ``int[P, B]`` or ``int[P]``, at least one token a row.
+      prefix: ``int[P, B]`` or ``int[P]``, at least one token per row.
       length: ``L``, the largest number of tokens; None continues until the caller or the stop
         token ends it.
       key: for the draws.

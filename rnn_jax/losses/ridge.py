@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rnn_jax.arrays.masking import check_mask, expand, fill_masked
-from rnn_jax.host.checks import positive
+from rnn_jax.host.checks import not_negative
 from rnn_jax.types import Array
 
 __all__ = ["ridge"]
@@ -62,7 +62,7 @@ def ridge(
             "float[T, B, H] and float[T, B, O]"
         )
     check_mask(mask, features.shape[:-1])
-    positive(least=0, washout=washout)
+    not_negative(washout=washout)
     if not isinstance(penalty, jax.core.Tracer) and not penalty >= 0:
         raise ValueError(f"penalty must be at least 0, not {penalty}")
     if washout >= features.shape[0]:

@@ -18,7 +18,7 @@ _SKIPPED = {"site-packages", "dist-packages", "test", "tests", "idle_test", "lib
 _NOT_PROSE = re.compile(
     r"""^[ \t]*(?:
         >>>(?:[ ].*)?(?:\n.*\S.*)*   # a doctest and its expected output, up to a blank line
-        | ([-=*~^+#_])\1{2,}[ \t]*   # a ruler
+        | ([-=*~^+#_])\1{2,}[ \t]*   # a horizontal rule
         | [+|].*[+|][ \t]*          # a row of a table
     )$""",
     re.MULTILINE | re.VERBOSE,
@@ -49,8 +49,8 @@ def collect() -> list[str]:
     """All docstrings of the standard library and the texts of ``pydoc_data.topics``.
 
     Modules are read, not imported. Each paragraph is a text of its own, so that a heading does not
-    run into the sentence after it. Doctest examples, tables and rulers are left out, and repeated
-    docstrings are used once. The text depends on the Python version.
+    run into the sentence after it. Doctest examples, tables and horizontal rules are left out, and
+    repeated docstrings are used once. The text depends on the Python version.
 
     Returns:
         The paragraphs in a fixed order: folder by folder and file by file, the module's docstring

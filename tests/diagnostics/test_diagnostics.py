@@ -1,4 +1,4 @@
-"""Gradient flow, state Jacobians and gates against one derivative at a time and NumPy."""
+"""Gradient flow, state Jacobians and gates, compared with single derivatives and NumPy."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def case_of(name: str) -> Case:
 
 
 def losses(ys: jax.Array) -> jax.Array:
-    """One for each step and row, nonlinear."""
+    """A nonlinear loss for each step and row."""
     return jnp.sin(ys * (1 + jnp.arange(ys.shape[-1])).reshape((1,) * (ys.ndim - 1) + (-1,))).sum(
         -1
     )
@@ -50,12 +50,12 @@ carries_of = quick_jit(lambda member, *args, **options: r.all_carries(member, *a
 
 @quick_jit
 def pairs(member: Any, params: Any, carry: Any, xs: Any, key: Any = None) -> list[Any]:
-    """For each leaf of the carry the squares ``[T, T, B]`` of ∂L_t/∂c_s for s < t, one by one."""
+    """For each leaf of the carry, the squares ``[T, T, B]`` of ∂L_t/∂c_s for s < t, one by one."""
     after, _ = r.all_carries(member, params, carry, xs, key=key)
     later = jnp.concatenate([xs, xs])
 
     def square(t: Any, s: Any) -> Any:
-        """The sequence from s + 1 on, masked behind t, with the loss of t alone."""
+        """The sequence from s + 1 on, masked after t, with only the loss of t."""
         rest = jax.lax.dynamic_slice_in_dim(later, s + 1, T)
         mask = jnp.broadcast_to((jnp.arange(T) < t - s)[:, None], (T, B))
 
@@ -134,7 +134,7 @@ def reaches(kind: r.Truncation, t: int, s: int) -> bool:
     "case, kinds",
     [
         (STACK, (r.sliding(0), r.sliding(2), r.chunked(2), r.tail(2), r.full())),
-        # Around the whole of a model, and around its recurrent part.
+        # Around a whole model, and around its recurrent part.
         (MODEL, (r.tail(2), r.sliding(1))),
     ],
     ids=str,
@@ -292,7 +292,9 @@ def test_jacobian_of_a_complex_carry_and_of_no_steps() -> None:
     case = case_of("lru")
     params, xs = case.init(), case.inputs(T, (B,))
     values = quick_jit(state_jacobians)(case.member, params, None, xs)
-    factor = np.exp(-np.exp(params["nu_log"]))  # |Λ|, once for either part of the number
+    factor = np.exp(
+        -np.exp(params["nu_log"])
+    )  # |Λ|, once for the real and once for the imaginary part
     expected = np.sort(np.repeat(factor, 2))[::-1]
     np.testing.assert_allclose(values, np.broadcast_to(expected, values.shape), rtol=1e-9)
     assert state_jacobians(PLAIN.member, PLAIN.init(), None, xs[:0]).shape == (0, B, 3)
@@ -393,7 +395,7 @@ def test_gates_of_no_steps_and_of_cells_without_any() -> None:
 
 @dataclass(frozen=True)
 class Leaky(r.PointwiseCell):
-    """A cell of a user, which declares no gate."""
+    """A user's own cell, which declares no gates."""
 
     gates: ClassVar[int] = 2
 
@@ -407,7 +409,7 @@ class Declared(Leaky):
     gate_names: ClassVar[tuple[str, ...]] = ("update",)
 
 
-def test_a_cell_of_ones_own_declares_its_gates() -> None:
+def test_a_user_cell_declares_its_gates() -> None:
     params, xs = Leaky(3).init(KEY, SIZE), 3 * jax.random.normal(KEY, (T, B, SIZE))
     with pytest.raises(ValueError, match="takes a cell that declares its gates"):
         gate_saturation(Leaky(3), params, None, xs)

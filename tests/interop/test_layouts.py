@@ -1,4 +1,4 @@
-"""Layouts of PyTorch, Keras and Flax without these libraries: names, round trips, what fails."""
+"""Layouts of PyTorch, Keras and Flax without these libraries: names, round trips, failures."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_forget_bias_stands_in_every_library() -> None:
 
 @dataclass(frozen=True)
 class Leaky(r.PointwiseCell):
-    """A cell of one's own, which no other library has."""
+    """A user's own cell, which no other library has."""
 
     def pointwise(self, theta: Any, carry: Any, z: Any, r: Any) -> Any:
         h = 0.5 * carry + z[0] + r[0]

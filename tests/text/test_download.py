@@ -1,4 +1,4 @@
-"""Downloads from a server on this machine: complete and right, or not at all."""
+"""Downloads from a local server: complete and correct, or not at all."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_named_corpus_is_downloaded_once_and_kept(server, tmp_path, monkeypatch)
     assert documents.texts == (CONTENT.decode(),) and documents.sha256 == SHA256
     table("/gone")
     assert read_documents("best") == documents
-    # A damaged copy in the cache is fetched again, one in the user's own folder is an error.
+    # A damaged copy in the cache is fetched again; in the user's own folder it is an error.
     (tmp_path / "cache" / "best.txt").write_text("damaged")
     with pytest.raises(ValueError, match="404"):
         read_documents("best")

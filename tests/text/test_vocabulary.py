@@ -1,4 +1,4 @@
-"""Which token has which id, and what becomes of the others."""
+"""The ids of tokens, and what happens to tokens without one."""
 
 from __future__ import annotations
 
