@@ -92,7 +92,7 @@ def sampling(
     if top_k is not None:
         positive(top_k=top_k)
     if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"top_p must be above 0 and at most 1, not {top_p}")
+        raise ValueError(f"top_p must lie in 0 … 1, excluding 0, not {top_p}")
     allowed = allowed_tokens(vocab_size, length, forbidden, stop, min_length)
     kept = 1.0 if top_p is None or top_p >= 1 else top_p
     how = Sampling(allowed, temperature == 0, top_k, nucleus=kept < 1)
