@@ -177,6 +177,11 @@ class Model(Protocol):
     """As a `Layer`, with tokens ``int[T, B]`` in, logits ``float[T, B, V]`` out, ``init(key)``."""
 
     @property
+    def output_size(self) -> int:
+        """``V``, the number of logits."""
+        ...
+
+    @property
     def causal(self) -> bool:
         """Whether an output depends on no later input."""
         ...

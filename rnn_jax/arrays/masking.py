@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,8 @@ __all__ = [
     "select",
 ]
 
+Tree = TypeVar("Tree")  # a pytree of arrays
+
 
 def length_mask(lengths: Array, length: int) -> Array:
     """A mask that is True on the first ``lengths[b]`` of ``length`` steps.
@@ -35,8 +37,8 @@ def length_mask(lengths: Array, length: int) -> Array:
       ``bool[T, B]``.
 
     Raises:
-      ValueError: a length is negative or exceeds ``T`` (where it can be seen: not under jit), or
-        lengths are not integers.
+      ValueError: a length is negative or exceeds ``T`` (not checked under jit, where values are
+        unknown), or lengths are not integers.
 
     Example:
       >>> import jax.numpy as jnp
@@ -72,19 +74,19 @@ def check_mask(mask: Array | None, shape: tuple[int, ...], name: str = "mask") -
 
 
 def expand(flags: Array, leaf: Array) -> Array:
-    """``flags`` with trailing axes of size one added, so that it broadcasts against ``leaf``."""
+    """``flags`` with trailing axes of size one, so that it broadcasts against ``leaf``."""
     return flags.reshape(flags.shape + (1,) * (leaf.ndim - flags.ndim))
 
 
-def select(flags: Array, if_true: Any, if_false: Any) -> Any:
-    """Leaf-wise ``where`` on two pytrees whose leading axes are those of ``flags``."""
+def select(flags: Array, if_true: Tree, if_false: Tree) -> Tree:
+    """Leaf-wise ``where`` over two pytrees whose leading axes are those of ``flags``."""
     return jax.tree.map(lambda a, b: jnp.where(expand(flags, a), a, b), if_true, if_false)
 
 
 def fill_masked(xs: Array, mask: Array | None) -> Array:
-    """Zeros at masked steps of ``xs``: padding, NaN included, must not reach a product.
+    """``xs`` with zeros at masked steps: padding, NaN included, must not reach a product.
 
-    A masked product would still do: 0 * NaN in the backward pass is NaN.
+    Masking the product instead would not do: in the backward pass, 0 * NaN is NaN.
     """
     if mask is None:
         return xs
@@ -93,13 +95,13 @@ def fill_masked(xs: Array, mask: Array | None) -> Array:
 
 
 def last_valid(mask: Array) -> Array:
-    """``int[B]``: the position of the last True of each row of ``bool[T, B]``, or -1."""
+    """``int[B]``: the position of the last True in each row of ``bool[T, B]``, or -1."""
     positions = jnp.arange(mask.shape[0]).reshape((-1,) + (1,) * (mask.ndim - 1))
     return jnp.where(mask, positions, -1).max(axis=0, initial=-1)
 
 
 def at_last_valid(ys: Array, mask: Array | None) -> Array:
-    """``ys [T, B, …]`` at the last step, or each row's last True; zeros for a row without one."""
+    """``ys [T, B, …]`` at each row's last valid step; zeros for a row without one."""
     if not ys.shape[0]:
         return jnp.zeros(ys.shape[1:], ys.dtype)
     if mask is None:

@@ -10,9 +10,9 @@ __all__ = ["affine", "product"]
 
 
 def product(xs: Array, w: Array) -> Array:
-    """``xs @ w`` in the parameters' dtype, accumulated and returned in `state_dtype` of it.
+    """``xs @ w`` in the dtype of ``w``, accumulated and returned in the `state_dtype` of that.
 
-    With bfloat16 parameters the factors are bfloat16 and the sums float32; otherwise it is the
+    With bfloat16 parameters, the factors are bfloat16 and the sums float32; otherwise it is the
     plain product.
 
     Args:
@@ -38,9 +38,9 @@ def product(xs: Array, w: Array) -> Array:
 def affine(xs: Array, w: Array, bias: Array | None = None) -> Array:
     """``xs @ w (+ bias)`` with all leading axes as the rows of one matrix.
 
-    With time and batch as two axes, XLA transposes and copies the whole cotangent before it
-    multiplies it to the gradient of ``w``; as one axis it does not (15 % of a step of the
-    reference model on a CPU).
+    With time and batch as two axes, XLA transposes and copies the whole cotangent before the
+    product that gives the gradient of ``w``; with one axis it does not. On a CPU this saves 15 % of
+    a training step of the reference model.
 
     Args:
       xs: ``float[T, B, D]``, any leading shape.

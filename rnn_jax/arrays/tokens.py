@@ -1,4 +1,4 @@
-"""Token ids as one-hot vectors: row look-ups that never silently hit another row."""
+"""Token ids as one-hot vectors: row look-ups that never silently return a wrong row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["check_ids", "is_ids", "look_up"]
 
 
 def is_ids(xs: Array) -> bool:
-    """Whether ``xs`` holds token ids (an integer dtype) and not features."""
+    """Whether ``xs`` holds token ids (an integer dtype) rather than features."""
     return bool(jnp.issubdtype(xs.dtype, jnp.integer))
 
 
@@ -23,7 +23,7 @@ def check_ids(ids: Array, size: int, mask: Array | None = None, *, what: str = "
       ids: ``int[T, B]``.
       size: the number of rows that exist.
       mask: ``bool[T, B]``; padding may hold anything.
-      what: how the message calls an id.
+      what: what the message calls an id.
     """
     if is_traced(ids, mask):
         return
@@ -39,7 +39,7 @@ def check_ids(ids: Array, size: int, mask: Array | None = None, *, what: str = "
 def look_up(table: Array, ids: Array) -> Array:
     """Rows of ``table [V, H]`` for ``ids int[…]``: ``[…, H]``; NaN for an id outside the table.
 
-    Negative ids do not count from the end: they are NaN, too.
+    Negative ids do not count from the end: they also give NaN.
     """
     rows: Array = table.at[ids].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
     return rows

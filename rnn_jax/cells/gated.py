@@ -8,6 +8,7 @@ from typing import ClassVar, TypedDict
 import jax
 import jax.numpy as jnp
 
+from rnn_jax.arrays.products import affine
 from rnn_jax.cells.base import BaseCell
 from rnn_jax.cells.initializers import Initializer, check_initializer, draw
 from rnn_jax.cells.projection import input_product
@@ -57,6 +58,8 @@ class GatedCell(BaseCell):
     w_hh_init: Initializer = "uniform"
     b_init: Initializer = "zeros"
     gates: ClassVar[int] = 1
+    # The blocks that are gates between 0 and 1, in the order of `gate_activations`.
+    gate_names: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         positive(hidden_size=self.hidden_size)
@@ -134,3 +137,32 @@ class GatedCell(BaseCell):
         size = self.hidden_size
         count = product.shape[-1] // size
         return tuple(product[..., i * size : (i + 1) * size] for i in range(count))
+
+    def fed(self, carry: Carry) -> Array:
+        """The leaf of the carry that the recurrent matrix multiplies."""
+        leaf: Array = carry
+        return leaf
+
+    def recur(self, params: Params, h: Array) -> Array:
+        """The recurrent product ``h W_hh (+ b_hh)``: ``[…, G·H]`` in `state_dtype`."""
+        return affine(h, params["w_hh"], params.get("b_hh"))
+
+    def gate_activations(
+        self, params: Params, carry: Carry, new_carry: Carry, z: Array
+    ) -> tuple[Array, ...]:
+        """The activations of the gates that ``gate_names`` lists, for `gate_saturation` to read.
+
+        By default they are ``σ(z + recur(h))`` of the first blocks. A cell whose gates differ says
+        so here, as the LSTMs do.
+
+        Args:
+          params: the cell's parameters.
+          carry: the carry before each step, ``[…, H]``, with any leading axes.
+          new_carry: the carry after each step.
+          z: the projected inputs of the same steps, ``[…, G·H]``.
+
+        Returns:
+          ``[…, H]`` for each gate.
+        """
+        sums = self.split(z + self.recur(params, self.fed(carry)))
+        return tuple(jax.nn.sigmoid(block) for block in sums[: len(self.gate_names)])

@@ -23,6 +23,7 @@ class GRUAfter(PointwiseCell):
 
     recurrent_bias: bool = field(default=True, kw_only=True)
     gates: ClassVar[int] = 3
+    gate_names: ClassVar[tuple[str, ...]] = ("r", "z")
 
     def pointwise(
         self, theta: Any, carry: Carry, z: tuple[Array, ...], r: tuple[Array, ...]
@@ -39,6 +40,7 @@ class GRUBefore(GatedCell):
     """Hyperparameters of ``gru(H, reset="before")``, with the pure functions of a `Cell`."""
 
     gates: ClassVar[int] = 3
+    gate_names: ClassVar[tuple[str, ...]] = ("r", "z")
 
     def __post_init__(self) -> None:
         super().__post_init__()

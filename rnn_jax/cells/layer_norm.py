@@ -139,6 +139,7 @@ class LayerNormGRU(_TwoNorms):
 
     recurrent_bias: bool = field(default=True, kw_only=True)
     gates: ClassVar[int] = 3
+    gate_names: ClassVar[tuple[str, ...]] = ("r", "z")
     together: ClassVar[tuple[int, ...]] = (2, 1)
 
     def step(self, params: Params, carry: Carry, z: Array) -> tuple[Carry, Array]:

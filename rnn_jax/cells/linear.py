@@ -51,6 +51,9 @@ class LinearCell(BaseCell):
         super().__init_subclass__()
         cls.form = "linear" if cls.step is LinearCell.step else "plain"
 
+    # The gates between 0 and 1, in the order of `gate_activations`.
+    gate_names: ClassVar[tuple[str, ...]] = ()
+
     def __post_init__(self) -> None:
         positive(hidden_size=self.hidden_size)
 
@@ -94,3 +97,9 @@ class LinearCell(BaseCell):
         a, b = self.coefficients(params, z)
         carry = a * carry + b
         return carry, self.read(params, carry, z)
+
+    def gate_activations(
+        self, params: Params, carry: Array, new_carry: Array, z: Array
+    ) -> tuple[Array, ...]:
+        """The activations of the gates that ``gate_names`` lists, as those of `GatedCell`."""
+        return ()

@@ -60,3 +60,17 @@ class PeepholeLSTM(MemoryCell, PointwiseCell):
         c = keep * c + jax.nn.sigmoid(i + theta["i"] * c) * jnp.tanh(g)
         h = jax.nn.sigmoid(o + theta["o"] * c) * jnp.tanh(c)
         return LSTMCarry(h, c), h
+
+    def gate_activations(
+        self, params: Params, carry: Carry, new_carry: Carry, z: Array
+    ) -> tuple[Array, ...]:
+        """The gates i, f and o of the class; see `GatedCell.gate_activations`."""
+        (h, c), (_, new_c) = carry, new_carry
+        i, f, _, o = self.split(z + self.recur(params, h))
+        axes = (1,) * (i.ndim - 1) + (-1,)
+        p = {gate: weights.reshape(axes) for gate, weights in self.theta(params).items()}
+        return (
+            jax.nn.sigmoid(i + p["i"] * c),
+            jax.nn.sigmoid(f + p["f"] * c + self.forget_bias),
+            jax.nn.sigmoid(o + p["o"] * new_c),
+        )

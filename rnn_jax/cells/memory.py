@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from rnn_jax.cells.gated import GatedCell
-from rnn_jax.types import Array
+from rnn_jax.types import Array, Carry, Params
 
 __all__ = ["LSTMCarry", "MemoryCell"]
 
@@ -34,6 +35,7 @@ class MemoryCell(GatedCell):
 
     forget_bias: float = 0.0
     gates: ClassVar[int] = 4
+    gate_names: ClassVar[tuple[str, ...]] = ("i", "f", "o")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,3 +53,10 @@ class MemoryCell(GatedCell):
     def fed(self, carry: LSTMCarry) -> Array:
         """``h``, which the recurrent matrix multiplies."""
         return carry.h
+
+    def gate_activations(
+        self, params: Params, carry: Carry, new_carry: Carry, z: Array
+    ) -> tuple[Array, ...]:
+        """``σ(i)``, ``σ(f + forget_bias)`` and ``σ(o)``; see `GatedCell.gate_activations`."""
+        i, f, _, o = self.split(z + self.recur(params, self.fed(carry)))
+        return jax.nn.sigmoid(i), jax.nn.sigmoid(f + self.forget_bias), jax.nn.sigmoid(o)

@@ -68,11 +68,19 @@ class MinGRU(_Minimal):
     """Hyperparameters of `min_gru`, with the pure functions of a `Cell`."""
 
     gates: ClassVar[int] = 2
+    gate_names: ClassVar[tuple[str, ...]] = ("z",)
 
     def coefficients(self, params: Params, z: Array) -> tuple[Array, Array]:
         """``1 - z_t`` and ``z_t ⊙ h̃_t``."""
         update, new = jnp.split(z, 2, axis=-1)
         return jax.nn.sigmoid(-update), jax.nn.sigmoid(update) * self.candidate(new)
+
+    def gate_activations(
+        self, params: Params, carry: Array, new_carry: Array, z: Array
+    ) -> tuple[Array, ...]:
+        """``z_t``, of which `coefficients` gives the complement."""
+        keep, _ = self.coefficients(params, z)
+        return (1 - keep,)
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,7 @@ class MinLSTM(_Minimal):
     """Hyperparameters of `min_lstm`, with the pure functions of a `Cell`."""
 
     gates: ClassVar[int] = 3
+    gate_names: ClassVar[tuple[str, ...]] = ("f", "i")
 
     def coefficients(self, params: Params, z: Array) -> tuple[Array, Array]:
         """``f'_t`` and ``i'_t ⊙ h̃_t``."""
@@ -87,6 +96,13 @@ class MinLSTM(_Minimal):
         # f / (f + i) = σ(log f - log i), which neither overflows nor divides nothing by nothing.
         ratio = jax.nn.log_sigmoid(forget) - jax.nn.log_sigmoid(update)
         return jax.nn.sigmoid(ratio), jax.nn.sigmoid(-ratio) * self.candidate(new)
+
+    def gate_activations(
+        self, params: Params, carry: Array, new_carry: Array, z: Array
+    ) -> tuple[Array, ...]:
+        """``f'_t`` and ``i'_t``, which add up to one."""
+        keep, _ = self.coefficients(params, z)
+        return keep, 1 - keep
 
 
 def min_gru(hidden_size: int, **options: Unpack[MinimalOptions]) -> MinGRU:

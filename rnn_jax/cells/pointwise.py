@@ -49,11 +49,6 @@ class PointwiseCell(GatedCell):
         cls.form = "pointwise" if cls.step is PointwiseCell.step else "plain"
         cls.bias_by_step = cls.project is GatedCell.project
 
-    def fed(self, carry: Carry) -> Array:
-        """The leaf of the carry that the recurrent matrix multiplies."""
-        leaf: Array = carry
-        return leaf
-
     def theta(self, params: Params) -> Any:
         """The parameters of single units, a tree of ``[H]``; none by default."""
         return ()

@@ -1,4 +1,4 @@
-"""What happens to gradients inside a recurrent network: flow, Jacobians, gates; and plots of it."""
+"""What happens inside a recurrent network: gradient flow, state Jacobians, gates, and plots."""
 
 from rnn_jax.diagnostics.gradient_flow import GradientFlow, gradient_flow
 from rnn_jax.diagnostics.jacobians import state_jacobians

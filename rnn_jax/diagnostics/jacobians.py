@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,9 +26,10 @@ def state_jacobians(
     """The singular values of ``∂c_t/∂c_{t-1}`` for every step and row.
 
     ``c`` is the whole carry of a row as one vector of ``S`` real numbers: H for `elman` and `gru`,
-    2H for ``(h, c)`` of `lstm` and for the complex carry of `lru`, the sum of them for a stack.
-    Where the largest singular value is below one at all steps, gradients vanish with the lag; above
-    one they may explode. These are derivatives of the values: a truncation does not change them.
+    2H for the ``(h, c)`` of `lstm` and for the complex carry of `lru`, and their sum for a stack.
+    Where the largest singular value is below one at all steps, gradients vanish with the lag; where
+    it is above one, they may explode. These are derivatives of the values: a truncation does not
+    change them.
 
     Args:
       layer: any causal `Layer`; ``recurrent(cell)`` for a cell.
@@ -41,7 +42,7 @@ def state_jacobians(
       ``float[T, B, S]``, the largest first.
 
     Raises:
-      ValueError: something that is not a layer, or a layer that is not causal.
+      ValueError: ``layer`` is not a layer, or is not causal.
 
     Example:
       >>> import jax, rnn_jax
@@ -69,28 +70,31 @@ def _singular_values(
     after, _ = all_carries(layer, params, carry, xs, mask=mask)
     before = carries_before(carry, after)
 
-    def of_row(carry: Carry, x: Array, valid: Array | None) -> Array:
+    def singular_values(carry: Carry, x: Array, valid: Array | None) -> Array:
+        """Those of one step of one row."""
         flat, unflatten = ravel_pytree(_real(carry))
 
         def step(flat: Array) -> Array:
-            given = _unreal(carry, unflatten(flat))
             step_mask = None if valid is None else valid[None]
-            new, _ = layer.apply(params, given, x[None], mask=step_mask)
-            return ravel_pytree(_real(new))[0]
+            new_carry, _ = layer.apply(
+                params, _unreal(carry, unflatten(flat)), x[None], mask=step_mask
+            )
+            return ravel_pytree(_real(new_carry))[0]
 
         jacobian = jax.jacrev(step)(flat)
         return jnp.linalg.svd(jacobian, compute_uv=False)
 
-    of_rows: Any = of_row
+    over_rows: Callable[[Carry, Array, Array | None], Array] = singular_values
     for _ in batch_shape_of(xs):
-        of_rows = jax.vmap(of_rows)
-    return lax.map(lambda step: of_rows(*step), (before, xs, mask))
+        over_rows = jax.vmap(over_rows)
+    return lax.map(lambda step: over_rows(*step), (before, xs, mask))
 
 
-def _real(carry: Carry) -> Any:
-    """Complex leaves as two real ones."""
+def _real(carry: Carry) -> Carry:
+    """The carry with every complex leaf as two real ones."""
     return jax.tree.map(lambda c: (c.real, c.imag) if jnp.iscomplexobj(c) else c, carry)
 
 
-def _unreal(like: Carry, real: Any) -> Carry:
+def _unreal(like: Carry, real: Carry) -> Carry:
+    """The carry, complex where ``like`` is, that `_real` made ``real`` of."""
     return jax.tree.map(lambda c, r: lax.complex(*r) if jnp.iscomplexobj(c) else r, like, real)

@@ -1,4 +1,4 @@
-"""A layer with something added to its carry after every step, to differentiate by."""
+"""A layer with perturbations of its carry after every step, to differentiate with respect to."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from rnn_jax.types import Along, Array, Carry, Layer, Params, Steps
 __all__ = ["Perturbed", "rebuild"]
 
 
-# It holds arrays, which neither compare nor hash as values.
+# eq=False: it holds arrays, which neither compare nor hash by value.
 @dataclass(frozen=True, eq=False)
 class Perturbed(Wrapper):
-    """``layer``, step by step, plus ``states[t]`` and ``outputs[t]`` after each valid step t.
+    """``layer``, step by step, with ``states[t]`` and ``outputs[t]`` added after each valid step t.
 
-    t is the absolute step, so that a window of a truncation which begins at step t adds what
-    belongs there. ``outputs`` is None for "nothing".
+    t is the absolute step, so that a window of a truncation that begins later than step 0 still
+    adds the perturbations of its own steps. Where ``outputs`` is None, no output is changed.
     """
 
     states: Carry
@@ -60,9 +60,9 @@ class Perturbed(Wrapper):
 def rebuild(layer: Any, change: Callable[[Layer], Layer]) -> Any:
     """The layer with ``change`` applied to the largest parts that hold no truncation.
 
-    Gradients that pass a part step by step are those of the part as a whole; a truncation looks at
-    all steps of a call, and so must stay around what runs step by step. Of a model the recurrent
-    part counts: all else acts on each step alone.
+    A part applied step by step has the gradients of the part applied at once. A truncation looks at
+    all steps of a call, so it must stay outside whatever is applied step by step. In a model, only
+    the recurrent part is rebuilt: everything else acts on each step alone.
     """
     base = adapted(layer)
     if base.recurrent_part is not None:
@@ -75,7 +75,7 @@ def rebuild(layer: Any, change: Callable[[Layer], Layer]) -> Any:
             return tuple(map(replaced, value))
         return rebuild(value, change) if isinstance(value, Layer) else value
 
-    if isinstance(layer, Truncated):  # whatever it holds, a layer or a model
+    if isinstance(layer, Truncated):  # it holds a layer or a model
         return dataclasses.replace(layer, layer=rebuild(layer.layer, change))
     names = [field.name for field in dataclasses.fields(layer)]
     return dataclasses.replace(layer, **{name: replaced(getattr(layer, name)) for name in names})

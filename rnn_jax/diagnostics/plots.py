@@ -1,4 +1,4 @@
-"""The pictures of the diagnostics, by matplotlib, which is imported when one is drawn."""
+"""Plots of the diagnostics; matplotlib is imported only when one is drawn."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["plot_gate_saturation", "plot_gradient_flow", "plot_state_jacobians"]
 
 
 def plot_gradient_flow(flows: Mapping[str, GradientFlow]) -> Figure:
-    """Mean gradient norms against the lag, on a logarithmic scale, one line a name.
+    """Mean gradient norms against the lag, on a logarithmic scale, one line for each label.
 
-    A line ends where the gradient is exactly zero, with a dot at the last lag that is not.
+    A line ends where the gradient is exactly zero, with a dot at the last lag before that.
 
     Args:
-      flows: label to `GradientFlow`.
+      flows: a `GradientFlow` by label.
 
     Example:
       >>> import jax, rnn_jax
@@ -43,7 +43,7 @@ def plot_gradient_flow(flows: Mapping[str, GradientFlow]) -> Figure:
     for name, flow in flows.items():
         lags, mean = np.asarray(flow.lags), np.asarray(flow.mean)
         shown = np.flatnonzero(mean > 0)
-        # A logarithm has no zero: NaN interrupts the line.
+        # Zero has no logarithm: NaN interrupts the line.
         (line,) = axes.plot(lags, np.where(mean > 0, mean, np.nan), label=name)
         if len(shown) and shown[-1] < len(mean) - 1:
             last = shown[-1:]
@@ -56,20 +56,21 @@ def plot_gradient_flow(flows: Mapping[str, GradientFlow]) -> Figure:
 
 
 def plot_state_jacobians(singular_values: Mapping[str, Array]) -> Figure:
-    """Singular values of the state's Jacobians against the step, one panel a name.
+    """Singular values of the state Jacobians against the step, one panel for each label.
 
-    Median over the rows of the largest, the median and the smallest one, and all of them shaded.
+    The lines are the largest, the median and the smallest one, each as its median over the rows;
+    the shaded area spans all of them.
 
     Args:
-      singular_values: label to ``float[T, B, S]``, as `state_jacobians` gives them.
+      singular_values: ``float[T, B, S]`` by label, as `state_jacobians` returns them.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(3.6 * max(len(singular_values), 1), 3.4), layout="constrained")
     panels = figure.subplots(1, max(len(singular_values), 1), sharey=True, squeeze=False)[0]
-    for axes, (name, given) in zip(panels, singular_values.items(), strict=False):
-        values = np.asarray(given)
+    for axes, (name, array) in zip(panels, singular_values.items(), strict=False):
+        values = np.asarray(array)
         values = values.reshape(len(values), -1, values.shape[-1])  # [T, rows, S]
         steps = np.arange(len(values))
         axes.fill_between(
@@ -88,10 +89,10 @@ def plot_state_jacobians(singular_values: Mapping[str, Array]) -> Figure:
 
 
 def plot_gate_saturation(saturation: GateSaturation) -> Figure:
-    """Histograms of the gates above; below, how often each unit's gate is shut and open.
+    """Above, histograms of the gates; below, how often the gate of each unit is shut and open.
 
-    A unit at the lower right has a gate that is nearly always shut, one at the upper left a gate
-    that is nearly always open; near the origin it is seldom saturated.
+    The gate of a unit at the lower right is nearly always shut, at the upper left nearly always
+    open, and near the origin seldom saturated.
 
     Args:
       saturation: a `GateSaturation`.
@@ -108,7 +109,7 @@ def plot_gate_saturation(saturation: GateSaturation) -> Figure:
         above.set(title=f"gate {name}", xlabel="activation", xlim=(0, 1))
         below.scatter(saturation.low[gate], saturation.high[gate], s=12, alpha=0.6)
         below.plot([0, 1], [1, 0], color="gray", linewidth=0.8)
-        below.set(xlabel=f"of steps below {LOW}", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+        below.set(xlabel=f"fraction of steps below {LOW}", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
         for axes in (above, below):
             axes.grid(alpha=0.3)
     panels[0, 0].set_ylabel("fraction")

@@ -1,4 +1,4 @@
-"""The carries that a sequence of steps starts from."""
+"""The carry before every step of a sequence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["carries_before"]
 
 
 def carries_before(carry: Carry, after: Carry) -> Carry:
-    """The carry before every step, ``[T, B, …]``: the first, then those after each.
+    """The carry before every step, ``[T, B, …]``: the first one, then each step's but the last's.
 
     Example:
       >>> import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Generation: tokens drawn or searched for one step at a time, with the state carried along."""
+"""Generation: tokens sampled or searched for step by step, with the state carried along."""
 
 from rnn_jax.generation.beam_search import beam_search
 from rnn_jax.generation.generate import generate

@@ -5,12 +5,12 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import SupportsIndex
 
 import jax.numpy as jnp
 
 from rnn_jax.arrays.tokens import check_ids
-from rnn_jax.host.checks import positive
+from rnn_jax.host.checks import not_negative
 from rnn_jax.types import Array
 
 __all__ = ["Allowed", "allowed_tokens"]
@@ -18,14 +18,14 @@ __all__ = ["Allowed", "allowed_tokens"]
 
 @dataclass(frozen=True)
 class Allowed:
-    """Tokens that never come, and the stop token, which comes after ``min_length`` others."""
+    """Tokens that are never chosen, and the stop token, which needs ``min_length`` others first."""
 
     forbidden: tuple[int, ...]
     stop: int | None
     min_length: int
 
     def only(self, scores: Array, step: Array) -> Array:
-        """``scores [..., V]`` of the token at ``step``, ``-inf`` for those that may not come."""
+        """``scores [..., V]`` of the token at ``step``, with ``-inf`` for those not allowed."""
         if self.forbidden:
             scores = scores.at[..., jnp.array(self.forbidden)].set(-jnp.inf)
         if self.min_length:
@@ -37,38 +37,37 @@ class Allowed:
 def allowed_tokens(
     vocab_size: int,
     length: int | None,
-    forbidden: Iterable[Any],
-    stop: Any,
+    forbidden: Iterable[SupportsIndex],
+    stop: SupportsIndex | None,
     min_length: int,
 ) -> Allowed:
-    """`Allowed` of options that have been checked.
+    """The options, checked, as an `Allowed`.
 
-    Tokens may be whatever Python takes for an index, scalars of JAX and NumPy among them.
+    Tokens may be anything that Python accepts as an index, JAX and NumPy scalars included.
 
     Raises:
-      ValueError: options that contradict each other, or tokens that are none.
+      ValueError: the options contradict each other, or a token is not a token id.
     """
-    positive(least=0, min_length=min_length, **({} if length is None else {"length": length}))
+    not_negative(min_length=min_length, **({} if length is None else {"length": length}))
     min_length = operator.index(min_length)
-    forbidden = _tokens("forbidden", forbidden)
-    if stop is not None:
-        (stop,) = _tokens("stop", (stop,))
-    special = [*forbidden, *([] if stop is None else [stop])]
+    forbidden_ids = _token_ids("forbidden", forbidden)
+    stop_id = None if stop is None else _token_ids("stop", (stop,))[0]
+    special = [*forbidden_ids, *([] if stop_id is None else [stop_id])]
     check_ids(jnp.array(special, int), vocab_size, what="forbidden or stop token")
-    if min_length and stop is None:
-        raise ValueError(f"min_length={min_length} needs a stop token to hold back: pass stop")
+    if min_length and stop_id is None:
+        raise ValueError(f"min_length={min_length} needs a stop token to delay: pass stop")
     if length is not None and min_length > length:
         raise ValueError(
-            f"min_length={min_length} exceeds length={length}: lower the one or raise the other"
+            f"min_length={min_length} exceeds length={length}: lower one or raise the other"
         )
-    if len(set(special if min_length else forbidden)) >= vocab_size:
+    if len(set(special if min_length else forbidden_ids)) >= vocab_size:
         before = " before min_length" if min_length else ""
         raise ValueError(f"every token is forbidden{before}: allow at least one")
-    return Allowed(tuple(sorted(set(forbidden))), stop, min_length)
+    return Allowed(tuple(sorted(set(forbidden_ids))), stop_id, min_length)
 
 
-def _tokens(name: str, tokens: Iterable[Any]) -> tuple[int, ...]:
-    """Token ids as integers of Python, which the compiler can tell apart."""
+def _token_ids(name: str, tokens: Iterable[SupportsIndex]) -> tuple[int, ...]:
+    """Token ids as Python integers, which hash, as static arguments must."""
     try:
         return tuple(map(operator.index, tokens))
     except TypeError:

@@ -1,10 +1,10 @@
-"""Beam search: the most probable continuations instead of drawn ones."""
+"""Beam search: the most probable continuations instead of sampled ones."""
 
 from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,14 +13,14 @@ from jax import lax
 from rnn_jax.arrays.masking import expand
 from rnn_jax.generation.allowed import Allowed, allowed_tokens
 from rnn_jax.generation.prefix import check_prefix, read_prefix
-from rnn_jax.host.checks import positive
-from rnn_jax.types import Array, Carry, Params
+from rnn_jax.host.checks import not_negative, positive
+from rnn_jax.types import Array, Carry, Model, Params
 
 __all__ = ["beam_search"]
 
 
 def beam_search(
-    model: Any,
+    model: Model,
     params: Params,
     carry: Carry,
     prefix: Array,
@@ -33,35 +33,36 @@ def beam_search(
     forbidden: tuple[int, ...] = (),
     min_length: int = 0,
 ) -> tuple[Array, Array]:
-    """The ``beams`` continuations of ``prefix`` of highest score that a beam search finds.
+    """The ``beams`` highest-scoring continuations of ``prefix`` that a beam search finds.
 
     A continuation ``y`` ends with the stop token or has ``length`` tokens without one. Its score is
-    ``log P(y | prefix) / ((5 + |y|) / 6)^length_penalty``, with the stop token counted in ``|y|``.
-    At every step the ``beams`` most probable unfinished ones go on, and the ``beams`` finished ones
-    of best score are kept beside them. With as many beams as there are continuations the search is
-    exhaustive; with one beam it is greedy among the unfinished.
+    ``log P(y | prefix) / ((5 + |y|) / 6)^length_penalty``, where ``|y|`` includes the stop token.
+    At every step, the ``beams`` most probable unfinished continuations are extended, and the
+    ``beams`` finished ones with the best scores are kept as well. With as many beams as there are
+    continuations, the search is exhaustive; with one beam, it is greedy among the unfinished.
 
     Forbidden tokens, and the stop token before ``min_length``, are left out; probabilities stay
-    those of the model, not scaled up to make up for them. Compiled as a whole for the shapes at
-    hand.
+    those of the model and are not renormalised. The search is compiled as a whole for the given
+    shapes.
 
     Args:
-      model: a causal `Model`; an `encoder_decoder` goes on from what it has read.
+      model: a causal `Model`; an `encoder_decoder` continues from the carry of its ``encode``.
       params: its parameters.
       carry: the carry before the prefix, or None.
-      prefix: ``int[P, B]`` or ``int[P]``, at least one token a row.
-      beams: ``K``, how many are kept and returned.
-      length: ``L``, tokens of a continuation at most.
+      prefix: ``int[P, B]`` or ``int[P]``, at least one token per row.
+      beams: ``K``, how many continuations are kept and returned.
+      length: ``L``, the largest number of tokens of a continuation.
       stop: a token that ends a continuation.
-      length_penalty: 0 ranks by probability alone, which favours short ones; 1 nearly by the mean
-        log-probability of a token; between is usual.
+      length_penalty: 0 ranks by probability alone, which favours short continuations; 1 ranks
+        roughly by the mean log-probability of a token; values in between are usual.
       mask: ``bool[P, B]``, for prefixes of unequal length.
       forbidden: tokens left out.
-      min_length: tokens before the stop token at least.
+      min_length: the least number of tokens before the stop token.
 
     Returns:
-      The tokens ``int[L, B, K]``, from the best to the worst, the stop token repeated after the
-      end; and their scores ``float[B, K]``, ``-inf`` where there are fewer than ``K``.
+      The tokens ``int[L, B, K]``, from the best continuation to the worst, with the stop token
+      repeated after its end; and their scores ``float[B, K]``, ``-inf`` where there are fewer than
+      ``K``.
 
     Raises:
       ValueError: as `generate`; or a ``length_penalty`` that is negative or not finite.
@@ -80,7 +81,7 @@ def beam_search(
       without its coverage penalty.
     """
     positive(beams=beams)
-    positive(least=0, length=length)
+    not_negative(length=length)
     if not (math.isfinite(length_penalty) and length_penalty >= 0):
         raise ValueError(f"length_penalty must be finite and at least 0, not {length_penalty}")
     allowed = allowed_tokens(model.output_size, length, forbidden, stop, min_length)
@@ -92,7 +93,7 @@ def beam_search(
 
 
 class _Live(NamedTuple):
-    """The unfinished ones: ``logits [B, K, V]``, ``total [B, K]``, ``tokens [L, B, K]``."""
+    """Unfinished continuations: ``logits [B, K, V]``, ``total [B, K]``, ``tokens [L, B, K]``."""
 
     carry: Carry
     logits: Array
@@ -101,13 +102,13 @@ class _Live(NamedTuple):
 
 
 class _Finished(NamedTuple):
-    """Those that have ended: ``tokens [L, B, K]``, ``scores [B, K]``, from the best."""
+    """Finished continuations, best first: ``tokens [L, B, K]``, ``scores [B, K]``."""
 
     tokens: Array
     scores: Array
 
     def best(self, tokens: Array, scores: Array) -> _Finished:
-        """The best of these and others, as many as these."""
+        """The best of these and others, as many as there are of these."""
         scores = jnp.concatenate([self.scores, scores], -1)
         scores, places = lax.top_k(scores, self.scores.shape[-1])
         return _Finished(_pick(jnp.concatenate([self.tokens, tokens], -1), places, -1), scores)
@@ -121,7 +122,7 @@ def _pick(leaf: Array, places: Array, axis: int) -> Array:
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _run(
-    model: Any,
+    model: Model,
     allowed: Allowed,
     beams: int,
     length: int,
@@ -133,10 +134,10 @@ def _run(
 ) -> tuple[Array, Array]:
     shape, stop, axis = prefix.shape[1:], allowed.stop, prefix.ndim - 1
 
-    def score(total: Array, size: Any) -> Array:
+    def score(total: Array, size: Array | int) -> Array:
         return total / ((5 + size) / 6) ** length_penalty
 
-    def body(search: tuple[_Live, _Finished], step: Array) -> tuple[Any, None]:
+    def body(search: tuple[_Live, _Finished], step: Array) -> tuple[tuple[_Live, _Finished], None]:
         (carry, logits, total, tokens), finished = search
         logits = logits.astype(total.dtype)
         log_probs = allowed.only(jax.nn.log_softmax(logits), step) + total[..., None]
@@ -157,13 +158,13 @@ def _run(
         return jnp.broadcast_to(jnp.expand_dims(leaf, axis), wide)
 
     carry, logits = jax.tree.map(repeat, read_prefix(model, params, carry, prefix, mask))
-    # One beam at first: were all alike, they would stay so.
+    # One beam at first: beams that start alike would stay alike.
     dtype = jnp.promote_types(logits.dtype, jnp.float32)
     total = jnp.full((*shape, beams), -jnp.inf, dtype).at[..., 0].set(0)
     tokens = jnp.zeros((length, *shape, beams), prefix.dtype)
     live = _Live(carry, logits, total, tokens)
     finished = _Finished(tokens, jnp.full_like(total, -jnp.inf))
-    if length:  # else there is nothing that the body's indexing could be traced on
+    if length:  # with no step, the body's indexing could not be traced
         (live, finished), _ = lax.scan(body, (live, finished), jnp.arange(length))
     best = finished.best(live.tokens, score(live.total, length))
     return best.tokens, best.scores

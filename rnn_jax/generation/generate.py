@@ -1,22 +1,21 @@
-"""Generation: tokens drawn one step at a time, compiled, batched, with the state carried along."""
+"""Generation: tokens sampled step by step, compiled, batched, with the state carried along."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import jax
 
 from rnn_jax.generation.prefix import check_prefix
 from rnn_jax.generation.sampling import Knobs, Sampling, begin, go_on, sampling
-from rnn_jax.host.checks import positive
-from rnn_jax.types import Array, Carry, Params
+from rnn_jax.host.checks import not_negative
+from rnn_jax.types import Array, Carry, Model, Params
 
 __all__ = ["generate"]
 
 
 def generate(
-    model: Any,
+    model: Model,
     params: Params,
     carry: Carry,
     prefix: Array,
@@ -33,34 +32,37 @@ def generate(
 ) -> tuple[Carry, Array]:
     """Continue ``prefix`` by ``length`` tokens.
 
-    The prefix warms the carry up; then, one step a token,
-    ``x_{t+1} ~ softmax(logits_t / temperature)`` over the tokens that are allowed, which is
-    the same as drawing again until an allowed token comes. Compiled as a whole for the shapes at
-    hand; a second call with the same ones compiles nothing, whatever the temperature and top_p.
-    With one key, a longer generation begins with the shorter one.
+    The prefix warms up the carry; then one token is drawn per step,
+    ``x_{t+1} ~ softmax(logits_t / temperature)`` over the allowed tokens, which has the same
+    distribution as drawing again until an allowed token comes. The generation is compiled as a
+    whole for the given shapes; another call with the same shapes compiles nothing, whatever its
+    temperature and top_p. With the same key, a longer generation begins with the shorter one.
 
     Args:
-      model: a causal `Model`; an `encoder_decoder` goes on from what it has read.
+      model: a causal `Model`; an `encoder_decoder` continues from the carry of its ``encode``.
       params: its parameters.
       carry: the carry before the prefix, or None.
-      prefix: ``int[P, B]`` or ``int[P]``, at least one token a row.
-      length: ``L``, tokens to generate; with ``stop``, at most.
+      prefix: ``int[P, B]`` or ``int[P]``, at least one token per row.
+      length: ``L``, the number of tokens to generate; with ``stop``, the largest number.
       key: for the draws.
-      mask: ``bool[P, B]``, for prefixes of unequal length: a row goes on from its last valid token.
-      temperature: 1 samples the model's distribution, lower ones sharpen it, 0 is the arg-max.
+      mask: ``bool[P, B]``, for prefixes of unequal length: a row continues from its last valid
+        token.
+      temperature: 1 samples from the model's distribution, lower values sharpen it, and 0 takes
+        the arg-max.
       top_k: draw only from the k most probable allowed tokens.
       top_p: draw only from the smallest set of most probable tokens whose probabilities, after
         temperature, ``forbidden`` and ``top_k``, add up to at least this.
-      forbidden: tokens never drawn.
-      stop: a token that ends its row: the row repeats it from there on and its carry is held.
-      min_length: tokens before the stop token at least.
+      forbidden: tokens that are never drawn.
+      stop: a token that ends its row: the row repeats it from there on, and its carry is held.
+      min_length: the least number of tokens before the stop token.
 
     Returns:
       The carry after the last token and the tokens ``int[L, B]``, without the prefix.
 
     Raises:
-      ValueError: an empty prefix, an option out of its range, a token outside the vocabulary,
-        ``min_length`` above ``length`` or without ``stop``, or no token that may be drawn.
+      ValueError: the prefix is empty, an option is out of range, a token lies outside the
+        vocabulary, ``min_length`` exceeds ``length`` or comes without ``stop``, or no token is
+        allowed.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnn_jax
@@ -77,7 +79,7 @@ def generate(
       Top-k: Fan et al., Hierarchical neural story generation, ACL 2018. Top-p: Holtzman et al., The
       curious case of neural text degeneration, ICLR 2020.
     """
-    positive(least=0, length=length)
+    not_negative(length=length)
     how, knobs = sampling(
         model.output_size, length, temperature=temperature, top_k=top_k, top_p=top_p,
         forbidden=forbidden, stop=stop, min_length=min_length,
@@ -89,7 +91,7 @@ def generate(
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _run(
-    model: Any,
+    model: Model,
     how: Sampling,
     length: int,
     params: Params,

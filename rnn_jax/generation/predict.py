@@ -1,16 +1,14 @@
-"""The most probable next tokens of given text."""
+"""The most probable next token at every step of a text."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from rnn_jax.types import Array, Carry, Params
+from rnn_jax.types import Array, Carry, Model, Params
 
 __all__ = ["predict"]
 
 
 def predict(
-    model: Any, params: Params, carry: Carry, tokens: Array, *, mask: Array | None = None
+    model: Model, params: Params, carry: Carry, tokens: Array, *, mask: Array | None = None
 ) -> tuple[Carry, Array]:
     """The most probable next token at every step.
 

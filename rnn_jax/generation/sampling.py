@@ -1,10 +1,10 @@
-"""Draws of the next token: temperature, top-k, top-p, and the loop that carries them on."""
+"""How the next token is drawn: temperature, top-k, top-p, and the loop over the steps."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +13,13 @@ from jax import lax
 from rnn_jax.generation.allowed import Allowed, allowed_tokens
 from rnn_jax.generation.prefix import read_prefix
 from rnn_jax.host.checks import positive
-from rnn_jax.types import Array, Carry, Params
+from rnn_jax.types import Array, Carry, Model, Params
 
 __all__ = ["Knobs", "Sampling", "SamplingOptions", "State", "begin", "go_on", "sampling"]
 
 
 class SamplingOptions(TypedDict, total=False):
-    """The options of `generate` and of `stream` that say how a token is drawn."""
+    """The options of `generate` and `stream` that determine how a token is drawn."""
 
     temperature: float
     top_k: int | None
@@ -30,14 +30,14 @@ class SamplingOptions(TypedDict, total=False):
 
 
 class Knobs(NamedTuple):
-    """What can change without compiling anew."""
+    """The options that can change without recompilation."""
 
-    temperature: Any
-    top_p: Any
+    temperature: Array | float
+    top_p: Array | float
 
 
 class State(NamedTuple):
-    """Where a generation stands: logits of the token to come, which rows have ended, the step."""
+    """The state of a generation: carry, logits of the next token, rows that have ended, step."""
 
     carry: Carry
     logits: Array
@@ -47,7 +47,7 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a token is chosen from logits, as far as the compiler must know."""
+    """How a token is chosen from logits: the options that are fixed at compile time."""
 
     allowed: Allowed
     greedy: bool
@@ -68,11 +68,11 @@ class Sampling:
         if self.nucleus:
             probs = jax.nn.softmax(logits)
             above = jnp.cumsum(probs, -1) - probs
-            # The first always stays, whatever the sum rounds to.
+            # The most probable token always stays, however the sum is rounded.
             kept = (above < knobs.top_p).at[..., 0].set(True)
             logits = jnp.where(kept, logits, -jnp.inf)
-        place = jax.random.categorical(key, logits)
-        return jnp.take_along_axis(ids, place[..., None], -1)[..., 0]
+        index = jax.random.categorical(key, logits)
+        return jnp.take_along_axis(ids, index[..., None], -1)[..., 0]
 
 
 def sampling(
@@ -86,34 +86,34 @@ def sampling(
     stop: int | None = None,
     min_length: int = 0,
 ) -> tuple[Sampling, Knobs]:
-    """`Sampling` and `Knobs` of options that have been checked."""
+    """The options, checked, as a `Sampling` and its `Knobs`."""
     if not (math.isfinite(temperature) and temperature >= 0):
         raise ValueError(f"the temperature must be finite and at least 0, not {temperature}")
     if top_k is not None:
         positive(top_k=top_k)
     if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"top_p must lie in 0 … 1, above 0, not {top_p}")
+        raise ValueError(f"top_p must lie in 0 … 1, excluding 0, not {top_p}")
     allowed = allowed_tokens(vocab_size, length, forbidden, stop, min_length)
-    nucleus = top_p is not None and top_p < 1
-    how = Sampling(allowed, temperature == 0, top_k, nucleus)
-    return how, Knobs(max(temperature, 1e-6), top_p if nucleus else 1.0)
+    kept = 1.0 if top_p is None or top_p >= 1 else top_p
+    how = Sampling(allowed, temperature == 0, top_k, nucleus=kept < 1)
+    return how, Knobs(max(temperature, 1e-6), kept)
 
 
-def begin(model: Any, params: Params, carry: Carry, prefix: Array, mask: Array | None) -> State:
+def begin(model: Model, params: Params, carry: Carry, prefix: Array, mask: Array | None) -> State:
     """The state after the prefix."""
     carry, logits = read_prefix(model, params, carry, prefix, mask)
     return State(carry, logits, jnp.zeros(prefix.shape[1:], bool), jnp.zeros((), jnp.int32))
 
 
 def go_on(
-    model: Any, how: Sampling, steps: int, params: Params, state: State, key: Array, knobs: Knobs
+    model: Model, how: Sampling, steps: int, params: Params, state: State, key: Array, knobs: Knobs
 ) -> tuple[State, Array]:
-    """``steps`` tokens more: the state after them, and the tokens ``int[steps, B]``."""
+    """``steps`` more tokens ``int[steps, B]``, and the state after them."""
     stop = how.allowed.stop
 
     def body(state: State, _: None) -> tuple[State, Array]:
         carry, logits, done, step = state
-        # A key by the step's number: a longer generation begins with the shorter one.
+        # The key depends on the step alone: a longer generation begins with the shorter one.
         token = how.choose(logits, jax.random.fold_in(key, step), step, knobs).astype(int)
         if stop is not None:
             token = jnp.where(done, stop, token)

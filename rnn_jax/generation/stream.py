@@ -1,23 +1,23 @@
-"""Generation that hands every token over as soon as it is drawn."""
+"""Generation that yields every token as soon as it is drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from functools import partial
-from typing import Any, Unpack
+from typing import Unpack
 
 import jax
 
 from rnn_jax.generation.prefix import check_prefix
 from rnn_jax.generation.sampling import SamplingOptions, begin, go_on, sampling
 from rnn_jax.host.checks import positive
-from rnn_jax.types import Array, Carry, Params
+from rnn_jax.types import Array, Carry, Model, Params
 
 __all__ = ["stream"]
 
 
 def stream(
-    model: Any,
+    model: Model,
     params: Params,
     carry: Carry,
     prefix: Array,
@@ -28,30 +28,32 @@ def stream(
     mask: Array | None = None,
     **options: Unpack[SamplingOptions],
 ) -> Generator[Array, None, Carry]:
-    """As `generate`, with the same draws, but yielding tokens as they come.
+    """Draw the same tokens as `generate`, but yield them as they come.
 
-    The blocks one after the other are the tokens of `generate` with the same arguments. A stream
-    ends after ``length`` tokens, or once every row has ended; `generate` would fill up with the
-    stop token. The prefix and the blocks are compiled at their first use.
+    The concatenated blocks are the tokens of `generate` with the same arguments. A stream ends
+    after ``length`` tokens, or once every row has ended, where `generate` would go on with the stop
+    token. The prefix and the blocks are compiled when they are first used.
 
     Args:
       model: a causal `Model`.
       params: its parameters.
       carry: the carry before the prefix, or None.
-      prefix: ``int[P, B]`` or ``int[P]``, at least one token a row.
-      length: ``L``, tokens at most; None goes on until the caller or the stop token ends it.
+      prefix: ``int[P, B]`` or ``int[P]``, at least one token per row.
+      length: ``L``, the largest number of tokens; None continues until the caller or the stop
+        token ends it.
       key: for the draws.
-      block: ``n``, steps computed at a time; a larger one is faster and comes later.
+      block: ``n``, the number of steps computed at a time; larger blocks are faster overall, but
+        each comes later.
       mask: ``bool[P, B]``.
-      **options: ``temperature``, ``top_k``, ``top_p``, ``forbidden``, ``stop``, ``min_length``, as
-        of `generate`.
+      **options: ``temperature``, ``top_k``, ``top_p``, ``forbidden``, ``stop`` and ``min_length``;
+        see `generate`.
 
     Returns:
-      A generator of blocks ``int[n, B]``, the last one possibly shorter; its return value, that of
-      ``yield from``, is the carry after the last token.
+      A generator of blocks ``int[n, B]``, the last of which may be shorter; its return value, that
+      of ``yield from``, is the carry after the last token.
 
     Raises:
-      ValueError: as `generate`, at the call; or ``block`` is not a positive integer.
+      ValueError: as `generate`, raised by the call itself; or ``block`` is not a positive integer.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnn_jax
@@ -67,11 +69,11 @@ def stream(
     carry, prefix = check_prefix(model, params, carry, prefix, mask)
 
     def blocks() -> Generator[Array, None, Carry]:
-        state, left = _begin(model, params, carry, prefix, mask), length
-        while left is None or left > 0:
-            steps = block if left is None else min(block, left)
+        state, remaining = _begin(model, params, carry, prefix, mask), length
+        while remaining is None or remaining > 0:
+            steps = block if remaining is None else min(block, remaining)
             state, tokens = _go_on(model, how, steps, params, state, key, knobs)
-            left = None if left is None else left - steps
+            remaining = None if remaining is None else remaining - steps
             yield tokens
             if how.allowed.stop is not None and state.done.all():
                 break

@@ -1,1 +1,1 @@
-"""What needs Python alone: checks of arguments, and files that are never half written."""
+"""Helpers that need nothing but Python: argument checks, and files that are never half-written."""

@@ -11,19 +11,19 @@ from pathlib import Path
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """A temporary path beside ``target`` that takes its place if the block succeeds.
+    """A temporary path beside ``target`` that replaces it if the block succeeds.
 
-    The folder is made if need be. When the block raises, the temporary file is removed and
+    The folder is created if it is missing. When the block raises, the temporary file is removed and
     ``target`` stays as it was.
 
     Args:
-        target: where the finished file is to be.
+        target: where the finished file belongs.
 
     Yields:
         The path to write to, in the same folder, so that the last step is one rename.
 
     Raises:
-        OSError: the folder cannot be made or written to.
+        OSError: the folder cannot be created or written to.
 
     Example:
         >>> folder = Path(tempfile.mkdtemp())
@@ -38,7 +38,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes files private; what is kept gets the mode that open() would give it.
+        # mkstemp creates private files; the finished one gets the mode that open() would give it.
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
@@ -48,5 +48,5 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def reason(error: OSError) -> str:
-    """The cause of an operating system error in a few words, without the path."""
+    """The cause of an operating-system error in a few words, without the path."""
     return error.strerror or str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Parameters from and to other layouts, libraries and files."""
+"""Conversion of parameters to and from other libraries, layouts and files."""
 
 from rnn_jax.interop.flax import from_flax, to_flax
 from rnn_jax.interop.keras import from_keras, to_keras

@@ -1,4 +1,4 @@
-"""Weights from and to the cells of Flax, linen and nnx, without importing it."""
+"""Weights from and to Flax's cells, linen and nnx, without importing Flax."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ FlaxKind = Literal["linen", "nnx", "nnx-optimized"]
 
 
 class Layout(NamedTuple):
-    """The dense maps of a cell, one for all gates or one a gate, and which of them hold biases."""
+    """The dense maps of a cell, one for all gates or one per gate, and those with a bias."""
 
     inputs: tuple[str, ...]
     hidden: tuple[str, ...]
     biases: tuple[str, ...]
 
 
-# Gates are in our order everywhere: r, z, n and i, f, g, o. `if` is no attribute, hence `if_`.
+# The gates are in our order throughout: r, z, n and i, f, g, o. `if` is a keyword, hence `if_`.
 _HIDDEN = ("hi", "hf", "hg", "ho")
 _LAYOUTS: dict[tuple[str, str], Layout] = {
     ("linen", "SimpleCell"): Layout(("i",), ("h",), ("i",)),
@@ -45,59 +45,62 @@ _CELLS: dict[type, str] = {Elman: "SimpleCell", GRUAfter: "GRUCell", LSTM: "LSTM
 
 
 def from_flax(cell: Any, params: Params = None) -> tuple[Layer, Params]:
-    """A layer and its parameters from a cell of Flax.
+    """A layer and its parameters from a Flax cell.
 
-    Linen's GRU has of PyTorch's second bias only ``b_hn``, nnx's not even that; they become
-    ``gru(H)`` with the other thirds of ``b_hh`` zero, and ``gru(H, recurrent_bias=False)``. The
-    carry of an LSTM is ``(c, h)`` in Flax and ``(h, c)`` here; sequences are time-major here.
+    Of PyTorch's second bias, linen's GRU has only ``b_hn`` and nnx's GRU nothing. They become
+    ``gru(H)``, with zeros in the other thirds of ``b_hh``, and ``gru(H, recurrent_bias=False)``.
+    The carry of an LSTM is ``(c, h)`` in Flax and ``(h, c)`` here; sequences are time-major here.
 
     Args:
       cell: a ``SimpleCell``, ``GRUCell``, ``LSTMCell`` or ``OptimizedLSTMCell`` of linen or nnx.
-      params: for linen the variables, or their "params"; an nnx cell holds its own.
+      params: for a linen cell, its variables or their "params"; an nnx cell holds its own.
 
     Returns:
       ``recurrent(cell)`` and the parameters.
 
     Raises:
-      ValueError: another cell, options without a counterpart, or weights that are not the cell's.
+      ValueError: the cell or one of its options has no counterpart, or the weights are not those of
+        the cell.
     """
     name, kind = type(cell).__name__, "nnx" if hasattr(cell, "hidden_features") else "linen"
     if (kind, name) not in _LAYOUTS:
         raise ValueError(
             "from_flax takes a SimpleCell, GRUCell, LSTMCell or OptimizedLSTMCell of linen or nnx, "
-            f"not a {name}"
+            f"not {name}"
         )
     simple = name == "SimpleCell"
     if getattr(cell, "residual", False):
-        raise ValueError("a SimpleCell with residual=True has no counterpart: take residual=False")
+        raise ValueError("a SimpleCell with residual=True has no counterpart: use residual=False")
     if not simple and (cell.activation_fn, cell.gate_fn) != (jnp.tanh, jax.nn.sigmoid):
-        raise ValueError(f"a {name} maps with tanh and sigmoid, not with other activations")
+        raise ValueError(
+            f"a {name} can be converted if its activations are tanh and sigmoid: use these"
+        )
     tree = params if params is not None else cell if kind == "nnx" else {}
     if isinstance(tree, Mapping) and "params" in tree:
         tree = tree["params"]
     layout = _LAYOUTS[kind, name]
     try:
-        found = {
+        weights = {
             "w_ih": _joined(tree, layout.inputs, "kernel"),
             "w_hh": _joined(tree, layout.hidden, "kernel"),
             "b": _joined(tree, layout.biases, "bias"),
         }
         if (kind, name) == ("linen", "GRUCell"):
             b_hn = _joined(tree, ("hn",), "bias")
-            found["b_hh"] = np.concatenate([np.zeros_like(b_hn)] * 2 + [b_hn])
+            weights["b_hh"] = np.concatenate([np.zeros_like(b_hn)] * 2 + [b_hn])
     except (AttributeError, KeyError):
         raise ValueError(
             f"these are not the parameters of {kind}'s {name}: pass what its init returned"
         ) from None
-    size = found["w_hh"].shape[0]
+    size = weights["w_hh"].shape[0]
     ours: Cell
     if simple:
         ours = elman(size, activation=cell.activation_fn)
     elif name == "GRUCell":
-        ours = gru(size, recurrent_bias="b_hh" in found)
+        ours = gru(size, recurrent_bias="b_hh" in weights)
     else:
         ours = lstm(size)
-    return recurrent(ours), {name: owned(array) for name, array in found.items()}
+    return recurrent(ours), {name: owned(array) for name, array in weights.items()}
 
 
 def to_flax(
@@ -107,14 +110,14 @@ def to_flax(
 
     Linen: ``cell.apply({"params": to_flax(layer, params)}, carry, x)``; nnx:
     ``nnx.update(cell, to_flax(layer, params, kind="nnx"))``. Flax has one bias where PyTorch has
-    two; they are added, a forget bias as well. A missing bias is zero.
+    two; they are added up, together with the forget bias. A missing bias becomes zero.
 
     Args:
-      layer: elman (with the activation that the Flax cell is given), gru (reset after) or lstm, as
-        a cell or in ``recurrent``.
+      layer: elman (whose activation the Flax cell must share), gru (reset after) or lstm, as a cell
+        or in ``recurrent``.
       params: its parameters.
-      kind: "linen", "nnx", or "nnx-optimized" for nnx's OptimizedLSTMCell; linen's two LSTMs have
-        the same parameters.
+      kind: "linen", "nnx", or "nnx-optimized" for nnx's OptimizedLSTMCell; the parameters of
+        linen's two LSTMs are the same.
 
     Returns:
       ``{dense map: {"kernel": …, "bias": …}}``.
@@ -128,11 +131,12 @@ def to_flax(
       >>> sorted(to_flax(cell, cell.init(jax.random.key(0), 5)))
       ['h', 'i']
     """
-    cell: Any = layer.cell if isinstance(layer, Recurrent) else layer
-    if type(cell) not in _CELLS:
+    cell = layer.cell if isinstance(layer, Recurrent) else layer
+    # By exact class: a cell derived from one of these computes something else.
+    if not isinstance(cell, Elman | GRUAfter | LSTM) or type(cell) not in _CELLS:
         raise ValueError(
             "Flax has cells for elman, gru(reset='after') and lstm, each to be converted by "
-            f"itself, not for {cell!r}"
+            f"itself, but not for {cell!r}"
         )
     name = _CELLS[type(cell)]
     if kind not in ("linen", "nnx", "nnx-optimized"):
@@ -141,20 +145,20 @@ def to_flax(
         name = f"Optimized{name}"
     layout = _LAYOUTS.get((kind.removesuffix("-optimized"), name))
     if layout is None:
-        raise ValueError(f"nnx optimizes the LSTM alone: take kind='nnx' for {cell!r}")
+        raise ValueError(f"nnx optimizes only the LSTM: use kind='nnx' for {cell!r}")
     weights = plain_weights(cell, params, "Flax")
     b_hn = None
     if type(cell) is GRUAfter and "b_hh" in weights:
-        b_hr_hz, b_hn = np.split(weights["b_hh"], [2 * cell.hidden_size])
-        weights["b_hh"] = np.concatenate([b_hr_hz, np.zeros_like(b_hn)])
+        b_hr, b_hz, b_hn = np.split(weights["b_hh"], 3)
+        weights["b_hh"] = np.concatenate([b_hr, b_hz, np.zeros_like(b_hn)])
     bias = joined_bias(weights)
     bias = np.zeros_like(weights["w_ih"][0]) if bias is None else bias
     if b_hn is not None and kind == "nnx" and b_hn.any():
         raise ValueError(
-            "nnx's GRUCell has no bias inside the reset product, and the last third of b_hh is not "
-            "zero: take linen's GRUCell, or train with gru(H, recurrent_bias=False)"
+            "nnx's GRUCell has no bias inside the reset product, but the last third of b_hh is not "
+            "zero: use linen's GRUCell, or train with gru(H, recurrent_bias=False)"
         )
-    tree: dict[str, dict[str, Any]] = {}
+    tree: dict[str, dict[str, jax.Array]] = {}
     for names, leaf, array in (
         (layout.inputs, "kernel", weights["w_ih"]),
         (layout.hidden, "kernel", weights["w_hh"]),
@@ -167,10 +171,10 @@ def to_flax(
     return tree
 
 
-def _joined(tree: Any, denses: tuple[str, ...], leaf: str) -> Weights:
-    """The kernels or biases of some dense maps, side by side, from a dict or from a module."""
+def _joined(tree: Any, dense_maps: tuple[str, ...], leaf: str) -> Weights:
+    """The kernels or biases of some dense maps, side by side, from a dict or a module."""
 
     def get(node: Any, name: str) -> Any:
         return node[name] if isinstance(node, Mapping) else getattr(node, name)
 
-    return np.concatenate([np.asarray(get(get(tree, dense), leaf)) for dense in denses], -1)
+    return np.concatenate([np.asarray(get(get(tree, dense), leaf)) for dense in dense_maps], -1)

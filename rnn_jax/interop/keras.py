@@ -1,4 +1,4 @@
-"""Weights from and to Keras' ``SimpleRNN``, ``GRU`` and ``LSTM``, without importing it."""
+"""Weights from and to Keras' ``SimpleRNN``, ``GRU`` and ``LSTM``, without importing Keras."""
 
 from __future__ import annotations
 
@@ -26,51 +26,51 @@ from rnn_jax.types import Cell, Layer, Params
 __all__ = ["from_keras", "to_keras"]
 
 _ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}
-_SWAPPED = (1, 0, 2)  # Keras' gates z, r, h are ours r, z, n; an LSTM's are the same
+_SWAPPED = (1, 0, 2)  # Keras' gates z, r, h are our r, z, n; an LSTM's have the same order
 _CELLS = (Elman, LSTM, GRUAfter, GRUBefore)
 
 
 def from_keras(layer: Any) -> tuple[Layer, Params]:
-    """A layer and its parameters from a built layer of Keras.
+    """A layer and its parameters from a built Keras layer.
 
-    ``return_sequences`` and ``return_state`` say what Keras hands out; here it is always the carry
-    and all outputs, of which the last is the carry's ``h``. ``go_backwards`` becomes
-    ``reverse=True``, whose outputs stay in place where Keras turns them round. Sequences are
-    time-major here. Dropout inside the Keras layer, which acts in training only, is not taken over.
+    In Keras, ``return_sequences`` and ``return_state`` choose what is returned; here it is always
+    the carry and all outputs, the last of which is the ``h`` of the carry. ``go_backwards`` becomes
+    ``reverse=True``, which keeps the outputs in place where Keras reverses them. Sequences are
+    time-major here. Dropout inside the Keras layer, which acts only in training, is not converted.
 
     Args:
       layer: a ``SimpleRNN`` (tanh, relu or sigmoid), ``GRU`` (both forms of ``reset_after``) or
-        ``LSTM`` (tanh and sigmoid), or a ``Bidirectional`` of these that concatenates or sums.
+        ``LSTM`` (tanh and sigmoid), or a ``Bidirectional`` one of these that concatenates or sums.
 
     Returns:
       ``recurrent(cell)``, or ``bidirectional`` of two, and the parameters.
 
     Raises:
-      ValueError: anything else, or a layer that is not built yet.
+      ValueError: the layer is another one, or is not built yet.
     """
     name = type(layer).__name__
     if name == "Bidirectional":
         return _from_bidirectional(layer)
     if name not in ("SimpleRNN", "GRU", "LSTM"):
         raise ValueError(
-            f"from_keras takes a SimpleRNN, GRU, LSTM or a Bidirectional of one, not a {name}"
+            f"from_keras takes a SimpleRNN, GRU, LSTM or a Bidirectional of one, not {name}"
         )
     weights = [np.asarray(array) for array in layer.get_weights()]
     if not weights:
         raise ValueError(f"the {name} has no weights yet: build it, or call it once")
     bias = len(weights) == 3
     params = dict(zip(("w_ih", "w_hh", "b"), weights, strict=False))
-    activation, gate = (
+    activation, recurrent_activation = (
         getattr(getattr(layer, which, None), "__name__", None)
         for which in ("activation", "recurrent_activation")
     )
     if activation not in (_ACTIVATIONS if name == "SimpleRNN" else ("tanh",)) or (
-        name != "SimpleRNN" and gate != "sigmoid"
+        name != "SimpleRNN" and recurrent_activation != "sigmoid"
     ):
         raise ValueError(
-            f"a {name} with activation {activation!r} and recurrent activation {gate!r} has no "
-            "counterpart: SimpleRNN maps with tanh, relu or sigmoid, GRU and LSTM with tanh and "
-            "sigmoid"
+            f"a {name} with activation {activation!r} and recurrent activation "
+            f"{recurrent_activation!r} has no counterpart: use tanh, relu or sigmoid in a "
+            "SimpleRNN, tanh and sigmoid in a GRU or LSTM"
         )
     cell: Cell
     if name == "SimpleRNN":
@@ -89,7 +89,7 @@ def from_keras(layer: Any) -> tuple[Layer, Params]:
 def to_keras(layer: Layer, params: Params) -> list[np.ndarray]:
     """The weights for ``set_weights`` of the Keras layer that computes what a layer does.
 
-    A second bias is added to the first where Keras has only one, a forget bias to the bias.
+    Where Keras has only one bias, a second one is added to the first; a forget bias is added, too.
 
     Args:
       layer: ``recurrent(cell)`` of elman, gru or lstm, or ``bidirectional`` of two; a stack is
@@ -98,8 +98,8 @@ def to_keras(layer: Layer, params: Params) -> list[np.ndarray]:
 
     Returns:
       ``[kernel [D, G·H], recurrent_kernel [H, G·H], bias]``, the bias ``[G·H]``, or ``[2, 3H]`` for
-      ``GRU(reset_after=True)``; no bias where there is none (``use_bias=False``); for
-      ``Bidirectional`` both directions' lists, one after the other.
+      ``GRU(reset_after=True)``; without a bias where there is none (``use_bias=False``); for
+      ``Bidirectional``, the lists of both directions, one after the other.
 
     Raises:
       ValueError: Keras has no such layer.
@@ -114,7 +114,7 @@ def to_keras(layer: Layer, params: Params) -> list[np.ndarray]:
     if not both or any(type(cell) not in _CELLS for cell, _, _ in both):
         raise ValueError(
             "Keras has layers for recurrent(cell) of elman, gru or lstm and for bidirectional of "
-            f"two such, not for {layer!r}: convert a stack layer by layer"
+            f"two such, but not for {layer!r}: convert a stack layer by layer"
         )
     parts = [_direction(cell, values) for cell, _, values in both]
     if len({len(part) for part in parts}) != 1:
@@ -139,8 +139,8 @@ def _from_bidirectional(layer: Any) -> tuple[Bidirectional, Params]:
     backward, backward_params = from_keras(layer.backward_layer)
     if merge not in ("concat", "sum") or layer.forward_layer.go_backwards:
         raise ValueError(
-            "a Bidirectional maps when its forward layer runs forwards and merge_mode is 'concat' "
-            f"or 'sum', not {merge!r}"
+            "a Bidirectional can be converted if its forward layer runs forwards and its "
+            f"merge_mode is 'concat' or 'sum', not {merge!r}"
         )
     both = bidirectional(forward, backward, merge=merge)
     return both, {"forward": forward_params, "backward": backward_params}

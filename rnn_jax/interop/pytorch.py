@@ -1,4 +1,4 @@
-"""Weights from and to PyTorch's ``nn.RNN``, ``nn.GRU`` and ``nn.LSTM``, without importing it."""
+"""Weights from and to PyTorch's ``nn.RNN``, ``nn.GRU`` and ``nn.LSTM``, without importing torch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from rnn_jax.types import Cell, Layer, Params
 
 __all__ = ["from_torch", "load_torch", "save_torch", "to_torch"]
 
-# PyTorch's name of a mode: gates and factory. The gates stand in our order: i, f, g, o and r, z, n.
+# By PyTorch's mode: gates and factory. Its gates are in our order: i, f, g, o and r, z, n.
 _MODES: dict[str, tuple[int, Callable[..., Cell]]] = {
     "rnn_tanh": (1, elman),
     "rnn_relu": (1, partial(elman, activation=jax.nn.relu)),
@@ -34,7 +34,7 @@ _MODES: dict[str, tuple[int, Callable[..., Cell]]] = {
     "lstm": (4, lstm),
 }
 
-# Each matrix is the other's transpose.
+# Our names and PyTorch's; every matrix there is the transpose of ours.
 _NAMES = {
     "w_ih": "weight_ih",
     "w_hh": "weight_hh",
@@ -47,26 +47,27 @@ _NAMES = {
 def from_torch(
     source: Any, *, kind: str | None = None, dropout_rate: float | None = None
 ) -> tuple[Layer, Params]:
-    """A layer and its parameters from a recurrent module of PyTorch.
+    """A layer and its parameters from a recurrent PyTorch module.
 
-    Number of layers, directions, sizes, biases and projection are read off the weights. Both biases
-    stay, ``bias_ih`` as ``b`` and ``bias_hh`` as ``b_hh``: merged, they would train at half the
-    speed. Sequences are time-major here, whatever ``batch_first`` was.
+    The number of layers, directions, sizes, biases and projection are read off the weights. Both
+    biases are kept, ``bias_ih`` as ``b`` and ``bias_hh`` as ``b_hh``: merged into one, they would
+    train at half the speed. Sequences are time-major here, whatever ``batch_first`` was.
 
     Args:
-      source: an ``nn.RNN``, ``nn.GRU`` or ``nn.LSTM``, or the state dict of one, of tensors or of
-        NumPy arrays.
-      kind: for a state dict, which of them it is from: "rnn_tanh", "rnn_relu", "gru" or "lstm".
-      dropout_rate: between the layers; by default the module's, and 0 for a state dict.
+      source: an ``nn.RNN``, ``nn.GRU`` or ``nn.LSTM``, or the state dict of one, with tensors or
+        NumPy arrays as its values.
+      kind: the kind of module that a state dict comes from: "rnn_tanh", "rnn_relu", "gru" or
+        "lstm".
+      dropout_rate: the rate between the layers; by default the module's, and 0 for a state dict.
 
     Returns:
-      ``recurrent(cell)``, or ``bidirectional`` of two; for more than one layer ``serial`` of these
-      with ``dropout`` between. Its carry holds a state a layer and direction, in PyTorch's order;
-      that of an LSTM is ``(h, c)``. The dtype is the weights' (float64 becomes float32 unless JAX
-      runs with x64).
+      ``recurrent(cell)``, or ``bidirectional`` of two; for more than one layer, a ``serial`` of
+      these with ``dropout`` in between. Its carry holds a state for each layer and direction, in
+      PyTorch's order; that of an LSTM is ``(h, c)``. The dtype is that of the weights (float64
+      becomes float32 unless JAX runs with x64).
 
     Raises:
-      ValueError: something else, or weights that do not fit together.
+      ValueError: ``source`` is something else, or its weights do not fit together.
 
     Example:
       >>> import jax, rnn_jax
@@ -102,7 +103,11 @@ def from_torch(
     def params(index: int) -> Params:
         ends = [f"_l{index}{suffix}" for suffix in suffixes]
         both = [
-            {o: owned(weights[t + end].T) for o, t in _NAMES.items() if t + end in weights}
+            {
+                ours: owned(weights[theirs + end].T)
+                for ours, theirs in _NAMES.items()
+                if theirs + end in weights
+            }
             for end in ends
         ]
         return both[0] if len(both) == 1 else {"forward": both[0], "backward": both[1]}
@@ -119,11 +124,11 @@ def from_torch(
 
 
 def to_torch(layer: Layer, params: Params) -> dict[str, np.ndarray]:
-    """The state dict of PyTorch's module that computes what a layer does, as NumPy arrays.
+    """The state dict, as NumPy arrays, of the PyTorch module that computes what a layer does.
 
-    Given ``arrays = to_torch(layer, params)``, PyTorch takes them as
+    With ``arrays = to_torch(layer, params)``, PyTorch loads it by
     ``module.load_state_dict({name: torch.from_numpy(a) for name, a in arrays.items()})``.
-    A missing bias is zero there; a forget bias is added to ``bias_ih``.
+    If only some layers have biases, the others' become zero; a forget bias is added to ``bias_ih``.
 
     Args:
       layer: ``recurrent(cell)``, ``bidirectional`` of two, or a ``serial`` of these and of dropout
@@ -133,7 +138,7 @@ def to_torch(layer: Layer, params: Params) -> dict[str, np.ndarray]:
 
     Returns:
       ``weight_ih_l0 [G·H, D]``, ``weight_hh_l0 [G·H, H]``, ``bias_ih_l0``, ``bias_hh_l0 [G·H]``,
-      ``weight_hr_l0 [P, H]`` and so on, with ``_reverse`` for the backward direction.
+      ``weight_hr_l0 [P, H]`` and so on, with the suffix ``_reverse`` for the backward direction.
 
     Raises:
       ValueError: PyTorch has no such module.
@@ -148,33 +153,33 @@ def to_torch(layer: Layer, params: Params) -> dict[str, np.ndarray]:
       bias_ih_l0 (12,)
       bias_hh_l0 (12,)
     """
-    found: dict[str, dict[str, Weights]] = {}
+    by_suffix: dict[str, dict[str, Weights]] = {}
     forms = set()
     for index, (member, part) in enumerate(_members(layer, params)):
         both = directions(member, part)
         if not both or both[0].reverse or getattr(member, "merge", "concat") != "concat":
             raise ValueError(
-                "PyTorch's modules are stacks of recurrent(cell) or of bidirectional(recurrent("
-                f"cell), recurrent(cell, reverse=True)) that concatenates, not {member!r}"
+                "PyTorch's modules are stacks of recurrent(cell), or of bidirectional(recurrent("
+                f"cell), recurrent(cell, reverse=True)) that concatenates, not of {member!r}"
             )
         for suffix, (cell, _, values) in zip(("", "_reverse"), both, strict=False):
             _check_cell(cell)
             weights = plain_weights(cell, values, "PyTorch")
             activation = getattr(cell, "activation", None)
             forms.add((type(cell), activation, len(both), weights["w_hh"].shape))
-            found[f"_l{index}{suffix}"] = weights
+            by_suffix[f"_l{index}{suffix}"] = weights
     if len(forms) != 1:
         raise ValueError(
-            "the layers of one module of PyTorch have the same cell, size and directions, and "
-            "these do not: convert them one by one"
+            "the layers of one PyTorch module have the same cell, size and directions, but these "
+            "do not: convert them one by one"
         )
-    if any("b" in weights or "b_hh" in weights for weights in found.values()):
-        for weights in found.values():
+    if any("b" in weights or "b_hh" in weights for weights in by_suffix.values()):
+        for weights in by_suffix.values():
             zeros = np.zeros_like(weights["w_ih"][0])
             weights |= {name: weights.get(name, zeros) for name in ("b", "b_hh")}
     return {
         theirs + suffix: np.array(weights[ours].T, order="C")
-        for suffix, weights in found.items()
+        for suffix, weights in by_suffix.items()
         for ours, theirs in _NAMES.items()
         if ours in weights
     }
@@ -205,7 +210,7 @@ def load_torch(
     """A layer and its parameters from a safetensors file with PyTorch's names; see `from_torch`.
 
     Raises:
-      ValueError: the file is not readable, or does not hold the weights of one such module.
+      ValueError: the file cannot be read, or does not hold the weights of one such module.
     """
     return from_torch(load_params(path), kind=kind, dropout_rate=dropout_rate)
 
@@ -214,21 +219,21 @@ def _numpy(tensor: Any) -> Weights:
     if not hasattr(tensor, "detach"):
         return np.asarray(tensor)
     tensor = tensor.detach().cpu()
-    if str(tensor.dtype) == "torch.bfloat16":  # which NumPy has only through JAX
+    if str(tensor.dtype) == "torch.bfloat16":  # NumPy has this dtype only through JAX
         return np.asarray(tensor.float()).astype(jnp.bfloat16)
     return np.asarray(tensor)
 
 
 def _structure(kind: str, weights: Mapping[str, Weights]) -> tuple[Cell, int, tuple[str, ...]]:
-    """The cell, the number of layers and the suffixes of directions, all shapes checked."""
+    """The cell, the number of layers and the directions' suffixes, once all shapes are checked."""
     gates, factory = _MODES[kind]
     try:
         rows, features = weights["weight_hh_l0"].shape[0], weights["weight_ih_l0"].shape[1]
     except (KeyError, IndexError):
         raise ValueError(
             "the state dict of a recurrent module holds matrices weight_ih_l0 and weight_hh_l0, "
-            f"but this one has {', '.join(map(str, weights)) or 'nothing'}: pass that of the "
-            "module alone, without a prefix"
+            f"but this one has {', '.join(map(str, weights)) or 'nothing'}: pass the module's own "
+            "state dict, with names without a prefix"
         ) from None
     size, bias = rows // gates, "bias_ih_l0" in weights
     projected = kind == "lstm" and "weight_hr_l0" in weights
@@ -246,18 +251,18 @@ def _structure(kind: str, weights: Mapping[str, Weights]) -> tuple[Cell, int, tu
             if projected:
                 expected["weight_hr" + end] = (output, size)
     for name in sorted(weights.keys() | expected.keys()):
-        given = weights[name].shape if name in weights else None
-        if given != expected.get(name):
+        shape = weights[name].shape if name in weights else None
+        if shape != expected.get(name):
             raise ValueError(
-                f"these are not the weights of one {kind} of PyTorch: {name} has shape {given}, "
-                f"and should have {expected.get(name)} (None: not be there)"
+                f"these are not the weights of one PyTorch {kind}: {name} has shape {shape}, "
+                f"but should have {expected.get(name)} (None means no such array)"
             )
     options = {"proj_size": output} if projected else {}
     return factory(size, bias=bias, recurrent_bias=bias, **options), depth, suffixes
 
 
 def _members(layer: Layer, params: Params) -> Iterator[tuple[Layer, Params]]:
-    """The layers with weights, from the bottom."""
+    """The layers that have weights, from the bottom up."""
     if isinstance(layer, Serial):
         for i, member in enumerate(layer.layers):
             yield from _members(member, params[str(i)])
@@ -270,6 +275,6 @@ def _check_cell(cell: Cell) -> None:
     simple = type(cell) is Elman and cell.activation in (jnp.tanh, jax.nn.relu)
     if not simple and type(cell) not in (GRUAfter, LSTM, ProjectedLSTM):
         raise ValueError(
-            "PyTorch's modules have the cells elman with tanh or relu, gru(reset='after') and "
-            f"lstm, not {cell!r}"
+            "PyTorch has modules for elman with tanh or relu, gru(reset='after') and lstm, but "
+            f"not for {cell!r}"
         )

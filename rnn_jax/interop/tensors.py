@@ -1,4 +1,4 @@
-"""Parameters, or any other tree of arrays, in a safetensors file."""
+"""Parameters, or any other tree of arrays, saved in a safetensors file."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["load_params", "save_params"]
 def save_params(path: str | os.PathLike[str], params: Params) -> None:
     """Write a tree of arrays to a safetensors file, whole or not at all.
 
-    An array is named by its path joined by dots: ``layer.w_ih``.
+    An array is named by its path, joined with dots: ``layer.w_ih``.
 
     Args:
       path: the file.
-      params: nested dicts of arrays; names hold no dot. Other trees, such as a `TrainState`, can
-        be written as well, and read with ``like``.
+      params: nested dicts of arrays, whose names contain no dots. Other trees, such as a
+        `TrainState`, can be written as well, and read back with ``like``.
 
     Raises:
       ValueError: the file cannot be written.
@@ -44,7 +44,9 @@ def save_params(path: str | os.PathLike[str], params: Params) -> None:
         with atomic_path(Path(path)) as temporary:
             temporary.write_bytes(save(flat))
     except OSError as error:
-        raise ValueError(f"cannot write {os.fspath(path)}: {reason(error)}") from None
+        raise ValueError(
+            f"cannot write {os.fspath(path)} ({reason(error)}): choose another path"
+        ) from None
 
 
 def load_params(path: str | os.PathLike[str], like: Params = None) -> Params:
@@ -52,17 +54,18 @@ def load_params(path: str | os.PathLike[str], like: Params = None) -> Params:
 
     Args:
       path: the file.
-      like: a tree, or its shapes from ``jax.eval_shape``, which the file must match in names and
-        shapes and whose structure comes back: other containers than dicts, empty ones, NumPy
-        arrays where it has no JAX arrays.
+      like: a tree, or its shapes from ``jax.eval_shape``. The file must match its names and
+        shapes, and the result has its structure: containers other than dicts, empty ones, and
+        NumPy arrays where it has no JAX arrays.
 
     Raises:
-      ValueError: there is no such file, it is none of this kind, or it does not match ``like``.
+      ValueError: there is no such file, it is not a safetensors file, or it does not match
+        ``like``.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
-        # Tensor by tensor: safetensors.numpy.load knows no bfloat16.
+        # Tensor by tensor, because safetensors.numpy.load does not know bfloat16.
         with safe_open(os.fspath(path), "numpy") as file:
             flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
@@ -78,15 +81,18 @@ def load_params(path: str | os.PathLike[str], like: Params = None) -> Params:
         return jax.tree.map_with_path(lambda keys, x: _restored(flat[_name(keys)], x), like)
     params: Params = {}
     for name, leaf in flat.items():
-        *folders, last = name.split(".")
-        place = params
-        for folder in folders:
-            place = place.setdefault(folder, {})
-        place[last] = jnp.asarray(leaf)
+        *outer, last = name.split(".")
+        entries = params
+        for key in outer:
+            entries = entries.setdefault(key, {})
+        entries[last] = jnp.asarray(leaf)
     return params
 
 
-def _restored(leaf: np.ndarray, like: Any) -> Any:
+def _restored(
+    leaf: np.ndarray, like: jax.Array | jax.ShapeDtypeStruct | np.ndarray
+) -> jax.Array | np.ndarray:
+    """``leaf`` as the kind of array that ``like`` is."""
     return jnp.asarray(leaf) if isinstance(like, (jax.Array, jax.ShapeDtypeStruct)) else leaf
 
 

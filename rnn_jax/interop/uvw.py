@@ -1,4 +1,4 @@
-"""The three matrices U, V, W of the reference word model, and their ``.npz`` files."""
+"""The three matrices U, V and W of the reference word model, and their ``.npz`` files."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from rnn_jax.host.files import atomic_path, reason
 from rnn_jax.types import Params
@@ -17,10 +17,10 @@ from rnn_jax.types import Params
 __all__ = ["from_uvw", "load_uvw", "save_uvw", "to_uvw"]
 
 
-def from_uvw(U: Any, V: Any, W: Any) -> Params:
+def from_uvw(U: ArrayLike, V: ArrayLike, W: ArrayLike) -> Params:
     """Parameters of the reference word model from its three matrices.
 
-    ``s_t = tanh(U[:, x_t] + W s_{t-1})``, ``o_t = softmax(V s_t)``; they fit
+    ``s_t = tanh(U[:, x_t] + W s_{t-1})``, ``o_t = softmax(V s_t)``. The parameters are those of
     ``language_model(V, recurrent(elman(H, bias=False)), bias=False)``.
 
     Args:
@@ -29,11 +29,11 @@ def from_uvw(U: Any, V: Any, W: Any) -> Params:
       W: ``[H, H]``, hidden to hidden.
 
     Returns:
-      ``{"layer": {"w_ih": Uᵀ, "w_hh": Wᵀ}, "readout": {"w": Vᵀ}}`` in the matrices' dtype (float64
-      becomes float32 unless JAX runs with x64).
+      ``{"layer": {"w_ih": Uᵀ, "w_hh": Wᵀ}, "readout": {"w": Vᵀ}}`` in the dtype of the matrices
+      (float64 becomes float32 unless JAX runs with x64).
 
     Raises:
-      ValueError: shapes that do not fit together.
+      ValueError: the shapes do not fit together.
 
     Example:
       >>> import numpy as np
@@ -50,7 +50,7 @@ def from_uvw(U: Any, V: Any, W: Any) -> Params:
 
 
 def to_uvw(params: Params) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The matrices ``(U, V, W)`` of such parameters, or of their gradients, as NumPy arrays.
+    """The matrices ``(U, V, W)`` of the word model's parameters, or gradients, as NumPy arrays.
 
     Raises:
       ValueError: the parameters are those of another model.
@@ -90,16 +90,18 @@ def save_uvw(path: str | os.PathLike[str], params: Params) -> None:
         with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
             np.savez(file, U=U, V=V, W=W)
     except OSError as error:
-        raise ValueError(f"cannot write {os.fspath(path)}: {reason(error)}") from None
+        raise ValueError(
+            f"cannot write {os.fspath(path)} ({reason(error)}): choose another path"
+        ) from None
 
 
 def load_uvw(path: str | os.PathLike[str]) -> Params:
     """Parameters from an ``.npz`` file that holds U, V and W.
 
     Raises:
-      ValueError: no such file, or one without these three arrays in shapes that fit.
+      ValueError: there is no such file, or it lacks these three arrays in shapes that fit.
     """
-    # np.load fails in as many ways as files can be broken, and may leave open what it opened.
+    # np.load fails in many ways on broken files, and may leave a file open that it opened itself.
     broken = (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
     try:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:

@@ -1,4 +1,4 @@
-"""What the converters to other libraries share: layers taken apart, weights as NumPy arrays."""
+"""What the converters share: layers taken apart, weights as NumPy arrays."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rnn_jax.layers.bidirectional import Bidirectional
 from rnn_jax.layers.recurrent import Recurrent
@@ -31,9 +31,14 @@ def directions(layer: Layer, params: Params) -> list[Direction]:
         return [Direction(layer.cell, layer.reverse, params)]
     if isinstance(layer, Bidirectional):
         pair = (layer.forward, params["forward"]), (layer.backward, params["backward"])
-        both = [directions(*one) for one in pair if isinstance(one[0], Recurrent)]
-        if [part.reverse for parts in both for part in parts] == [False, True]:
-            return [part for parts in both for part in parts]
+        both = [
+            direction
+            for side, side_params in pair
+            if isinstance(side, Recurrent)
+            for direction in directions(side, side_params)
+        ]
+        if [direction.reverse for direction in both] == [False, True]:
+            return both
     return []
 
 
@@ -41,12 +46,12 @@ def plain_weights(cell: Cell, params: Params, library: str) -> dict[str, Weights
     """A cell's parameters as NumPy arrays, a forget bias added to ``b``.
 
     Raises:
-      ValueError: there is a learned initial carry, for which ``library`` has no place.
+      ValueError: there is a learned initial carry, which ``library`` cannot store.
     """
     if "carry" in params:
         raise ValueError(
             f"{library} keeps no initial carry among the weights: leave 'carry' out of the "
-            "parameters, and hand it in as the initial state there"
+            "parameters, and pass it as the initial state there"
         )
     weights = {name: np.asarray(leaf) for name, leaf in params.items()}
     if forget_bias := getattr(cell, "forget_bias", 0):
@@ -58,17 +63,17 @@ def plain_weights(cell: Cell, params: Params, library: str) -> dict[str, Weights
 
 
 def joined_bias(weights: dict[str, Weights]) -> Weights | None:
-    """``b + b_hh``, as far as they are there."""
-    found = [weights[name] for name in ("b", "b_hh") if name in weights]
-    return sum(found[1:], found[0]) if found else None
+    """``b + b_hh``, or the one that exists, or None."""
+    biases = [weights[name] for name in ("b", "b_hh") if name in weights]
+    return sum(biases[1:], biases[0]) if biases else None
 
 
 def reordered(weights: Weights, order: tuple[int, ...]) -> Weights:
-    """The blocks of gates along the last axis in another order."""
+    """The gates' blocks along the last axis, in another order."""
     blocks = np.split(weights, len(order), -1)
     return np.concatenate([blocks[i] for i in order], -1)
 
 
-def owned(weights: Any) -> Array:
-    """A JAX array with memory of its own: other libraries update theirs in place."""
+def owned(weights: ArrayLike) -> Array:
+    """A JAX array with its own memory: other libraries update theirs in place."""
     return jnp.array(np.asarray(weights), copy=True)

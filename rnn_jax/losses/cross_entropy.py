@@ -1,4 +1,4 @@
-"""Losses over sequences of logits, with masks, and perplexity."""
+"""Cross-entropy over sequences of logits, with masks, and perplexity."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def cross_entropy(
     ``loss[t, b] = log Σ_v exp(logits[t, b, v]) - logits[t, b, targets[t, b]]``
 
     Args:
-      logits: ``float[T, B, V]`` (any leading shape); reduced in float32 at least.
-      targets: ``int[T, B]``; what stands at masked steps is not read.
+      logits: ``float[T, B, V]`` (any leading shape); converted to at least float32.
+      targets: ``int[T, B]``; the values at masked steps are not read.
       mask: ``bool[T, B]``; masked steps count neither in the sum nor in the mean.
-      reduction: "mean" over valid steps (0 where there is none), "sum", or "none": ``[T, B]`` with
+      reduction: "mean" over valid steps (0 if there is none), "sum", or "none": ``[T, B]`` with
         zeros at masked steps.
 
     Returns:
       A scalar, or ``float[T, B]``.
 
     Raises:
-      ValueError: shapes that do not fit, an unknown reduction, a target outside the vocabulary
-        (under jit such a step is NaN instead).
+      ValueError: the shapes do not fit, the reduction is unknown, or a target lies outside the
+        vocabulary (under jit the loss of such a step is NaN instead).
 
     Example:
       >>> import jax.numpy as jnp
@@ -54,7 +54,7 @@ def cross_entropy(
     check_ids(targets, logits.shape[-1], mask, what="target")
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     logits, targets = fill_masked(logits, mask), fill_masked(targets, mask)
-    # Filling looks an id outside the vocabulary up as NaN; a negative one must not wrap.
+    # mode="fill" gives NaN for an id outside the vocabulary; a negative one must not wrap around.
     wanted = jnp.where(targets < 0, logits.shape[-1], targets)
     picked = jnp.take_along_axis(logits, wanted[..., None], axis=-1, mode="fill")[..., 0]
     return reduce_loss(jax.nn.logsumexp(logits, axis=-1) - picked, mask, reduction)
@@ -74,7 +74,7 @@ def reduce_loss(losses: Array, mask: Array | None, reduction: Reduction) -> Arra
 
 
 def perplexity(loss: Array | float) -> Array:
-    """``exp(loss)`` of a mean cross-entropy in nats: the effective number of choices a step.
+    """``exp(loss)`` of a mean cross-entropy in nats: the effective number of choices per step.
 
     Example:
       >>> import math

@@ -1,4 +1,4 @@
-"""Ridge regression in closed form: the read-out of an echo state network."""
+"""Ridge regression in closed form, which fits the read-out of an echo state network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rnn_jax.arrays.masking import check_mask, expand, fill_masked
-from rnn_jax.host.checks import positive
+from rnn_jax.host.checks import not_negative
 from rnn_jax.jaxprs import is_traced
 from rnn_jax.types import Array
 
@@ -21,29 +21,30 @@ def ridge(
     washout: int = 0,
     mask: Array | None = None,
 ) -> dict[str, Array]:
-    """The affine read-out of least squared error, its weights held small.
+    """The affine read-out of least squared error, with a penalty on its weights.
 
     ``w, b = argmin Σ_t ‖y_t w + b - target_t‖² + penalty ‖w‖²``, over unmasked steps from
-    ``washout`` on; the bias is not penalised. Predict by ``features @ w + b``.
+    ``washout`` on; the bias is not penalised. Predict with ``features @ w + b``.
 
-    Solved by QR of the features, centred, with ``√penalty`` times the identity below them. That
-    loses digits with their condition number; the normal equations ``(YᵀY + penalty I) w = Yᵀ
-    target`` would with its square, and states of a reservoir are nearly dependent. It computes in
-    float64 where JAX has it enabled, else in float32.
+    It is solved by a QR decomposition of the centred features stacked on ``√penalty`` times the
+    identity. This loses digits in proportion to the condition number; the normal equations
+    ``(YᵀY + penalty I) w = Yᵀ target`` would lose them in proportion to its square, and the states
+    of a reservoir are nearly collinear. The computation is in float64 where JAX has it enabled, and
+    in float32 otherwise.
 
     Args:
       features: ``float[T, B, H]``, such as the outputs of `echo_state`; any batch shape.
       targets: ``float[T, B, O]``.
-      penalty: of at least 0; with 0 the centred features must be independent.
-      washout: steps at the start of every row that are left out, because the state still
-        remembers how it began.
+      penalty: at least 0; with 0 the centred features must be linearly independent.
+      washout: the number of steps left out at the start of every row, where the state still
+        depends on the initial one.
       mask: ``bool[T, B]``; where False, neither features nor targets are read.
 
     Returns:
-      ``{"w": [H, O], "b": [O]}`` of the features' dtype.
+      ``{"w": [H, O], "b": [O]}`` in the dtype of the features.
 
     Raises:
-      ValueError: shapes that do not fit, a negative penalty, or a washout that leaves no step.
+      ValueError: the shapes do not fit, the penalty is negative, or the washout leaves no step.
 
     Example:
       >>> import jax.numpy as jnp
@@ -62,7 +63,7 @@ def ridge(
             "float[T, B, H] and float[T, B, O]"
         )
     check_mask(mask, features.shape[:-1])
-    positive(least=0, washout=washout)
+    not_negative(washout=washout)
     if not is_traced(penalty) and not penalty >= 0:
         raise ValueError(f"penalty must be at least 0, not {penalty}")
     if washout >= features.shape[0]:

@@ -1,4 +1,4 @@
-"""The published models in NumPy: the baselines to be timed against, and the tests' oracles."""
+"""The published models in NumPy: baselines for timing and oracles for the tests."""
 
 from rnn_jax.reference.binary_addition import NumpyAdder, draw_addends, to_bits
 from rnn_jax.reference.operation_graph import (

@@ -1,19 +1,17 @@
-"""The network that adds binary numbers, as published: one example a step, bit by bit."""
+"""The network that adds binary numbers, as published: one example per update, bit by bit."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from rnn_jax.reference.word_model import Array
 
 __all__ = ["NumpyAdder", "draw_addends", "to_bits"]
 
-Array = NDArray[Any]
-
 
 def to_bits(numbers: ArrayLike, bits: int) -> Array:
-    """The binary digits of ``int[...]``, the lowest first, ``int[bits, ...]``.
+    """The binary digits of ``int[...]`` as ``int[bits, ...]``, the lowest first.
 
     Example:
         >>> to_bits([1, 6], 3).tolist()
@@ -73,13 +71,13 @@ class NumpyAdder:
         """Learn from one sum, by gradient descent through all its bits.
 
         Args:
-            a: the one addend.
-            b: the other; the sum must have no more than ``bits`` digits.
+            a: one addend.
+            b: the other one; the sum must have no more than ``bits`` digits.
             bits: T, the number of steps.
             rate: the learning rate.
 
         Returns:
-            The absolute error summed over the bits, and the sum that the network gave.
+            The absolute error, summed over the bits, and the network's answer.
         """
         xs, ys = to_bits([a, b], bits), to_bits(a + b, bits)
         states, deltas = [np.zeros(len(self.w_hh))], []

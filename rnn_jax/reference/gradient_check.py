@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol, SupportsFloat
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-Arrays = Mapping[str, NDArray[Any]]
+from rnn_jax.reference.word_model import Array, Gradients, Ids
+
+Arrays = Mapping[str, Array]
 
 
 @dataclass(frozen=True)
 class ArrayCheck:
-    """Outcome for one array: its name, its number of parameters, the largest relative error."""
+    """The outcome for one array: name, number of parameters, largest relative error."""
 
     name: str
     count: int
@@ -32,7 +33,7 @@ class ArrayCheck:
 
 @dataclass(frozen=True)
 class GradientMismatch:
-    """The first single parameter whose two gradients disagree."""
+    """The first parameter whose two gradients disagree."""
 
     name: str
     index: tuple[int, ...]
@@ -54,7 +55,7 @@ class GradientMismatch:
 
 @dataclass(frozen=True)
 class GradientReport:
-    """Outcome for all arrays; prints as a line for each, and the first failure if there is one."""
+    """The outcome for all arrays; prints as one line for each, and the first failure, if any."""
 
     arrays: tuple[ArrayCheck, ...]
     failure: GradientMismatch | None
@@ -68,28 +69,28 @@ class GradientReport:
 
 
 def gradient_check(
-    loss_fn: Callable[[Arrays], Any],
+    loss_fn: Callable[[Arrays], SupportsFloat],
     arrays: Arrays,
     gradients: Arrays,
     *,
     h: float = 0.001,
     threshold: float = 0.01,
 ) -> GradientReport:
-    """Compare every single element of `gradients` with a central difference of the loss.
+    """Compare every element of `gradients` with a central difference of the loss.
 
         estimate = (loss(p + h) - loss(p - h)) / 2h
         error    = |backprop - estimate| / (|backprop| + |estimate|),   0/0 = 0
 
     Args:
-        loss_fn: the loss as a function of the named arrays. It receives the same float64 copies
-            at each call, changed in place in between, and so must neither keep nor change them.
+        loss_fn: the loss as a function of the named arrays. Every call receives the same float64
+            copies, changed in place between calls, so it must neither keep nor change them.
         arrays: the parameters, of any shape.
         gradients: the gradients to be checked, with the names and shapes of `arrays`.
-        h: half the width of the difference.
-        threshold: an element passes when its error is not above this; NaN never passes.
+        h: the step to either side.
+        threshold: an element passes if its error does not exceed this; NaN never passes.
 
     Raises:
-        ValueError: if names or shapes differ, or h is not finite and positive.
+        ValueError: names or shapes differ, or h is not finite and positive.
 
     Example:
         >>> square = lambda a: (a["w"] ** 2).sum()
@@ -122,7 +123,7 @@ def gradient_check(
             estimate, backprop = (plus - minus) / (2 * h), float(gradients[name][index])
             scale = abs(estimate) + abs(backprop)
             error = 0.0 if scale == 0 else abs(backprop - estimate) / scale
-            largest = float(np.maximum(largest, error))  # unlike max, keeps NaN
+            largest = float(np.maximum(largest, error))  # unlike max, it keeps NaN
             if not error <= threshold:
                 passed = False
                 failure = failure or GradientMismatch(
@@ -135,27 +136,25 @@ def gradient_check(
 class WordModel(Protocol):
     """What `check_word_model` needs; `rnn_jax.reference.NumpyRNN` has it."""
 
-    U: NDArray[Any]
-    V: NDArray[Any]
-    W: NDArray[Any]
+    U: Array
+    V: Array
+    W: Array
 
-    def total_loss(self, xs: Any, ys: Any) -> float: ...
+    def total_loss(self, xs: Sequence[Ids], ys: Sequence[Ids]) -> float: ...
 
-    def gradients(
-        self, x: Any, y: Any, bptt_truncate: int
-    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]: ...
+    def gradients(self, x: Ids, y: Ids, bptt_truncate: int) -> Gradients: ...
 
 
 def check_word_model(
     model: WordModel,
-    x: ArrayLike,
-    y: ArrayLike,
+    x: Ids,
+    y: Ids,
     *,
     h: float = 0.001,
     threshold: float = 0.01,
     bptt_truncate: int = 1000,
 ) -> GradientReport:
-    """Run `gradient_check` on U, V and W of a model for the sentence x, y: int[T].
+    """Run `gradient_check` on a model's U, V and W for one sentence, x and y being int[T].
 
     Example:
         >>> from rnn_jax.reference import NumpyRNN

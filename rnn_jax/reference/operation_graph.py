@@ -15,7 +15,7 @@ __all__ = ["GATES", "Gate", "OperationGraphRNN", "Step", "layer_backward", "laye
 
 @dataclass(frozen=True)
 class Gate:
-    """An operation: ``forward(*inputs)``, and ``backward(*inputs, dz)`` to their gradients."""
+    """An operation: ``forward(*inputs)``, and ``backward(*inputs, dz)``, the inputs' gradients."""
 
     forward: Callable[..., Array]
     backward: Callable[..., tuple[Array, ...]]
@@ -39,7 +39,7 @@ GATES = {"multiply": multiply, "add": add, "tanh": tanh, "cross-entropy": cross_
 
 
 class Step(NamedTuple):
-    """Everything that one step computes: ``U x``, ``W s_before``, their sum, ``s``, ``V s``."""
+    """All that one step computes: ``U x``, ``W s_before``, their sum, ``s`` and ``V s``."""
 
     mulu: Array
     mulw: Array
@@ -49,7 +49,7 @@ class Step(NamedTuple):
 
 
 def layer_forward(x: Array, s_before: Array, U: Array, V: Array, W: Array) -> Step:
-    """One step of the model from a one-hot word ``x [V]`` and the state before, through the gates.
+    """One step of the model through the gates, from a one-hot word ``x [V]`` and the state before.
 
     Example:
         >>> U = np.ones((2, 4))
@@ -70,12 +70,12 @@ def layer_backward(
 
     Args:
         x: float[V], the one-hot word.
-        s_before: float[H], the state before.
+        s_before: float[H], the state before the step.
         U: float[H, V].
         V: float[V, H].
         W: float[H, H].
-        ds: float[H], what later steps send back to this step's state.
-        dmulv: float[V], what this step's loss sends back to V s.
+        ds: float[H], the gradient of this step's state from later steps.
+        dmulv: float[V], the gradient of V s from this step's loss.
 
     Returns:
         The gradients of s_before, U, V and W.
@@ -90,10 +90,10 @@ def layer_backward(
 
 
 class OperationGraphRNN(NumpyRNN):
-    """The word model with its gradients from the gates, and per-sentence mean losses.
+    """The word model with gradients computed by the gates and losses averaged per sentence.
 
-    `gradients` are those of `NumpyRNN`, of a sentence's summed loss; the loss that is reported is
-    the mean over sentences of the mean over their words.
+    `gradients` returns what `NumpyRNN` does, the gradients of the summed loss of a sentence; the
+    reported loss is the mean over the sentences of the mean over their words.
 
     Example:
         >>> plain = NumpyRNN.init(vocab_size=8, hidden_size=4, seed=0)
@@ -107,14 +107,14 @@ class OperationGraphRNN(NumpyRNN):
     """
 
     def loss(self, xs: Sequence[Ids], ys: Sequence[Ids]) -> float:
-        """Average the mean losses of the sentences, each of at least one word."""
+        """Average the mean losses of the sentences, which have at least one word each."""
         if not len(xs):
             raise ValueError("the loss of no sentences is undefined: give at least one sentence")
         mean = super().loss
         return float(np.mean([mean([x], [y]) for x, y in zip(xs, ys, strict=True)]))
 
     def gradients(self, x: Ids, y: Ids, bptt_truncate: int) -> Gradients:
-        """Compute dU, dV and dW with two loops: from each word, ``bptt_truncate`` words back."""
+        """Compute dU, dV and dW in a double loop: from each word, ``bptt_truncate`` words back."""
         x, y = self._pair(x, y, bptt_truncate)
         words, before, dmulv = self._forward(x, y)
         sums = [np.zeros_like(weight) for weight in (self.U, self.V, self.W)]
@@ -130,10 +130,10 @@ class OperationGraphRNN(NumpyRNN):
         return sums[0], sums[1], sums[2]
 
     def full_gradients(self, x: Ids, y: Ids) -> Gradients:
-        """Compute dU, dV and dW of the whole sentence with one loop, in which ds is carried back.
+        """Compute dU, dV and dW of the whole sentence in one loop that carries ds back.
 
-        The article's proposal: what the steps after t send back to s_t is one vector, however many
-        they are, so that nothing needs to be walked twice.
+        This is the article's proposal: however many steps follow t, the gradient they send back to
+        s_t is one vector, so no step needs to be visited twice.
         """
         x, y = self._pair(x, y, 0)
         words, before, dmulv = self._forward(x, y)
@@ -146,7 +146,7 @@ class OperationGraphRNN(NumpyRNN):
         return sums[0], sums[1], sums[2]
 
     def _forward(self, x: Array, y: Array) -> tuple[Array, list[Array], list[Array]]:
-        """Return the one-hot words, the state before each, and what each loss sends back to V s."""
+        """Return the one-hot words, the state before each, and the gradient of each loss in V s."""
         words, targets = _one_hot(x, len(self.V)), _one_hot(y, len(self.V))
         before, dmulv = [np.zeros(len(self.W))], []
         for word, target in zip(words, targets, strict=True):

@@ -1,4 +1,4 @@
-"""Training of the NumPy word model: one sentence a step, the rate halved when the loss rises."""
+"""Training of the NumPy word model: one sentence per step; a rising loss halves the rate."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ def train(
     bptt_truncate: int = 4,
     report: Report | None = None,
 ) -> list[tuple[int, float]]:
-    """Train by plain SGD, one sentence a step, in the order of the data.
+    """Train by plain SGD, one sentence per step, in the order of the data.
 
-    Before every `evaluate_loss_after`-th epoch, the first included, the loss over all the data is
-    evaluated; when it is higher than the one before, the learning rate is halved.
+    Before every `evaluate_loss_after`-th epoch, starting with the first, the loss over all the data
+    is evaluated; if it is higher than the previous one, the learning rate is halved.
 
     Args:
-        report: called at each evaluation with time stamp, examples seen, epoch and loss.
+        report: called at each evaluation with the time stamp, the examples seen, the epoch and the
+            loss.
 
     Returns:
-        (examples seen, loss) of each evaluation.
+        (examples seen, loss) for each evaluation.
 
     Example:
         >>> model = NumpyRNN.init(vocab_size=8, hidden_size=4, seed=0)

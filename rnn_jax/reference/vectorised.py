@@ -10,9 +10,9 @@ __all__ = ["VectorisedRNN"]
 
 
 class VectorisedRNN(NumpyRNN):
-    """The same model with the loops over words and windows turned into matrix products.
+    """The same model, with matrix products in place of the loops over words and windows.
 
-    The weights are copied, U into Fortran order, which makes a word's column contiguous.
+    The weights are copied, U into Fortran order, in which the column of a word is contiguous.
 
     Example:
         >>> slow = NumpyRNN.init(vocab_size=8, hidden_size=4, seed=0)
@@ -26,7 +26,7 @@ class VectorisedRNN(NumpyRNN):
         super().__init__(np.array(U, order="F"), V.copy(), W.copy())
 
     def forward(self, x: Ids) -> tuple[Array, Array]:
-        """Compute o [T, V] and s [T+1, H] as `NumpyRNN.forward` does, the read-out in one GEMM."""
+        """Compute o [T, V] and s [T+1, H] as `NumpyRNN.forward` does, with a one-GEMM read-out."""
         x = self._ids(x)
         s = np.empty((len(x) + 1, len(self.W)), self.U.dtype)
         s[:-1], s[-1] = self.U.T[x], 0
@@ -42,12 +42,12 @@ class VectorisedRNN(NumpyRNN):
         return o, s
 
     def _errors(self, x: Array, y: Array, k: int) -> tuple[Array, Array, Array, Array]:
-        """Return do [T, V], s [T, H], s one step before [T, H], dL/dz [T, H] for s = tanh z."""
+        """Return do [T, V], s [T, H], s one step earlier [T, H] and dL/dz [T, H] for s = tanh z."""
         do, s = self.forward(x)
         do[np.arange(len(y)), y] -= 1
         s, s_before = s[:-1], np.roll(s, 1, axis=0)[:-1]
         slope = 1 - s * s
-        # Row i of delta is the error at step i of the loss j steps later: all windows at once.
+        # Row i of delta is the error at step i from the loss j steps later: all windows at once.
         delta = do @ self.V * slope
         dz = delta.copy()
         for j in range(1, min(k, len(x) - 1) + 1):
@@ -60,12 +60,12 @@ class VectorisedRNN(NumpyRNN):
         """Compute dU [H, V], dV [V, H] and dW [H, H] as `NumpyRNN.gradients` does."""
         x, y = self._pair(x, y, bptt_truncate)
         do, s, s_before, dz = self._errors(x, y, bptt_truncate)
-        dU = np.zeros_like(self.U)  # in Fortran order, too
+        dU = np.zeros_like(self.U)  # also in Fortran order
         np.add.at(dU.T, x, dz)
         return dU, do.T @ s, dz.T @ s_before
 
     def sgd_step(self, x: Ids, y: Ids, learning_rate: float, bptt_truncate: int) -> None:
-        """Update U, V and W in place; of U only the columns of the words that occur."""
+        """Update U, V and W in place, U only in the columns of the words that occur."""
         x, y = self._pair(x, y, bptt_truncate)
         do, s, s_before, dz = self._errors(x, y, bptt_truncate)
         rate = float(learning_rate)

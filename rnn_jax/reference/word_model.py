@@ -1,4 +1,4 @@
-"""The word model of the tutorial, as published: loops over the words, double loop backwards."""
+"""The tutorial's word model, as published: a loop over the words, a double loop backwards."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class NumpyRNN:
     All computation is done in the dtype of the weights.
 
     Args:
-        U: float[H, V], input weights, one column a word.
+        U: float[H, V], input weights, one column per word.
         V: float[V, H], output weights.
         W: float[H, H], recurrent weights. The three are updated in place by `sgd_step`.
 
     Raises:
-        ValueError: if the shapes do not fit together or the dtypes differ.
+        ValueError: the shapes do not fit together, or the dtypes differ.
 
     Example:
         >>> model = NumpyRNN.init(vocab_size=8, hidden_size=4, seed=0)
@@ -78,7 +78,7 @@ class NumpyRNN:
         ids = np.asarray(tokens)
         if ids.ndim != 1 or (ids.size and not np.issubdtype(ids.dtype, np.integer)):
             raise ValueError(f"token ids must be int[T], not {ids.dtype}{list(ids.shape)}")
-        if ids.size and not 0 <= ids.min() <= ids.max() < len(self.V):  # -1 would wrap round
+        if ids.size and not 0 <= ids.min() <= ids.max() < len(self.V):  # -1 would wrap around
             raise ValueError(f"token ids must lie in 0 … {len(self.V) - 1}: encode the text anew")
         return ids.astype(np.intp)
 
@@ -91,7 +91,7 @@ class NumpyRNN:
         return x, y
 
     def forward(self, x: Ids) -> tuple[Array, Array]:
-        """Compute the word probabilities o [T, V] and the states s [T+1, H]; s[-1] is the zero."""
+        """Compute the word probabilities o [T, V] and the states s [T+1, H]; s[-1] is zero."""
         x = self._ids(x)
         T = len(x)
         s = np.zeros((T + 1, len(self.W)), self.U.dtype)
@@ -125,8 +125,8 @@ class NumpyRNN:
     def gradients(self, x: Ids, y: Ids, bptt_truncate: int) -> Gradients:
         """Compute dU, dV and dW of one sentence by sliding truncated BPTT.
 
-        The loss at step t goes back through the steps t, t-1, …, max(0, t-k): k+1 applications
-        of the recurrence, for each t anew.
+        The loss at step t is backpropagated through the steps t, t-1, …, max(0, t-k): k+1
+        applications of the recurrence, separately for each t.
 
         Args:
             x: int[T], the words.
@@ -171,11 +171,11 @@ class NumpyRNN:
     ) -> list[int]:
         """Sample one sentence word by word, without its markers.
 
-        A word is re-drawn while it is `unknown`, a sentence while it has fewer than `min_length`
+        A word is drawn again if it is `unknown`, a sentence if it has fewer than `min_length`
         words. A sentence without an end is cut off after `max_length` words.
 
         Raises:
-            ValueError: if nothing long enough comes in `max_draws` sentences.
+            ValueError: none of `max_draws` sentences is long enough.
         """
         self._ids([start, end, unknown])
         for _ in range(max_draws):
@@ -193,17 +193,17 @@ class NumpyRNN:
             if len(words) >= min_length:
                 return words
         raise ValueError(
-            f"no sentence of {min_length} to {max_length} words came in {max_draws} draws: "
-            "lower min_length or train the model longer"
+            f"none of {max_draws} sentences had {min_length} to {max_length} words: lower "
+            "min_length or train the model longer"
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write U, V and W to one .npz file, at once or not at all."""
+        """Write U, V and W to one .npz file, whole or not at all."""
         try:
             with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
                 np.savez(file, U=self.U, V=self.V, W=self.W)
         except OSError as error:
-            raise ValueError(f"cannot write {path}, choose another path: {error}") from error
+            raise ValueError(f"cannot write {path} ({error}): choose another path") from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

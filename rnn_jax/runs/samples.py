@@ -10,7 +10,7 @@ import numpy as np
 
 from rnn_jax import text
 from rnn_jax.generation import generate
-from rnn_jax.host.checks import positive
+from rnn_jax.host.checks import not_negative, positive
 from rnn_jax.runs.config import TrainConfig
 from rnn_jax.types import Params
 
@@ -63,7 +63,7 @@ def sample_texts(
     positive(count=count, length=length)
     if min_length is None:
         min_length = min(_MIN_LENGTH, length)
-    positive(least=0, min_length=min_length)
+    not_negative(min_length=min_length)
     if min_length > length:
         raise ValueError(
             f"min_length {min_length} exceeds the length {length}: lower the one or raise the other"

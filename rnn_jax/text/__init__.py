@@ -1,4 +1,4 @@
-"""Text to numbers: corpora, tokens, vocabularies, sentences, batches. NumPy and NLTK, no JAX."""
+"""From text to numbers: corpora, tokens, vocabularies, sentences, batches. No JAX in here."""
 
 from __future__ import annotations
 

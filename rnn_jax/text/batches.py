@@ -1,4 +1,4 @@
-"""Cutting a stream of tokens into mini-batches, and sentence lengths into buckets."""
+"""Mini-batches cut from a stream of tokens, and buckets of sentence lengths."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def random_batches(
 ) -> Iterator[tuple[Ids, Ids]]:
     """Random sampling: non-overlapping windows in random order.
 
-    The first 0 to T - 1 tokens are dropped, the rest is cut into windows of T, and these are
-    shuffled; neighbouring batches are unrelated, so that the state starts anew at each.
+    The first 0 to T - 1 tokens are dropped, the rest is cut into windows of T, and the windows are
+    shuffled. Consecutive batches are unrelated, so each starts from the initial state.
 
     Args:
         ids: int[N], N at least B * T + 1.
@@ -52,10 +52,10 @@ def random_batches(
 def sequential_batches(
     ids: ArrayLike, batch_size: int, seq_length: int, rng: np.random.Generator
 ) -> Iterator[tuple[Ids, Ids]]:
-    """Sequential partitioning: each row of a batch continues that row of the batch before.
+    """Sequential partitioning: each row of a batch continues the same row of the previous batch.
 
-    The first 0 to T tokens are dropped and the rest is laid out as B long rows, which are walked
-    along T tokens at a time; the state is carried from batch to batch.
+    The first 0 to T tokens are dropped, the rest is laid out as B long rows, and every batch takes
+    the next T tokens of each; the state is carried from batch to batch.
 
     Args:
         ids: int[N], N at least B * T + 1.
@@ -100,20 +100,20 @@ def _drop_offset(
             f"the corpus of {len(corpus)} tokens is shorter than one batch: --batch-size "
             f"{batch_size} and --seq-length {seq_length} need {needed}, so make one of them smaller"
         )
-    # A corpus only just long enough must not lose its one batch to an unlucky offset.
+    # A corpus that is just long enough must not lose its only batch to an unlucky offset.
     return corpus, int(rng.integers(0, min(largest, len(corpus) - needed), endpoint=True))
 
 
 def bucket_lengths(lengths: ArrayLike, most: int = 6) -> tuple[int, ...]:
-    """The padded lengths, few of them, that waste the fewest padded steps.
+    """The few padded lengths that waste the fewest padded steps.
 
     Args:
         lengths: int[N], the lengths of N sentences.
         most: the largest number of buckets.
 
     Returns:
-        Increasing lengths, the last the longest sentence's; a sentence goes into the first that
-        holds it. The total of padded steps is the least possible.
+        Increasing lengths, the last of which is that of the longest sentence; a sentence goes into
+        the first bucket that it fits. The total number of padded steps is the least possible.
 
     Raises:
         ValueError: there are no lengths, or ``most`` is below 1.
@@ -126,18 +126,18 @@ def bucket_lengths(lengths: ArrayLike, most: int = 6) -> tuple[int, ...]:
     if not len(values) or most < 1:
         raise ValueError("bucket_lengths needs at least one length and at least one bucket")
     before = np.concatenate([[0], np.cumsum(counts)])
-    # cost[j] is the least total for the j shortest distinct lengths with one bucket more a round;
-    # came[k][j] is where its last bucket begins.
+    # cost[j] is the least total for the j shortest distinct lengths, with one more bucket in every
+    # round; last_begins[k][j] is where the last of these k + 1 buckets begins.
     cost = np.where(before == 0, 0.0, np.inf)
-    came = []
+    last_begins = []
     for _ in range(min(most, len(values))):
-        # total[i, j]: buckets for the first i lengths, and one for lengths i to j.
+        # total[i, j]: the buckets of the first i lengths, and one more for lengths i to j.
         total = cost[:-1, None] + values * (before[1:] - before[:-1, None])
         total[np.tril_indices(len(values), -1)] = np.inf
-        came.append(total.argmin(axis=0))
+        last_begins.append(total.argmin(axis=0))
         cost = np.concatenate([[np.inf], total.min(axis=0)])
     buckets, end = [], len(values)
-    for begins in reversed(came):
+    for begins in reversed(last_begins):
         buckets.append(int(values[end - 1]))
         end = int(begins[end - 1])
     return tuple(reversed(buckets))

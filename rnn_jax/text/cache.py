@@ -1,4 +1,4 @@
-"""Where derived and downloaded files are kept between runs, and how arrays are kept there."""
+"""The folder that keeps derived and downloaded files between runs, and arrays kept in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rnn_jax.host.files import atomic_path, reason
 
 
 def cache_folder() -> Path:
-    """The cache's folder, which need not exist yet.
+    """The cache folder, which need not exist yet.
 
     Returns:
         $RNN_JAX_CACHE, else $XDG_CACHE_HOME/rnn_jax, else ~/.cache/rnn_jax.
@@ -27,9 +27,9 @@ def cache_folder() -> Path:
 
 
 def load_arrays(name: str) -> dict[str, NDArray[np.generic]] | None:
-    """The arrays kept under a name, or None where there are none or the file is damaged."""
+    """The arrays stored under a name, or None if there are none or the file is damaged."""
     try:
-        # Opened here, because np.load leaves a file open that it cannot read.
+        # Opened here, because np.load does not close a file that it fails to read.
         with (cache_folder() / f"{name}.npz").open("rb") as file, np.load(file) as archive:
             return dict(archive)
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
@@ -37,7 +37,7 @@ def load_arrays(name: str) -> dict[str, NDArray[np.generic]] | None:
 
 
 def store_arrays(name: str, arrays: dict[str, NDArray[np.generic]]) -> None:
-    """Keep arrays under a name; where that cannot be done, warn and go on without."""
+    """Store arrays under a name; if that is impossible, warn and continue."""
     target = cache_folder() / f"{name}.npz"
     try:
         with atomic_path(target) as temporary, temporary.open("wb") as file:
@@ -45,6 +45,6 @@ def store_arrays(name: str, arrays: dict[str, NDArray[np.generic]]) -> None:
     except OSError as error:
         warnings.warn(
             f"the cache folder {target.parent} cannot be written to ({reason(error)}), so the text "
-            "is prepared anew each time; set RNN_JAX_CACHE to a folder that can be",
+            "is processed again in every run; set RNN_JAX_CACHE to a writable folder",
             stacklevel=2,
         )

@@ -1,4 +1,4 @@
-"""The tokenized corpus, and the sentences and streams that models learn from."""
+"""Tokenized corpora, and the sentences and streams that models are trained on."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from rnn_jax.text.vocabulary import (
 
 Level = Literal["word", "char"]
 
-_FORMAT = 1  # raised whenever the pipeline below changes what it computes
-_REPORT_EVERY = 500  # sentences between two reports of progress
+_FORMAT = 1  # increased whenever the pipeline below changes what it computes
+_REPORT_EVERY = 500  # sentences between two progress reports
 
 
 @dataclass(frozen=True, eq=False)
 class TokenizedCorpus:
-    """Sentences as numbers, without end markers and before any vocabulary is chosen.
+    """Sentences as numbers, without markers, before a vocabulary is chosen.
 
     Args:
-        name: name of the corpus.
-        sha256: hash of what was tokenized, as in :class:`Documents`.
+        name: the name of the corpus.
+        sha256: the hash of the tokenized text, as in :class:`Documents`.
         level: "word" or "char".
         sentence_offsets: int64[N+1]; sentence i is ``ids[offsets[i]:offsets[i+1]]``.
-        ids: int32[total], places in ``types``.
-        types: the distinct tokens in the order of their first appearance.
+        ids: int32[total], indices into ``types``.
+        types: the distinct tokens in order of first appearance.
     """
 
     name: str
@@ -54,11 +54,11 @@ class TokenizedCorpus:
         return len(self.sentence_offsets) - 1
 
     def counts(self) -> Counter[str]:
-        """How often each token occurs, both markers included once a sentence.
+        """How often each token occurs; each marker counts once per sentence.
 
         Returns:
-            The counts in the order of first appearance, with which ties are broken: the start
-            marker, the first sentence, the end marker, the others.
+            The counts in order of first appearance, which breaks ties: the start marker, the tokens
+            of the first sentence, the end marker, the other tokens.
         """
         numbers = np.bincount(self.ids, minlength=len(self.types)).tolist()
         tokens = list(zip(self.types, numbers, strict=True))
@@ -75,18 +75,18 @@ def tokenize_corpus(
     limit: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> TokenizedCorpus:
-    """Split documents into sentences and these into tokens; the result is kept in the cache.
+    """Split documents into sentences and sentences into tokens; the result is cached.
 
-    At word level the text is lower-cased first, as the reference does; at character level it
+    At the word level the text is lower-cased first, as in the reference; at the character level it
     keeps its case.
 
     Args:
-        documents: what to split.
+        documents: the texts to split.
         level: "word" for NLTK's words, "char" for characters.
-        letters_only: clean each sentence with :func:`normalize_letters`; its words are then what
-            stands between spaces.
-        limit: keep the first N sentences only.
-        progress: called now and then with the characters done and their total.
+        letters_only: whether to clean each sentence with :func:`normalize_letters`; its words are
+            then whatever is separated by spaces.
+        limit: keep only the first N sentences.
+        progress: called now and then with the number of characters done and their total.
 
     Returns:
         The corpus; empty sentences are dropped.
@@ -117,7 +117,7 @@ def tokenize_corpus(
         offsets = corpus.sentence_offsets
         store_arrays(key, {"sentence_offsets": offsets, "ids": corpus.ids, "types": types})
     if not len(corpus):
-        raise ValueError(f"the corpus {documents.name} has no sentence; use one that holds text")
+        raise ValueError(f"the corpus {documents.name} has no sentences; use one with text")
     return corpus
 
 
@@ -185,7 +185,7 @@ class Sentences:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """int64[N]: the number of steps of each pair."""
+        """int64[N]: the number of steps in each pair."""
         return np.diff(self.offsets) - 1
 
     @property
@@ -194,7 +194,7 @@ class Sentences:
         return int(self.offsets[-1] - self.offsets[0]) - len(self)
 
     def pair(self, i: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Sentence i as (x, y), int32[T] each: without its last token, without its first."""
+        """Sentence i as (x, y), int32[T] each: without its last token, and without its first."""
         sentence = self.stream[self.offsets[i] : self.offsets[i + 1]]
         return sentence[:-1], sentence[1:]
 
@@ -203,13 +203,13 @@ class Sentences:
         return map(self.pair, range(len(self)))
 
     def subset(self, start: int, stop: int | None = None) -> Sentences:
-        """Sentences ``start`` to ``stop``, as a slice would take them."""
+        """Sentences ``start`` to ``stop``, with the meaning of a slice."""
         start, stop, _ = slice(start, stop).indices(len(self))
         offsets = self.offsets[start : max(start, stop) + 1]
         return Sentences(self.stream[offsets[0] : offsets[-1]], offsets - offsets[0])
 
     def by_length(self) -> Sentences:
-        """The same sentences, the shortest first: in batches they need little padding."""
+        """The same sentences, shortest first, so that batches need little padding."""
         order = np.argsort(self.lengths, kind="stable")
         pieces = [self.stream[slice(*self.offsets[i : i + 2])] for i in order]
         return Sentences(
@@ -222,7 +222,7 @@ def encode_sentences(tokenized: TokenizedCorpus, vocabulary: Vocabulary) -> Sent
 
     Args:
         tokenized: N sentences.
-        vocabulary: one that holds the markers; other words it lacks become its unknown token.
+        vocabulary: one that contains both markers; words it lacks become its unknown token.
 
     Returns:
         N sentences of at least three tokens.
@@ -240,7 +240,7 @@ def encode_sentences(tokenized: TokenizedCorpus, vocabulary: Vocabulary) -> Sent
     for marker in (SENTENCE_START, SENTENCE_END):
         if marker not in vocabulary:
             raise ValueError(
-                f"the vocabulary of {len(vocabulary)} tokens is without {marker}; "
+                f"the vocabulary of {len(vocabulary)} tokens lacks {marker}; "
                 "choose a larger --vocab-size"
             )
     number = len(tokenized)
@@ -248,9 +248,9 @@ def encode_sentences(tokenized: TokenizedCorpus, vocabulary: Vocabulary) -> Sent
     stream = np.empty(offsets[-1], np.int32)
     stream[offsets[:-1]] = vocabulary.id(SENTENCE_START)
     stream[offsets[1:] - 1] = vocabulary.id(SENTENCE_END)
-    sentence_of = np.repeat(np.arange(number), np.diff(tokenized.sentence_offsets))
-    places = np.arange(len(tokenized.ids)) + 2 * sentence_of + 1
-    stream[places] = vocabulary.encode(tokenized.types)[tokenized.ids]
+    sentence = np.repeat(np.arange(number), np.diff(tokenized.sentence_offsets))
+    positions = np.arange(len(tokenized.ids)) + 2 * sentence + 1
+    stream[positions] = vocabulary.encode(tokenized.types)[tokenized.ids]
     return Sentences(stream, offsets)
 
 
@@ -263,23 +263,23 @@ def character_corpus(
     min_frequency: int = 0,
     reserved: Iterable[str] = (),
 ) -> tuple[NDArray[np.int32], Vocabulary]:
-    """One stream of characters or words without sentences, as D2L makes it of The Time Machine.
+    """One stream of characters or words, not split into sentences, as D2L does The Time Machine.
 
     Args:
-        texts: lines, or whole texts, which are cut into lines; these are joined without anything
-            between them.
-        level: "char" for characters, "word" for what stands between spaces.
-        letters_only: clean each line with :func:`normalize_letters`; if not, a text is taken as
-            it is, case and line ends included.
-        max_tokens: keep the first so many tokens; the vocabulary is still that of all.
+        texts: lines, or whole texts, which are split into lines; the lines are joined without
+            anything between them.
+        level: "char" for characters, "word" for whatever is separated by spaces.
+        letters_only: whether to clean each line with :func:`normalize_letters`; if not, a text is
+            used as it is, including its case and line ends.
+        max_tokens: keep only that many tokens; the vocabulary is still that of the whole text.
         min_frequency: rarer tokens become ``<unk>``.
-        reserved: further tokens of the vocabulary, after ``<unk>``.
+        reserved: more tokens for the vocabulary, after ``<unk>``.
 
     Returns:
-        int32[N] and the vocabulary, by falling frequency.
+        int32[N] and the vocabulary, by decreasing frequency.
 
     Raises:
-        ValueError: the level is unknown, ``max_tokens`` is below 1, or there is no token.
+        ValueError: the level is unknown, ``max_tokens`` is below 1, or there are no tokens.
 
     Example:
         >>> ids, vocabulary = character_corpus(["Ab!", "", "b a"])
@@ -297,7 +297,7 @@ def character_corpus(
         texts = (normalize_letters(line) for text in texts for line in text.split("\n"))
     tokens = [token for text in texts for token in (text if level == "char" else text.split())]
     if not tokens:
-        raise ValueError("the corpus holds no letters; use one that holds text")
+        raise ValueError("the corpus contains no letters; use one with text")
     vocabulary = frequency_vocabulary(
         Counter(tokens), min_frequency=min_frequency, reserved=tuple(reserved)
     )

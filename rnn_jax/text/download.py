@@ -1,4 +1,4 @@
-"""Downloading a file, checked before it appears."""
+"""Downloads that are checked before the file appears."""
 
 from __future__ import annotations
 
@@ -24,44 +24,46 @@ def fetch(url: str, sha256: str, target: Path, *, size: int | None = None) -> No
     Args:
         url: where the file is.
         sha256: the hash it must have, in hexadecimal.
-        target: where it is to be; its folder is made if need be.
+        target: where to put it; its folder is created if it is missing.
         size: its length in bytes; by default what the server announces.
 
     Raises:
-        ValueError: the server does not answer or has no such file, the file is cut off or has
-            another hash, or the folder cannot be written to.
+        ValueError: the server does not answer or has no such file, the file is cut off or has the
+            wrong hash, or the folder cannot be written to.
     """
-    mend = f"put the file into the folder $RNN_JAX_DATA as {target.name}"
+    remedy = f"put the file into the folder $RNN_JAX_DATA as {target.name}"
     try:
         with atomic_path(target) as temporary:
             try:
                 with temporary.open("wb") as out:
                     received, digest = _stream(url, out, size)
             except urllib.error.HTTPError as error:
-                error.close()  # it is the response as well, and holds its socket
+                error.close()  # it is also the response, and holds its socket
                 raise ValueError(
                     f"{url} cannot be downloaded: the server answers {error.code} {error.reason}; "
-                    f"{mend}"
+                    f"{remedy}"
                 ) from error
             except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
                 cause = getattr(error, "reason", error)
-                raise ValueError(f"{url} cannot be downloaded ({cause}); {mend}") from error
+                raise ValueError(f"{url} cannot be downloaded ({cause}); {remedy}") from error
             except ConnectionError as error:
-                raise ValueError(f"{url} cannot be downloaded ({reason(error)}); {mend}") from error
+                raise ValueError(
+                    f"{url} cannot be downloaded ({reason(error)}); {remedy}"
+                ) from error
             if size is not None and received != size:
                 raise ValueError(
-                    f"the download of {url} is not the file expected: {received} bytes came "
-                    f"where {size} were due; try again, or {mend}"
+                    f"the download of {url} is not the expected file: received {received} "
+                    f"bytes instead of {size}; try again, or {remedy}"
                 )
             if digest != sha256:
                 raise ValueError(
-                    f"the download of {url} is not the file expected: its sha256 is {digest}, "
-                    f"not {sha256}; {mend}"
+                    f"the download of {url} is not the expected file: its sha256 is {digest}, "
+                    f"not {sha256}; {remedy}"
                 )
     except OSError as error:
         raise ValueError(
             f"{url} cannot be saved in {target.parent} ({reason(error)}); set RNN_JAX_CACHE to a "
-            f"folder that can be written to, or {mend}"
+            f"writable folder, or {remedy}"
         ) from error
 
 
@@ -69,17 +71,17 @@ def _stream(url: str, out: IO[bytes], size: int | None) -> tuple[int, str]:
     digest, received = hashlib.sha256(), 0
     with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
         announced = response.headers.get("Content-Length")
-        due = int(announced) if announced and announced.isdigit() else size
-        with _progress(url, due) as report:
+        expected = int(announced) if announced and announced.isdigit() else size
+        with _progress(url, expected) as report:
             while piece := response.read(_PIECE):
                 out.write(piece)
                 digest.update(piece)
                 received += len(piece)
                 report(received)
                 if size is not None and received > size:
-                    break  # something else; it might have no end
-    if due is not None and received < min(due, size or due):
-        raise http.client.HTTPException(f"cut off after {received} of {due} bytes")
+                    break  # it is another file, perhaps an endless one
+    if expected is not None and received < min(expected, size or expected):
+        raise http.client.HTTPException(f"cut off after {received} of {expected} bytes")
     return received, digest.hexdigest()
 
 

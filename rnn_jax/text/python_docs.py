@@ -1,4 +1,4 @@
-"""The documentation that every CPython carries, as a corpus that needs no download."""
+"""The documentation that comes with every CPython, as a corpus that needs no download."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-# Other people's packages, tests, and what is data rather than documentation.
+# Third-party packages, tests, and files that are data rather than documentation.
 _SKIPPED = {"site-packages", "dist-packages", "test", "tests", "idle_test", "lib2to3", "_vendor"}
 
 _NOT_PROSE = re.compile(
     r"""^[ \t]*(?:
         >>>(?:[ ].*)?(?:\n.*\S.*)*   # a doctest and its expected output, up to a blank line
-        | ([-=*~^+#_])\1{2,}[ \t]*   # a ruler
+        | ([-=*~^+#_])\1{2,}[ \t]*   # a horizontal rule
         | [+|].*[+|][ \t]*          # a row of a table
     )$""",
     re.MULTILINE | re.VERBOSE,
@@ -26,10 +26,10 @@ _NOT_PROSE = re.compile(
 
 
 def source_files() -> list[Path]:
-    """The Python files of the standard library that are read, in a fixed order."""
+    """The standard library's Python files that are read, in a fixed order."""
     files = []
     for folder, folders, names in os.walk(sysconfig.get_path("stdlib")):
-        # Pruned before it is walked: site-packages may be far larger than all the rest.
+        # Pruned before the walk: site-packages may be far larger than everything else.
         folders[:] = sorted(set(folders) - _SKIPPED)
         paths = (Path(folder, name) for name in sorted(names) if name.endswith(".py"))
         files += [path for path in paths if path.is_file()]  # a distribution may leave dead links
@@ -37,7 +37,7 @@ def source_files() -> list[Path]:
 
 
 def fingerprint() -> str:
-    """A hash that changes with the interpreter or any file that :func:`collect` would read."""
+    """A hash that changes with the interpreter and with any file that :func:`collect` reads."""
     digest = hashlib.sha256(sys.version.encode())
     for file in source_files():
         stat = file.stat()
@@ -48,19 +48,19 @@ def fingerprint() -> str:
 def collect() -> list[str]:
     """All docstrings of the standard library and the texts of ``pydoc_data.topics``.
 
-    Modules are read, not imported. Each paragraph is a text of its own, so that a heading does
-    not run into the sentence after it; doctest examples, tables and rulers are left out, and a
-    docstring that occurs again is taken once. What there is depends on the Python version.
+    Modules are read, not imported. Each paragraph is a text of its own, so that a heading does not
+    run into the sentence after it. Doctest examples, tables and horizontal rules are left out, and
+    repeated docstrings are used once. The text depends on the Python version.
 
     Returns:
-        The paragraphs in a fixed order: files folder by folder, in each the module's
-        docstring before those of its members, then the topics by name.
+        The paragraphs in a fixed order: folder by folder and file by file, the module's docstring
+        before those of its members, and finally the topics by name.
 
     Reference:
-        The Python Software Foundation, PSF License 2; the text is read where it is installed.
+        The Python Software Foundation, PSF License 2; the text is read from the installation.
     """
     with warnings.catch_warnings():
-        # Where warnings are errors, a file with an old escape sequence would fail to parse.
+        # With warnings as errors, a file with an invalid escape sequence would fail to parse.
         warnings.simplefilter("ignore")
         texts = [doc for file in source_files() for doc in _docstrings(file)]
     try:

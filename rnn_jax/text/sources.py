@@ -1,4 +1,4 @@
-"""Corpora by name or by path: where they are found, and their texts."""
+"""Corpora by name or by path: where they are, and their texts."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ DEFAULT_CORPUS = "python-docs"
 
 @dataclass(frozen=True)
 class Documents:
-    """Texts that are tokenized one by one.
+    """Texts to be tokenized one by one.
 
     Args:
-        name: the corpus' name, or the file's.
-        texts: one a row of a CSV, one a text file, or one a paragraph of the Python documentation.
-        sha256: hash of the file, or of the texts where there is no file.
-        origin: where the texts came from, for people.
+        name: the name of the corpus or of the file.
+        texts: one for each row of a CSV, for a text file, or for each paragraph of the Python
+            documentation.
+        sha256: the hash of the file, or of the texts where there is no file.
+        origin: where the texts come from, in words.
     """
 
     name: str
@@ -42,12 +43,12 @@ class NamedCorpus:
     """A corpus known by name.
 
     Args:
-        name: what it is called on the command line.
+        name: its name on the command line.
         filename: its name in $RNN_JAX_DATA, ``data/`` and the cache.
-        url: where it is downloaded from, or None where it has to be put in place by hand.
-        sha256: hash of the file.
-        bytes: length of the file.
-        licence: on what terms it is used.
+        url: where to download it from, or None if it has to be put in place by hand.
+        sha256: the hash of the file.
+        bytes: the length of the file.
+        licence: the terms of use.
     """
 
     name: str
@@ -102,16 +103,16 @@ def read_documents(corpus: str, *, column: str = "body") -> Documents:
 
     Args:
         corpus: "python-docs", a name in ``NAMED_CORPORA``, or the path of a .txt or .csv file in
-            UTF-8. A named one is looked for in $RNN_JAX_DATA, in ``data/`` of the working folder
-            and of the package's checkout, in the cache, and then downloaded.
-        column: the column of a CSV that holds the text.
+            UTF-8. A named corpus is looked for in $RNN_JAX_DATA, in ``data/`` of the working
+            folder and of the package's checkout, and in the cache; then it is downloaded.
+        column: the column of a CSV that contains the text.
 
     Returns:
-        Its texts, of which at least one is not blank.
+        Its texts that are not blank, at least one.
 
     Raises:
-        ValueError: the corpus is unknown, missing, empty, of another kind, not UTF-8, not the file
-            its name promises, cannot be downloaded, or has no such column.
+        ValueError: the corpus is unknown, missing, empty, of another kind, not UTF-8, or not the
+            file that its name stands for; it cannot be downloaded; or it has no such column.
     """
     if corpus == DEFAULT_CORPUS:
         return _read_python_docs()
@@ -125,7 +126,7 @@ def read_documents(corpus: str, *, column: str = "body") -> Documents:
             "remove it, or give another file's path to --corpus"
         )
     try:
-        # Not utf-8-sig, whose errors count from behind the byte order mark.
+        # Not utf-8-sig, whose errors count from after the byte order mark.
         text = content.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise ValueError(
@@ -136,16 +137,16 @@ def read_documents(corpus: str, *, column: str = "body") -> Documents:
     texts = _csv_column(text, column, path) if is_csv else [_universal_newlines(text)]
     texts = [text for text in texts if text.strip()]
     if not texts:
-        raise ValueError(f"the corpus {path} is empty; give --corpus a file that holds text")
+        raise ValueError(f"the corpus {path} is empty; give --corpus a file that contains text")
     return Documents(corpus if named else path.name, tuple(texts), digest, f"file {path}")
 
 
 def _read_python_docs() -> Documents:
-    # Parsing the standard library takes seconds, looking at its files milliseconds.
+    # Parsing the standard library takes seconds, listing its files milliseconds.
     key = f"python-docs-{python_docs.fingerprint()[:32]}"
-    kept = load_arrays(key)
-    if kept is not None and "text" in kept:
-        content = kept["text"].tobytes()
+    cached = load_arrays(key)
+    if cached is not None and "text" in cached:
+        content = cached["text"].tobytes()
     else:
         joined = "\f".join(text.replace("\f", "\n") for text in python_docs.collect())
         content = joined.encode("utf-8", "surrogatepass")
@@ -153,7 +154,7 @@ def _read_python_docs() -> Documents:
     texts = tuple(content.decode("utf-8", "surrogatepass").split("\f"))
     if not any(texts):
         raise ValueError(
-            "this Python carries no documentation to learn from; give --corpus a .txt or .csv file"
+            "this Python comes without documentation; give --corpus a .txt or .csv file"
         )
     version = sys.version.split()[0]
     origin = f"docstrings and topics of Python {version}"
@@ -162,8 +163,8 @@ def _read_python_docs() -> Documents:
 
 def _find(named: NamedCorpus) -> Path:
     package = Path(__file__).parents[1]
-    own = os.environ.get("RNN_JAX_DATA")
-    folders = [Path(own)] if own else []
+    chosen = os.environ.get("RNN_JAX_DATA")
+    folders = [Path(chosen)] if chosen else []
     # The last one is where an installed package keeps the sample.
     folders += [Path("data"), package.parent / "data", package / "data"]
     for folder in folders:
@@ -171,7 +172,7 @@ def _find(named: NamedCorpus) -> Path:
             return folder / named.filename
     if named.url is None:
         raise ValueError(
-            f"the corpus {named.name} is not downloaded, because no address serves exactly this "
+            f"the corpus {named.name} cannot be downloaded, because no address serves exactly this "
             f"file: put {named.filename} (sha256 {named.sha256}) into the folder $RNN_JAX_DATA, or "
             "give --corpus the path of your own copy"
         )
@@ -213,7 +214,7 @@ def _universal_newlines(text: str) -> str:
 
 
 def _csv_column(text: str, column: str, path: Path) -> list[str]:
-    # A comment may be longer than the csv module's 128 KiB, and this setting is everybody's.
+    # A field may be longer than the csv module's limit of 128 KiB, which is global to the process.
     before = csv.field_size_limit(2**31 - 1)
     try:
         rows = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
@@ -223,9 +224,9 @@ def _csv_column(text: str, column: str, path: Path) -> list[str]:
                 f"{path} has no column {column!r}; it has {', '.join(header)}: choose one of them "
                 "with --column"
             )
-        place = header.index(column) if header else 0
-        return [_universal_newlines(row[place]) for row in rows if len(row) > place]
+        index = header.index(column) if header else 0
+        return [_universal_newlines(row[index]) for row in rows if len(row) > index]
     except csv.Error as error:
-        raise ValueError(f"{path} is not a readable CSV ({error}); mend that row") from error
+        raise ValueError(f"{path} is not a readable CSV ({error}); correct that row") from error
     finally:
         csv.field_size_limit(before)

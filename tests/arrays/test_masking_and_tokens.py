@@ -1,4 +1,4 @@
-"""Masks and ids, and what the recurrence says of inputs that do not fit."""
+"""Masks and ids, and the errors of the recurrence for inputs that do not fit."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_ids_outside_the_vocabulary(model: Any, bad: int) -> None:
     with pytest.raises(ValueError, match=f"token id {bad} lies outside the vocabulary of 5"):
         model.apply(params, None, ids)
     _, logits = jax.jit(model.apply)(params, None, ids)
-    # Its row is NaN from there on; the other row does not notice.
+    # Its row is NaN from there on; the other row is unaffected.
     np.testing.assert_array_equal(
         np.isnan(logits).all(axis=-1), [[False, False], [True, False], [True, False]]
     )

@@ -1,9 +1,10 @@
-"""Gradient flow, state Jacobians and gates against one derivative at a time and NumPy."""
+"""Gradient flow, state Jacobians and gates, compared with single derivatives and NumPy."""
 
 from __future__ import annotations
 
 import io
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +31,7 @@ def case_of(name: str) -> Case:
 
 
 def losses(ys: jax.Array) -> jax.Array:
-    """One for each step and row, nonlinear."""
+    """A nonlinear loss for each step and row."""
     return jnp.sin(ys * (1 + jnp.arange(ys.shape[-1])).reshape((1,) * (ys.ndim - 1) + (-1,))).sum(
         -1
     )
@@ -49,12 +50,12 @@ carries_of = quick_jit(lambda member, *args, **options: r.all_carries(member, *a
 
 @quick_jit
 def pairs(member: Any, params: Any, carry: Any, xs: Any, key: Any = None) -> list[Any]:
-    """For each leaf of the carry the squares ``[T, T, B]`` of ∂L_t/∂c_s for s < t, one by one."""
+    """For each leaf of the carry, the squares ``[T, T, B]`` of ∂L_t/∂c_s for s < t, one by one."""
     after, _ = r.all_carries(member, params, carry, xs, key=key)
     later = jnp.concatenate([xs, xs])
 
     def square(t: Any, s: Any) -> Any:
-        """The sequence from s + 1 on, masked behind t, with the loss of t alone."""
+        """The sequence from s + 1 on, masked after t, with only the loss of t."""
         rest = jax.lax.dynamic_slice_in_dim(later, s + 1, T)
         mask = jnp.broadcast_to((jnp.arange(T) < t - s)[:, None], (T, B))
 
@@ -133,7 +134,7 @@ def reaches(kind: r.Truncation, t: int, s: int) -> bool:
     "case, kinds",
     [
         (STACK, (r.sliding(0), r.sliding(2), r.chunked(2), r.tail(2), r.full())),
-        # Around the whole of a model, and around its recurrent part.
+        # Around a whole model, and around its recurrent part.
         (MODEL, (r.tail(2), r.sliding(1))),
     ],
     ids=str,
@@ -242,10 +243,10 @@ def test_errors_of_the_flow_say_what_is_wrong() -> None:
         gradient_flow(PLAIN.member, params, None, xs, lags=[T])
     with pytest.raises(ValueError, match="lag must be an integer"):
         gradient_flow(PLAIN.member, params, None, xs, lags=[-1])
-    with pytest.raises(ValueError, match="one loss a step and row"):
+    with pytest.raises(ValueError, match="one loss for each step and row"):
         gradient_flow(PLAIN.member, params, None, xs, loss=jnp.sum)
     with pytest.raises(ValueError, match="wrap a cell with recurrent"):
-        gradient_flow(r.elman(3), params, None, xs)
+        gradient_flow(r.elman(3), params, None, xs)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="wrap a cell with recurrent"):
         state_jacobians(r.elman(3), params, None, xs)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="has no carry"):
@@ -291,7 +292,9 @@ def test_jacobian_of_a_complex_carry_and_of_no_steps() -> None:
     case = case_of("lru")
     params, xs = case.init(), case.inputs(T, (B,))
     values = quick_jit(state_jacobians)(case.member, params, None, xs)
-    factor = np.exp(-np.exp(params["nu_log"]))  # |Λ|, once for either part of the number
+    factor = np.exp(
+        -np.exp(params["nu_log"])
+    )  # |Λ|, once for the real and once for the imaginary part
     expected = np.sort(np.repeat(factor, 2))[::-1]
     np.testing.assert_allclose(values, np.broadcast_to(expected, values.shape), rtol=1e-9)
     assert state_jacobians(PLAIN.member, PLAIN.init(), None, xs[:0]).shape == (0, B, 3)
@@ -380,14 +383,44 @@ def test_gates_of_no_steps_and_of_cells_without_any() -> None:
     ):
         saturation = gate_saturation(cell, params, None, xs, mask=mask)
         assert not saturation.histogram.any() and saturation.low.shape == (2, 3)
-    with pytest.raises(ValueError, match="takes an LSTM or GRU cell"):
+    with pytest.raises(ValueError, match="such as an LSTM or a GRU"):
         gate_saturation(r.elman(3), params, None, xs)
-    with pytest.raises(ValueError, match="of a layer pass its cell"):
+    with pytest.raises(ValueError, match="to inspect a layer, pass its cell"):
         gate_saturation(r.recurrent(cell), params, None, xs)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="mask has shape"):
         gate_saturation(cell, params, None, xs, mask=jnp.ones((T, 1), bool))
     with pytest.raises(ValueError, match="bins must be an integer"):
         gate_saturation(cell, params, None, xs, bins=0)
+
+
+@dataclass(frozen=True)
+class Leaky(r.PointwiseCell):
+    """A user's own cell, which declares no gates."""
+
+    gates: ClassVar[int] = 2
+
+    def pointwise(self, theta: Any, carry: Any, z: Any, r: Any) -> Any:
+        update = jax.nn.sigmoid(z[0] + r[0])
+        h = update * carry + (1 - update) * jnp.tanh(z[1] + r[1])
+        return h, h
+
+
+class Declared(Leaky):
+    gate_names: ClassVar[tuple[str, ...]] = ("update",)
+
+
+def test_a_user_cell_declares_its_gates() -> None:
+    params, xs = Leaky(3).init(KEY, SIZE), 3 * jax.random.normal(KEY, (T, B, SIZE))
+    with pytest.raises(ValueError, match="takes a cell that declares its gates"):
+        gate_saturation(Leaky(3), params, None, xs)
+    saturation = gate_saturation(Declared(3), params, None, xs, bins=10)
+    _, hs = r.unroll(Declared(3), params, None, xs)
+    before = np.concatenate([np.zeros((1, B, 3)), hs[:-1]])
+    w_ih, w_hh, b = (np.asarray(params[name]) for name in ("w_ih", "w_hh", "b"))
+    gate = sigmoid((np.asarray(xs) @ w_ih + b + before @ w_hh)[..., :3])
+    assert saturation.gates == ("update",)
+    counts, _ = np.histogram(gate, bins=10, range=(0, 1))
+    np.testing.assert_allclose(saturation.histogram[0], counts / gate.size, rtol=1e-6)
 
 
 def test_plots_show_what_was_measured() -> None:

@@ -1,4 +1,4 @@
-"""Beam search against all sequences, against a slow search, and its rules."""
+"""Beam search compared with all sequences and with a slow search, and its rules."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def tables() -> tuple[Any, list[Table]]:
     head = np.broadcast_to(np.asarray(PREFIX)[..., None], (2, *shape))
     xs = np.concatenate([head, np.broadcast_to(EVERYTHING[:, None], (L, *shape))])
     each = quick_jit(_log_probs, ())(params, xs)[1:]
-    found: list[Table] = [{}, {}]
-    for row, table in enumerate(found):
+    by_row: list[Table] = [{}, {}]
+    for row, table in enumerate(by_row):
         for sequence, probs in zip(EVERYTHING.T.tolist(), each[:, row].T, strict=True):
             table |= {tuple(sequence[:n]): probs[:n] for n in range(1, L + 1)}
-    return params, found
+    return params, by_row
 
 
 def score(log_probs: np.ndarray, penalty: float) -> float:
@@ -61,7 +61,7 @@ def score(log_probs: np.ndarray, penalty: float) -> float:
 def hypotheses(
     table: Table, stop: int | None, penalty: float, allowed: Any = lambda sequence: True
 ) -> list[tuple[float, list[int]]]:
-    """Every continuation with its score, the best first."""
+    """Every continuation with its score, best first."""
     return sorted(
         (
             (score(probs, penalty), list(sequence))
@@ -90,7 +90,7 @@ def narrow(table: Table, beams: int, stop: int, penalty: float) -> list[tuple[fl
 
 
 def assert_found(tokens: Any, scores: Any, expected: Any, stop: int | None) -> None:
-    """Beams of one row, ``[L, K]`` and ``[K]``, are the expected ones in order."""
+    """Assert that the beams of one row, ``[L, K]`` and ``[K]``, are the expected ones in order."""
     assert len(expected) <= len(scores)
     for k, (value, sequence) in enumerate(expected):
         assert tokens[:, k].tolist() == sequence + [stop] * (L - len(sequence))

@@ -1,4 +1,4 @@
-"""Generation against one step at a time, and its rules."""
+"""Generation compared with one step at a time, and its rules."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_greedy_is_the_arg_max_of_the_whole_prefix_again() -> None:
 def test_a_generation_continues_from_its_carry() -> None:
     _, whole = generate(temperature=0, length=6)
     carry, first = generate(temperature=0, length=3)
-    # The carry has read the last token already, so the next arg-max needs one more look at it.
+    # The carry has already read the last token, so the next arg-max has to read it once more.
     _, logits = MODEL.apply(PARAMS, None, jnp.concatenate([PREFIX, first]))
     nxt = logits[-1].argmax(-1)[None]
     _, rest = rnn_jax.generate(MODEL, PARAMS, carry, nxt, length=2, key=KEY, temperature=0)
@@ -123,7 +123,7 @@ def test_predict_is_the_arg_max_at_every_step() -> None:
         ({"forbidden": jnp.array([1.0])}, "forbidden takes token ids, integers"),
         ({"forbidden": 3}, "forbidden takes token ids, integers, not 3"),
         ({"top_k": 0}, "top_k must be an integer of at least 1, not 0"),
-        ({"top_p": 0.0}, "top_p must lie in 0 … 1, above 0, not 0.0"),
+        ({"top_p": 0.0}, "top_p must lie in 0 … 1, excluding 0, not 0.0"),
         ({"top_p": float("nan")}, "top_p must lie"),
         ({"min_length": 2}, "needs a stop token"),
         ({"min_length": 7, "stop": 0}, "min_length=7 exceeds length=6"),
@@ -159,7 +159,7 @@ def test_only_a_causal_model_generates() -> None:
 def support(
     logits: np.ndarray, top_k: int | None, top_p: float | None, banned: set[int]
 ) -> set[int]:
-    """The tokens that may be drawn, one after the other from the most probable."""
+    """The tokens that may be drawn, from the most probable to the least."""
     order = sorted((v for v in range(len(logits)) if v not in banned), key=lambda v: -logits[v])
     order = order[:top_k]
     weights = [math.exp(logits[v]) for v in order]
@@ -230,13 +230,13 @@ def test_prefixes_of_unequal_length_are_rows_alone() -> None:
 
 
 def drain(blocks: Any) -> tuple[Any, list[Any]]:
-    """The return value of a generator, and all that it yields."""
-    found = []
+    """The return value of a generator, and everything that it yields."""
+    yielded = []
     while True:
         try:
-            found.append(next(blocks))
+            yielded.append(next(blocks))
         except StopIteration as end:
-            return end.value, found
+            return end.value, yielded
 
 
 @pytest.mark.parametrize("block", [1, 4])

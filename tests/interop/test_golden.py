@@ -29,7 +29,7 @@ def read(name: str) -> dict[str, Any]:
 
 
 def group(arrays: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """Those whose name begins with ``prefix/``, without it."""
+    """The arrays whose names begin with ``prefix/``, by the rest of the name."""
     return {
         name.removeprefix(f"{prefix}/"): array
         for name, array in arrays.items()
@@ -63,7 +63,7 @@ def test_pytorch(name: str) -> None:
 
 
 def keras_layer(kind: str, weights: list[Any]) -> Any:
-    """What `from_keras` reads of a layer."""
+    """The part of a Keras layer that `from_keras` reads."""
     functions = (SimpleNamespace(__name__=name) for name in ("tanh", "sigmoid"))
     layer = type(kind, (SimpleNamespace,), {})(get_weights=lambda: weights, go_backwards=False)
     layer.activation, layer.recurrent_activation = functions

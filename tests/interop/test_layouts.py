@@ -1,4 +1,4 @@
-"""Layouts of PyTorch, Keras and Flax without these libraries: names, round trips, what fails."""
+"""Layouts of PyTorch, Keras and Flax without these libraries: names, round trips, failures."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_forget_bias_stands_in_every_library() -> None:
 
 @dataclass(frozen=True)
 class Leaky(r.PointwiseCell):
-    """A cell of one's own, which no other library has."""
+    """A user's own cell, which no other library has."""
 
     def pointwise(self, theta: Any, carry: Any, z: Any, r: Any) -> Any:
         h = 0.5 * carry + z[0] + r[0]
@@ -123,28 +123,28 @@ FAILURES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "surplus": (
         lambda: from_torch({**GRU, "weight_hr_l0": np.ones((2, H))}, kind="gru"),
-        r"and should have None",
+        r"but should have None",
     ),
     "torch reset": (converted(to_torch, r.recurrent(r.gru(H, reset="before"))), "reset='after'"),
     "torch sigmoid": (
         converted(to_torch, r.recurrent(r.elman(H, activation=jax.nn.sigmoid))), "tanh or relu",
     ),
-    "torch own cell": (converted(to_torch, r.recurrent(Leaky(H))), "not Leaky"),
+    "torch own cell": (converted(to_torch, r.recurrent(Leaky(H))), "not for Leaky"),
     "torch reverse": (converted(to_torch, r.recurrent(r.gru(H), reverse=True)), "are stacks of"),
     "torch sum": (converted(to_torch, both(r.gru(H), merge="sum")), "that concatenates"),
     "torch model": (lambda: to_torch(r.gru(H), {}), "are stacks of"),  # type: ignore[arg-type]
     "torch unequal": (converted(to_torch, UNEQUAL), "convert them one by one"),
     "torch carry": (converted(to_torch, LEARNED), "no initial carry"),
-    "keras other": (lambda: from_keras(3), "not a int"),
+    "keras other": (lambda: from_keras(3), "not int"),
     "keras stack": (converted(to_keras, UNEQUAL), "layer by layer"),
     "keras own cell": (converted(to_keras, r.recurrent(Leaky(H))), "not for"),
     "keras biases": (converted(to_keras, MISMATCH), "in both directions or in none"),
     "keras carry": (converted(to_keras, LEARNED), "Keras keeps no initial carry"),
-    "flax other": (lambda: from_flax(3), "not a int"),
+    "flax other": (lambda: from_flax(3), "not int"),
     "flax reset": (converted(to_flax, r.gru(H, reset="before")), "reset='after'"),
     "flax stack": (converted(to_flax, UNEQUAL), "by itself"),
     "flax kind": (converted(to_flax, r.gru(H), kind="haiku"), "kind must be"),
-    "flax optimized": (converted(to_flax, r.gru(H), kind="nnx-optimized"), "optimizes the LSTM"),
+    "flax optimized": (converted(to_flax, r.gru(H), kind="nnx-optimized"), "optimizes only"),
     "flax b_hn": (
         lambda: to_flax(r.gru(H), GRU_AFTER_TRAINING, kind="nnx"),
         "no bias inside the reset product",

@@ -31,7 +31,7 @@ RNG = np.random.default_rng(0)
 
 
 def library(name: str) -> Any:
-    """The module, or a skip; what others warn of while they are imported is theirs."""
+    """The module, or a skip; warnings raised by its import are ignored."""
     os.environ.setdefault("KERAS_BACKEND", "jax")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -57,7 +57,7 @@ TORCH_OPTIONS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-# Float64 for all; in float32 the shallowest and the deepest, which rounds the most.
+# All in float64; in float32 only the shallowest and the deepest, which rounds the most.
 TORCH_CASES = [
     *((*case, True) for case in TORCH_OPTIONS),
     *(
@@ -121,7 +121,7 @@ def test_torch_modules_files_and_memory(tmp_path: Path) -> None:
     again = load_torch(tmp_path / "lstm.safetensors", kind="lstm", dropout_rate=0.25)
     assert again[0] == layer
     jax.tree.map(np.testing.assert_array_equal, again[1], params)
-    # What PyTorch updates in place, and what it is given, are other memory than ours.
+    # What PyTorch updates in place, and what it is given, does not share our memory.
     before = jax.tree.map(lambda leaf: np.array(leaf), params)
     arrays = to_torch(layer, params)
     with torch.no_grad():
@@ -243,7 +243,7 @@ def test_linen(name: str) -> None:
     ys = layer.apply(params, layer.initial_carry((B,)), xs)[1]
     assert_equal(ys, steps(lambda c, x: theirs.apply(variables, c, x), carry, xs))
     jax.tree.map(np.testing.assert_array_equal, to_flax(layer, params), variables["params"])
-    # And a cell of ours, whose biases are joined.
+    # Also a cell of ours, whose biases are added up.
     cell = CELLS[name]
     params = filled(cell.init(jax.random.key(2), D))
     variables = {"params": to_flax(cell, params)}
@@ -281,15 +281,15 @@ def test_what_does_not_map_is_named(keras: Any) -> None:
     for call, message in (
         (lambda: from_torch(torch.nn.Linear(3, 3)), "takes an nn.RNN, nn.GRU or nn.LSTM"),
         (lambda: from_torch(torch.nn.LSTMCell(3, 3)), "kind='lstmcell'"),
-        (lambda: from_keras(keras.layers.Dense(3)), "not a Dense"),
+        (lambda: from_keras(keras.layers.Dense(3)), "not Dense"),
         (lambda: from_keras(keras.layers.GRU(3)), "has no weights yet"),
         (lambda: from_keras(built), "activation 'relu' and recurrent activation 'sigmoid'"),
         (lambda: from_keras(merged), "not 'mul'"),
-        (lambda: from_flax(linen.MGUCell(3), {}), "not a MGUCell"),
-        (lambda: from_flax(lstm_cell, {}), "maps with tanh and sigmoid"),
+        (lambda: from_flax(linen.MGUCell(3), {}), "not MGUCell"),
+        (lambda: from_flax(lstm_cell, {}), "activations are tanh and sigmoid"),
         (lambda: from_flax(linen.GRUCell(3)), "not the parameters of linen's GRUCell"),
         (lambda: from_flax(linen.SimpleCell(3, residual=True), {}), "residual=True"),
-        (lambda: from_flax(nnx.Linear(3, 3, rngs=nnx.Rngs(0))), "not a Linear"),
+        (lambda: from_flax(nnx.Linear(3, 3, rngs=nnx.Rngs(0))), "not Linear"),
     ):
         with pytest.raises(ValueError, match=message):
             call()

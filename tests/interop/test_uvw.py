@@ -1,4 +1,4 @@
-"""U, V and W: the reference's layout and its files."""
+"""U, V and W: the layout and the files of the reference."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_parameters_in_safetensors(tmp_path: Path) -> None:
     params, path = model.init(jax.random.key(0)), tmp_path / "p.safetensors"
     save_params(path, params)
     loaded = load_params(path, jax.eval_shape(model.init, jax.random.key(0)))
-    assert loaded["layer"]["0"] == {}  # which the file itself cannot hold
+    assert loaded["layer"]["0"] == {}  # the file itself cannot represent it
     jax.tree.map(np.testing.assert_array_equal, loaded, params)
     np.testing.assert_array_equal(load_params(path)["readout"]["w"], params["readout"]["w"])
     with pytest.raises(ValueError, match="holds the parameters of another model"):

@@ -1,4 +1,4 @@
-"""Losses against NumPy in float64, by hand."""
+"""Losses compared with NumPy in float64, written by hand."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_targets_outside_the_vocabulary(bad: int) -> None:
     losses = jax.jit(lambda t: r.cross_entropy(logits, t, reduction="none"))(targets)
     np.testing.assert_array_equal(np.isnan(losses), [False, True, False])
     assert np.isnan(jax.jit(r.cross_entropy)(logits, targets))
-    # Masked, it may be anything.
+    # At a masked step it may be anything.
     mask = jnp.array([True, False, True])
     assert np.isclose(r.cross_entropy(logits, targets, mask=mask), np.log(5))
     assert np.isclose(jax.jit(lambda t: r.cross_entropy(logits, t, mask=mask))(targets), np.log(5))
@@ -93,7 +93,7 @@ def test_bfloat16_is_reduced_in_float32() -> None:
     got = r.cross_entropy(logits, targets, reduction="sum")
     assert got.dtype == jnp.float32
     expected = by_hand(np.asarray(logits, np.float64), np.asarray(targets)).sum()
-    np.testing.assert_allclose(got, expected, rtol=1e-5)  # 1000 float32 roundings, with room
+    np.testing.assert_allclose(got, expected, rtol=1e-5)  # room for 1000 float32 roundings
     slope = jax.grad(lambda z: r.cross_entropy(z, targets))(logits)
     assert slope.dtype == jnp.bfloat16
 
@@ -111,7 +111,7 @@ def test_untrained_loss_is_the_logarithm_of_the_vocabulary(embedding: int | None
     model = r.language_model(V, r.recurrent(r.elman(20)), embedding_size=embedding)
     ids = jnp.asarray(rng.integers(0, V, (21, 8)))
     params = model.init(jax.random.key(0))
-    if embedding is not None:  # states near ±1 make logits of size 1/√3: calm them
+    if embedding is not None:  # states near ±1 make logits of size 1/√3: scale them down
         params["embedding"] = 0.01 * params["embedding"]
     _, logits = model.apply(params, None, ids[:-1])
     assert abs(float(r.cross_entropy(logits, ids[1:])) / np.log(V) - 1) < 0.01

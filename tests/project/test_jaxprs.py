@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import rnn_jax as r
-from rnn_jax import jaxprs
+from rnn_jax import LSTM, jaxprs
 
 ROOT = Path(__file__).parents[2]
 XS = jnp.linspace(-1, 1, 5 * 4 * 2).reshape(5, 4, 2)
@@ -32,8 +32,8 @@ def test_every_costly_operation_is_one_of_this_jax() -> None:
     x, n = jnp.ones(2), 2
     unary = (
         jnp.arccos, jnp.arccosh, jnp.arcsin, jnp.arcsinh, jnp.arctan, jnp.arctanh, jnp.cbrt,
-        jnp.cos, jnp.cosh, jax.lax.erf, jax.lax.erf_inv, jax.lax.erfc, jnp.exp, jnp.exp2, jnp.expm1, jnp.log,
-        jnp.log1p, jax.nn.sigmoid, jax.lax.rsqrt, jnp.sin, jnp.sinh, jnp.sqrt, jnp.tan, jnp.tanh,
+        jnp.cos, jnp.cosh, jax.lax.erf, jax.lax.erf_inv, jax.lax.erfc, jnp.exp, jnp.exp2,
+        jnp.expm1, jnp.log, jnp.log1p, jax.nn.sigmoid, jax.lax.rsqrt, jnp.sin, jnp.sinh, jnp.sqrt, jnp.tan, jnp.tanh,
         lambda x: jax.lax.integer_pow(x, 3), lambda x: jax.lax.pow(x, x), lambda x: x / (x + n),
         lambda x: jax.lax.atan2(x, x),
     )  # fmt: skip
@@ -47,7 +47,7 @@ def test_every_costly_operation_is_one_of_this_jax() -> None:
 
 
 def test_an_lstm_saves_six_arrays() -> None:
-    cell, size = r.lstm(3), (4, 3)
+    cell, size = LSTM(3), (4, 3)
     unit = jnp.ones(size)
     arguments = ((), r.LSTMCarry(unit, unit), (unit,) * 4, (unit,) * 4)
 

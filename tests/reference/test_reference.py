@@ -176,7 +176,7 @@ def test_truncations_differ_where_they_should() -> None:
                 assert not np.allclose(grads[a], grads[b], rtol=1e-3)
     for other in (sliding, chunked):
         np.testing.assert_allclose(other[1], full[1], rtol=1e-12)
-    # The last of the windows [0:3], [3:6], [6:7] is what tail(1) keeps.
+    # tail(1) keeps the last of the windows [0:3], [3:6], [6:7].
     assert_same(
         tail_gradients(*arrays(model), x, y, 1),
         [
@@ -249,7 +249,7 @@ START, END, UNKNOWN = 0, 1, 2
 
 
 def rigged(steps: dict[int, dict[int, float]]) -> NumpyRNN:
-    """A model whose next word depends on this word only, with the given probabilities."""
+    """A model whose next word depends only on the current one, with the given probabilities."""
     U = np.where(np.eye(6) > 0, 20.0, 0.0)  # the state is the one-hot word
     V = np.full((6, 6), -800.0)
     for word, following in steps.items():
@@ -265,7 +265,7 @@ def test_generation_redraws_unknown_and_short_sentences() -> None:
     draw = {"start": START, "end": END, "unknown": UNKNOWN}
     rng = np.random.default_rng(0)
     free = [model.generate(rng, **draw, min_length=0) for _ in range(300)]
-    assert {s[0] for s in free} == {3}  # UNKNOWN never, START and END neither
+    assert {s[0] for s in free} == {3}  # never UNKNOWN, START or END
     assert 0.4 < np.mean([s == [3] for s in free]) < 0.6
     long = {tuple(model.generate(rng, **draw, min_length=2)) for _ in range(300)}
     assert {(3, 4, 5), (3, 4, 5, 3, 4, 5)} <= long

@@ -1,4 +1,4 @@
-"""Both ways of cutting batches against restatements in plain Python."""
+"""Both ways of cutting batches, compared with plain Python."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIZES = {"extra": st.integers(1, 60), "batch": st.integers(1, 5), "steps": st.in
 
 
 def stream(extra, batch, steps):
-    """Tokens that are their own places, so that a batch shows where it was cut."""
+    """Tokens equal to their positions, so that a batch shows where it was cut."""
     return np.arange(batch * steps + extra)
 
 
@@ -32,7 +32,7 @@ def test_random(extra, batch, steps, seed):
     starts = np.concatenate([x[0] for x, _ in batches])
     offset = int(starts[0]) % steps
     assert set((starts % steps).tolist()) == {offset}
-    # As many whole batches as the windows after that offset make.
+    # As many whole batches as fit into the windows after that offset.
     assert len(batches) == (len(ids) - 1 - offset) // steps // batch
 
 
@@ -70,7 +70,7 @@ def test_random_order_is_shuffled_and_seeded():
 @pytest.mark.parametrize("cut", [random_batches, sequential_batches])
 def test_too_short_and_bad_sizes(cut):
     rng = np.random.default_rng(0)
-    # Just long enough is enough, whatever the offset drawn.
+    # A corpus of exactly the needed length works with every offset.
     assert [len(list(cut(range(11), 2, 5, rng))) for _ in range(20)] == [1] * 20
     with pytest.raises(ValueError, match=r"10 tokens .* --batch-size 2 and --seq-length 5 need 11"):
         cut(range(10), 2, 5, rng)

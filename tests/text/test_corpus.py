@@ -1,4 +1,4 @@
-"""From documents to the pairs and streams that models learn from."""
+"""From documents to the pairs and streams that models are trained on."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_counts_are_those_of_the_marked_sentences_in_order():
         for sentence in split_sentences(text.lower()):
             plain.update([SENTENCE_START, *tokenize_words(sentence), SENTENCE_END])
     counts = tokenize_corpus(documents(*texts)).counts()
-    # Order included: it decides between words of equal frequency.
+    # The order, too: it decides between words of equal frequency.
     assert list(counts.items()) == list(plain.items())
     assert counts.most_common(300) == plain.most_common(300)
 
@@ -100,7 +100,7 @@ def test_subset_is_a_slice(start, stop):
 
 def test_markers_must_be_in_the_vocabulary():
     tokenized = tokenize_corpus(documents(*COMMENTS))
-    with pytest.raises(ValueError, match=r"without SENTENCE_END; choose a larger --vocab-size"):
+    with pytest.raises(ValueError, match=r"lacks SENTENCE_END; choose a larger --vocab-size"):
         encode_sentences(tokenized, reference_vocabulary(tokenized.counts(), 2))
     with pytest.raises(ValueError, match="'the' is not in the vocabulary"):
         encode_sentences(tokenized, Vocabulary((SENTENCE_START, SENTENCE_END)))
@@ -151,7 +151,7 @@ def test_second_call_reads_the_cache(monkeypatch, cache):
     monkeypatch.setattr(corpus, "split_sentences", None)
     second = tokenize_corpus(documents(*COMMENTS))
     assert sentences_of(second) == sentences_of(first) and second.types == first.types
-    # Other settings and other texts are other entries.
+    # Other settings and other texts get their own entries.
     for call in (
         lambda: tokenize_corpus(documents(*COMMENTS), limit=2),
         lambda: tokenize_corpus(documents("".join(COMMENTS))),

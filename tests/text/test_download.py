@@ -1,4 +1,4 @@
-"""Downloads from a server on this machine: complete and right, or not at all."""
+"""Downloads from a local server: complete and correct, or not at all."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_right_bytes(server, tmp_path, page, size):
     "page, sha256, size, message",
     [
         ("/right", "0" * 64, None, "its sha256 is"),
-        ("/right", SHA256, 100, "bytes came where 100 were due"),
+        ("/right", SHA256, 100, "bytes instead of 100"),
         ("/cut", SHA256, None, "cut off after 70000 of 130000 bytes"),
         ("/unannounced", SHA256, 200000, "cut off after 130000 of 200000 bytes"),
         ("/gone", SHA256, None, "404"),
@@ -96,7 +96,7 @@ def test_named_corpus_is_downloaded_once_and_kept(server, tmp_path, monkeypatch)
     assert documents.texts == (CONTENT.decode(),) and documents.sha256 == SHA256
     table("/gone")
     assert read_documents("best") == documents
-    # A damaged copy in the cache is fetched again, one in the user's own folder is an error.
+    # A damaged copy in the cache is fetched again; in the user's own folder it is an error.
     (tmp_path / "cache" / "best.txt").write_text("damaged")
     with pytest.raises(ValueError, match="404"):
         read_documents("best")

@@ -1,4 +1,4 @@
-"""The corpus inside every Python: lower bounds, for it differs between versions."""
+"""The corpus inside every Python, with lower bounds because it differs between versions."""
 
 from __future__ import annotations
 

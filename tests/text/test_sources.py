@@ -1,4 +1,4 @@
-"""Where corpora are found, what is read from them, and what is refused."""
+"""Where corpora are looked for, what is read from them, and what is refused."""
 
 from __future__ import annotations
 

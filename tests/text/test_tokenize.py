@@ -1,4 +1,4 @@
-"""Sentences and words are split as NLTK does with its own English parameters."""
+"""Sentences and words are split as NLTK splits them with its own English parameters."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_parameters_are_those_of_punkt_tab():
     assert len("\n".join(parameters.sent_starters)) == 241
     assert len("\n".join(map("\t".join, parameters.collocations))) == 594
     rows = (f"{word}\t{flags}" for word, flags in parameters.ortho_context.items())
-    assert len("\n".join(rows).encode()) >= 236303  # looking a word up adds it
+    assert len("\n".join(rows).encode()) >= 236303  # looking up a word adds it
 
 
 @pytest.mark.parametrize(

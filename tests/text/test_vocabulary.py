@@ -1,4 +1,4 @@
-"""Which token has which id, and what becomes of the others."""
+"""The ids of tokens, and what happens to tokens without one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_reference_size_defaults_and_limits():
     for size in (-1, 0, 1, 7):
         with pytest.raises(ValueError, match=rf"--vocab-size {size} .* has 6 tokens"):
             reference_vocabulary(COUNTS, size)
-    with pytest.raises(ValueError, match="no words at all"):
+    with pytest.raises(ValueError, match="needs at least one word"):
         reference_vocabulary(Counter())
 
 
