@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 __all__ = [
     "Along",
@@ -31,7 +32,7 @@ Params = Any  # a dict of arrays, possibly nested
 Carry = Any  # a pytree of arrays whose leading axes are the batch shape
 
 
-def state_dtype(dtype: Any) -> Any:
+def state_dtype(dtype: DTypeLike) -> jnp.dtype:
     """The dtype of carries and sums beside parameters of ``dtype``: float32 at the least.
 
     Example:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 
 from rnn_jax.cells.pointwise import PointwiseCell
 from rnn_jax.types import Array, Carry, Params
@@ -34,7 +34,7 @@ class Reservoir:
         if not 0 <= self.sparsity < 1:
             raise ValueError(f"sparsity must lie in 0 … 1, below 1, not {self.sparsity}")
 
-    def __call__(self, key: Array, shape: tuple[int, int], dtype: Any) -> Array:
+    def __call__(self, key: Array, shape: tuple[int, int], dtype: DTypeLike) -> Array:
         """``[H, H]``, a column a unit."""
         order_key, weights_key = jax.random.split(key)
         # An exact number of sources a unit, one at least: then there is a cycle, and a radius.
@@ -60,7 +60,7 @@ class Uniform:
     def __post_init__(self) -> None:
         _not_negative(scale=self.scale)
 
-    def __call__(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+    def __call__(self, key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         """An array of ``shape``."""
         return self.scale * jax.random.uniform(key, shape, dtype, minval=-1.0)
 
@@ -109,7 +109,7 @@ class EchoState(PointwiseCell):
         return super().step(lax.stop_gradient(params), carry, z)
 
     def pointwise(
-        self, theta: Any, carry: Carry, z: tuple[Array, ...], r: tuple[Array, ...]
+        self, theta: Params, carry: Carry, z: tuple[Array, ...], r: tuple[Array, ...]
     ) -> tuple[Carry, Array]:
         """``h_t = (1 - leak) h_{t-1} + leak tanh(z_t + r_t)``."""
         h = (1 - self.leak) * carry + self.leak * jnp.tanh(z[0] + r[0])

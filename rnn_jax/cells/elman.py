@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Unpack
 
 import jax.numpy as jnp
 
 from rnn_jax.cells.gated import CellOptions
 from rnn_jax.cells.layer_norm import LayerNormElman
 from rnn_jax.cells.pointwise import PointwiseCell
-from rnn_jax.types import Array, Carry
+from rnn_jax.types import Array, Carry, Params
 
 __all__ = ["Elman", "elman"]
 
@@ -23,7 +23,7 @@ class Elman(PointwiseCell):
     activation: Callable[[Array], Array] = jnp.tanh
 
     def pointwise(
-        self, theta: Any, carry: Carry, z: tuple[Array, ...], r: tuple[Array, ...]
+        self, theta: Params, carry: Carry, z: tuple[Array, ...], r: tuple[Array, ...]
     ) -> tuple[Carry, Array]:
         """``h_t = φ(z_t + r_t)``; the output is the carry."""
         h = self.activation(z[0] + r[0])

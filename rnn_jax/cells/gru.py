@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Unpack
+from typing import ClassVar, Literal, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ class GRUAfter(PointwiseCell):
     gate_names: ClassVar[tuple[str, ...]] = ("r", "z")
 
     def pointwise(
-        self, theta: Any, carry: Carry, z: tuple[Array, ...], r: tuple[Array, ...]
+        self, theta: Params, carry: Carry, z: tuple[Array, ...], r: tuple[Array, ...]
     ) -> tuple[Carry, Array]:
         """The equations of `gru` for one unit, gates r, z, n."""
         reset, update = (jax.nn.sigmoid(a + b) for a, b in zip(z[:2], r[:2], strict=True))
@@ -47,7 +47,7 @@ class GRUBefore(GatedCell):
         if self.recurrent_bias:
             raise ValueError(
                 "gru(reset='before') has no recurrent_bias: its recurrent product is a sum of two; "
-                "leave it away or take reset='after'"
+                "leave it out, or take reset='after'"
             )
 
     def step(self, params: Params, carry: Carry, z: Array) -> tuple[Carry, Array]:

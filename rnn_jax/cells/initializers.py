@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from rnn_jax.types import Array
 
@@ -22,17 +23,17 @@ _scaled = jax.nn.initializers.variance_scaling
 uniform_fan_in = _scaled(1 / 3, "fan_in", "uniform")
 
 
-def _uniform(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+def _uniform(key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     bound = 1 / math.sqrt(shape[0])
     return jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
-def _uniform_fan_out(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+def _uniform_fan_out(key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     bound = 1 / math.sqrt(shape[-1])
     return jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
-def _zeros(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+def _zeros(key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     return jnp.zeros(shape, dtype)
 
 

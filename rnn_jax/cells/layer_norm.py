@@ -63,7 +63,7 @@ class LayerNormElman(GatedCell):
         if self.recurrent_bias:
             raise ValueError(
                 "elman(layer_norm=True) has no recurrent_bias: its one norm, of the sum of both "
-                "products, has one bias; leave it away"
+                "products, has one bias; leave it out"
             )
 
     def init(self, key: Array, input_size: int) -> Params:

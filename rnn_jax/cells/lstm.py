@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Unpack
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from rnn_jax.cells.lstm_peephole import PeepholeLSTM
 from rnn_jax.cells.lstm_projected import ProjectedLSTM
 from rnn_jax.cells.memory import LSTMCarry, MemoryCell
 from rnn_jax.cells.pointwise import PointwiseCell
-from rnn_jax.types import Array, Carry
+from rnn_jax.types import Array, Carry, Params
 
 __all__ = ["LSTM", "lstm"]
 
@@ -24,7 +24,7 @@ class LSTM(MemoryCell, PointwiseCell):
     """Hyperparameters of `lstm`, with the pure functions of a `Cell`."""
 
     def pointwise(
-        self, theta: Any, carry: Carry, z: tuple[Array, ...], r: tuple[Array, ...]
+        self, theta: Params, carry: Carry, z: tuple[Array, ...], r: tuple[Array, ...]
     ) -> tuple[Carry, Array]:
         """The equations of `lstm` for one unit, gates i, f, g, o."""
         _, c = carry

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,12 +45,12 @@ class PeepholeLSTM(MemoryCell, PointwiseCell):
         params["peephole"] = {gate: jnp.zeros(self.hidden_size, dtype) for gate in "ifo"}
         return params
 
-    def theta(self, params: Params) -> Any:
+    def theta(self, params: Params) -> Params:
         """The peepholes, wide enough for their gradients' sums over all steps."""
         return jax.tree.map(lambda p: p.astype(state_dtype(p.dtype)), params["peephole"])
 
     def pointwise(
-        self, theta: Any, carry: Carry, z: tuple[Array, ...], r: tuple[Array, ...]
+        self, theta: Params, carry: Carry, z: tuple[Array, ...], r: tuple[Array, ...]
     ) -> tuple[Carry, Array]:
         """The equations of the class for one unit, gates i, f, g, o."""
         _, c = carry

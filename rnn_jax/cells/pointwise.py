@@ -49,12 +49,12 @@ class PointwiseCell(GatedCell):
         cls.form = "pointwise" if cls.step is PointwiseCell.step else "plain"
         cls.bias_by_step = cls.project is GatedCell.project
 
-    def theta(self, params: Params) -> Any:
+    def theta(self, params: Params) -> Params:
         """The parameters of single units, a tree of ``[H]``; none by default."""
         return ()
 
     def pointwise(
-        self, theta: Any, carry: Carry, z: tuple[Array, ...], r: tuple[Array, ...]
+        self, theta: Params, carry: Carry, z: tuple[Array, ...], r: tuple[Array, ...]
     ) -> tuple[Carry, Array]:
         """The new carry and the output of ONE unit: scalars, and a tuple of scalars a gate."""
         raise TypeError(f"{type(self).__name__} has no pointwise function: define one")
@@ -68,7 +68,7 @@ class PointwiseCell(GatedCell):
         return carry, y.astype(params["w_hh"].dtype)
 
     def pointwise_all(
-        self, theta: Any, carry: Carry, z: tuple[Array, ...], r: tuple[Array, ...]
+        self, theta: Params, carry: Carry, z: tuple[Array, ...], r: tuple[Array, ...]
     ) -> tuple[Carry, Array]:
         """`pointwise` for all units ``[H]`` of all rows ``[*B, H]``."""
         # Mapped over every axis, the function sees scalars and cannot mix units or rows.

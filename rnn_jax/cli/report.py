@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from rnn_jax.host.files import Row
 from rnn_jax.types import Params
 
 __all__ = ["TrainingReport", "parameter_summary", "tokenizing"]
@@ -25,7 +26,7 @@ def parameter_summary(params: Params) -> str:
       parameters in all                       9
     """
     rows = [
-        (".".join(str(key.key) for key in keys), str(list(leaf.shape)), leaf.size)
+        (jax.tree_util.keystr(keys, simple=True, separator="."), str(list(leaf.shape)), leaf.size)
         for keys, leaf in jax.tree.leaves_with_path(params)
     ]
     rows.append(("parameters in all", "", sum(size for _, _, size in rows)))
@@ -72,7 +73,7 @@ class TrainingReport:
             self._task, self._epoch = self._bar.add_task(f"epoch {epoch}", total=total), epoch
         self._bar.update(self._task, completed=done, description=f"epoch {epoch}  loss {loss:.3f}")
 
-    def evaluated(self, row: dict[str, Any]) -> None:
+    def evaluated(self, row: Row) -> None:
         """Print a row of metrics."""
         train = "" if row["train_loss"] is None else f"{row['train_loss']:.3f}"
         rate = f"{row['tokens_per_second']:,}" if row["tokens_per_second"] else ""

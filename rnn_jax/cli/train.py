@@ -19,7 +19,6 @@ from rnn_jax.runs import (
     TrainConfig,
     create_folder,
     fit,
-    initial_parameters,
     open_folder,
     plot_loss,
     prepare,
@@ -56,14 +55,14 @@ def train(
     if resume is None:
         folder, data = _new(config, out, force)
     elif out is not None or force:
-        raise ValueError("--resume goes on in its own folder: leave --out and --force away")
+        raise ValueError("--resume goes on in its own folder: leave out --out and --force")
     else:
         folder, data = _continued(resume, config, given)
     config = data.config
     unigram = math.exp(data.unigram_loss)
     print(f"{data.origin}: {data.tokens:,} tokens to train on, vocabulary {len(data.vocabulary):,}")
     print(f"unigram perplexity {unigram:.1f}: what the words' frequencies alone give\n")
-    print(parameter_summary(initial_parameters(data)))
+    print(parameter_summary(data.initial_parameters))
     print(f"\nPython {platform.python_version()}, JAX {jax.__version__}, {jax.devices()[0]}\n")
     with TrainingReport() as report:
         finished = fit(folder, data, report, resume=resume is not None)
@@ -74,7 +73,11 @@ def train(
         raise typer.Exit(130)
     print(f"\nperplexity {rows[-1]['perplexity']:.1f}, unigram {unigram:.1f}\n")
     samples = sample_texts(
-        folder.model, folder.load_parameters(), data.vocabulary, config, seed=config.seed
+        data.model,
+        folder.load_parameters(like=data.initial_parameters),
+        data.vocabulary,
+        config,
+        seed=config.seed,
     )
     folder.write_text("samples.txt", "\n".join(samples) + "\n")
     print("\n".join(samples))
@@ -87,7 +90,7 @@ def _new(config: TrainConfig, out: str | None, force: bool) -> tuple[RunFolder, 
     # All that can fail for bad input comes before the folder: it leaves nothing, replaces nothing.
     with tokenizing() as progress:
         data = prepare(config, progress=progress)
-    initial_parameters(data)
+    _ = data.initial_parameters  # too large for the memory, perhaps
     folder = create_folder(out, force=force)
     folder.save_settings(config, data.vocabulary, data.sha256, data.origin)
     return folder, data

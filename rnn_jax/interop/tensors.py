@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnn_jax.cells import LSTMCarry
 from rnn_jax.host.files import atomic_path, reason
 from rnn_jax.types import Params
 
@@ -38,8 +39,7 @@ def save_params(path: str | os.PathLike[str], params: Params) -> None:
     """
     from safetensors.numpy import save
 
-    leaves = jax.tree.leaves_with_path(params)
-    flat = {_name(keys): np.asarray(leaf, order="C") for keys, leaf in leaves}
+    flat = {name: np.asarray(leaf, order="C") for name, leaf in _named(params)}
     try:
         with atomic_path(Path(path)) as temporary:
             temporary.write_bytes(save(flat))
@@ -71,14 +71,16 @@ def load_params(path: str | os.PathLike[str], like: Params = None) -> Params:
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{os.fspath(path)} is not a readable safetensors file: {error}") from None
     if like is not None:
-        expected = {(_name(keys), np.shape(x)) for keys, x in jax.tree.leaves_with_path(like)}
+        wanted = _named(like)
+        expected = {(name, np.shape(leaf)) for name, leaf in wanted}
         if differences := sorted(expected ^ {(name, leaf.shape) for name, leaf in flat.items()}):
             name, shape = differences[0]
             raise ValueError(
                 f"{os.fspath(path)} holds the parameters of another model: only one of the two "
                 f"has {name} of shape {list(shape)}"
             )
-        return jax.tree.map_with_path(lambda keys, x: _restored(flat[_name(keys)], x), like)
+        restored = (_restored(flat[name], leaf) for name, leaf in wanted)
+        return jax.tree.unflatten(jax.tree.structure(like), restored)
     params: Params = {}
     for name, leaf in flat.items():
         *outer, last = name.split(".")
@@ -96,5 +98,15 @@ def _restored(
     return jnp.asarray(leaf) if isinstance(like, (jax.Array, jax.ShapeDtypeStruct)) else leaf
 
 
-def _name(keys: tuple[Any, ...]) -> str:
-    return jax.tree_util.keystr(keys, simple=True, separator=".")
+def _named(tree: Any) -> list[tuple[str, Any]]:
+    """The leaves of a tree in their order, each with its path joined by dots."""
+
+    def unnamed(node: Any) -> Any:
+        # In files an LSTM's carry is the pair that it once was: "carry.0", "carry.1".
+        return tuple(node) if isinstance(node, LSTMCarry) else node
+
+    plain = jax.tree.map(unnamed, tree, is_leaf=lambda node: isinstance(node, LSTMCarry))
+    return [
+        (jax.tree_util.keystr(keys, simple=True, separator="."), leaf)
+        for keys, leaf in jax.tree.leaves_with_path(plain)
+    ]

@@ -125,11 +125,11 @@ class _Pointwise(PointwiseCell):
     def fed(self, carry: Carry) -> Array:
         return self.cell.fed(carry)
 
-    def theta(self, params: Params) -> Any:
+    def theta(self, params: Params) -> Params:
         return self.cell.theta(params)
 
     def pointwise(
-        self, theta: Any, carry: Carry, z: tuple[Array, ...], r: tuple[Array, ...]
+        self, theta: Params, carry: Carry, z: tuple[Array, ...], r: tuple[Array, ...]
     ) -> tuple[Carry, Array]:
         gates = len(r)
         new, _ = self.cell.pointwise(theta, carry, z[:gates], r)

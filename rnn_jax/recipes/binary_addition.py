@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import rnn_jax
+from rnn_jax.host.files import Row
 from rnn_jax.recipes.figure import line_figure
 from rnn_jax.recipes.folder import RecipeFolder
 from rnn_jax.recipes.options import RecipeOptions, option
 from rnn_jax.reference import NumpyAdder, draw_addends, to_bits
 from rnn_jax.types import Array, Params
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Options", "apply", "make_train", "run"]
 
@@ -141,7 +145,7 @@ def time_numpy(adder: NumpyAdder, addends: np.ndarray) -> tuple[np.ndarray, floa
     return np.array(errors), time.perf_counter() - began
 
 
-def row(i: int, addends: np.ndarray, errors: np.ndarray, bits: np.ndarray) -> dict[str, Any]:
+def row(i: int, addends: np.ndarray, errors: np.ndarray, bits: np.ndarray) -> Row:
     """What the history keeps of example ``i``."""
     a, b = addends.tolist()
     total = int(bits[i] @ 2 ** np.arange(BITS))
@@ -149,7 +153,7 @@ def row(i: int, addends: np.ndarray, errors: np.ndarray, bits: np.ndarray) -> di
     return {"example": i, "error": float(errors[i]), "a": a, "b": b, "sum": total, "mean": mean}
 
 
-def print_block(line: dict[str, Any], bits: np.ndarray) -> None:
+def print_block(line: Row, bits: np.ndarray) -> None:
     """The lines that the original prints."""
     print(f"Error:[{line['error']:.8f}]")
     print(f"Pred:{bits[::-1]}")
@@ -157,12 +161,12 @@ def print_block(line: dict[str, Any], bits: np.ndarray) -> None:
     print(f"{line['a']} + {line['b']} = {line['sum']}\n------------")
 
 
-def shown(line: dict[str, Any]) -> str:
+def shown(line: Row) -> str:
     """Error and sum as the table has them."""
     return f"{np.round(line['error'], 8)}, {line['a']} + {line['b']} = {line['sum']}"
 
 
-def error_figure(errors: np.ndarray, wrong: np.ndarray) -> Any:
+def error_figure(errors: np.ndarray, wrong: np.ndarray) -> Figure:
     """Mean error and percentage of wrong sums, over every 500 examples."""
     width = min(500, len(errors))
     ends = range(width, len(errors) + 1, width)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,10 @@ from rnn_jax.recipes.figure import line_figure
 from rnn_jax.recipes.folder import RecipeFolder
 from rnn_jax.recipes.mackey_glass import mackey_glass
 from rnn_jax.recipes.options import RecipeOptions, option
-from rnn_jax.types import Array
+from rnn_jax.types import Array, Carry
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["NETWORKS", "Network", "Options", "run", "train_and_run_freely"]
 
@@ -66,7 +69,7 @@ class Options(RecipeOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.at_least(1, "draws")
-        self.positive("penalty")
+        self.above_zero("penalty")
 
 
 def run(options: Options, folder: RecipeFolder) -> None:
@@ -118,7 +121,7 @@ def train_and_run_freely(
     squashed = jnp.tanh(series - 1)[..., None]
     params = jax.tree.map(lambda p: p.astype(series.dtype), cell.init(key, 1))
 
-    def driven(carry: Any, xs: Array) -> tuple[Any, Array]:
+    def driven(carry: Carry, xs: Array) -> tuple[Carry, Array]:
         carry, states = rnn_jax.unroll(cell, params, carry, xs)
         return carry, jnp.concatenate([states, xs], -1)  # the read-out sees the input, too
 
@@ -134,7 +137,7 @@ def train_and_run_freely(
     misses = (read(features) - targets)[WASHOUT:]
     carry, features = driven(None, squashed[:DRIVEN, 1:])
 
-    def free(loop: tuple[Any, Array], _: None) -> tuple[tuple[Any, Array], Array]:
+    def free(loop: tuple[Carry, Array], _: None) -> tuple[tuple[Carry, Array], Array]:
         carry, features = loop
         prediction = read(features)
         carry, features = driven(carry, prediction)
@@ -146,7 +149,7 @@ def train_and_run_freely(
     return jnp.sqrt((misses**2).mean()), unsquashed
 
 
-def shown(error: Any) -> str:
+def shown(error: float | Array) -> str:
     """An error and its logarithm, which is how the literature gives it.
 
     Example:
@@ -156,7 +159,7 @@ def shown(error: Any) -> str:
     return f"{error:.1e} (10^{np.log10(error):.2f})"
 
 
-def error_figure(curves: dict[str, tuple[np.ndarray, float]]) -> Any:
+def error_figure(curves: dict[str, tuple[np.ndarray, float]]) -> Figure:
     """The error of free runs against their length, with the published ones at 84 steps."""
     figure = line_figure(
         {name: (range(1, len(error) + 1), error.tolist()) for name, (error, _) in curves.items()},
@@ -171,7 +174,7 @@ def error_figure(curves: dict[str, tuple[np.ndarray, float]]) -> Any:
     return figure
 
 
-def free_run_figure(true: np.ndarray, free: np.ndarray) -> Any:
+def free_run_figure(true: np.ndarray, free: np.ndarray) -> Figure:
     """One trial: the series and what the network makes of it."""
     steps = range(1, len(true) + 1)
     figure = line_figure(

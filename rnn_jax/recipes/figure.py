@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["line_figure"]
 
@@ -11,7 +14,7 @@ __all__ = ["line_figure"]
 def line_figure(
     lines: Mapping[str, tuple[Sequence[int], Sequence[float]]],
     *, xlabel: str, ylabel: str, log: bool = False,
-) -> Any:  # fmt: skip
+) -> Figure:  # fmt: skip
     """A line for each label, of the pair of its x and its y.
 
     Example:

@@ -6,10 +6,13 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from rnn_jax.host.files import atomic_path
+from rnn_jax.host.files import Row, atomic_path
 from rnn_jax.runs import create_folder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["RecipeFolder", "create_recipe_folder"]
 
@@ -20,12 +23,12 @@ class RecipeFolder:
 
     path: Path
 
-    def history(self, *rows: dict[str, Any]) -> None:
+    def history(self, *rows: Row) -> None:
         """Add rows to ``history.jsonl``, a line each, so that an interrupted run keeps its own."""
         with (self.path / "history.jsonl").open("a", encoding="utf-8") as file:
             file.write("".join(json.dumps(row) + "\n" for row in rows))
 
-    def figure(self, name: str, figure: Any) -> None:
+    def figure(self, name: str, figure: Figure) -> None:
         """Write a matplotlib figure as ``name.png``."""
         with atomic_path(self.path / f"{name}.png") as temporary:
             figure.savefig(temporary, format="png", dpi=120)

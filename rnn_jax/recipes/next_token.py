@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +18,14 @@ import optax
 
 import rnn_jax
 from rnn_jax import text
+from rnn_jax.host.files import Row
 from rnn_jax.recipes.figure import line_figure
 from rnn_jax.recipes.folder import RecipeFolder
 from rnn_jax.recipes.options import RecipeOptions, option
 from rnn_jax.types import Array, Params
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Options", "keras_parameters", "keras_rmsprop", "many_to_one", "run"]
 
@@ -42,7 +46,7 @@ class Options(RecipeOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.at_least(1, "epochs", "hidden_size", "sentence_length")
-        self.positive("rate")
+        self.above_zero("rate")
 
 
 def run(options: Options, folder: RecipeFolder) -> None:
@@ -70,7 +74,7 @@ def run(options: Options, folder: RecipeFolder) -> None:
         nats, count = evaluate(params, held_out)
         return float(nats / count)
 
-    rows: list[dict[str, Any]] = [{"epoch": 0, "held_out": held_out_loss(state.params)}]
+    rows: list[Row] = [{"epoch": 0, "held_out": held_out_loss(state.params)}]
     folder.history(*rows)
     print(f"untrained: held out {rows[0]['held_out']:.3f} nats")
     print("  epoch  train loss  held out  windows/s")
@@ -160,7 +164,7 @@ def continued(
     return "".join(vocabulary.decode([*window, *np.asarray(new)]))
 
 
-def loss_figure(rows: list[dict[str, Any]]) -> Any:
+def loss_figure(rows: list[Row]) -> Figure:
     """Both losses against the epoch."""
     lines = {
         label: ([row["epoch"] for row in rows if key in row], [r[key] for r in rows if key in r])

@@ -9,17 +9,19 @@ mean over sentences of the mean over their words.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 import rnn_jax
 from rnn_jax import text
+from rnn_jax.host.files import Row
 from rnn_jax.interop import from_uvw, to_uvw
 from rnn_jax.recipes.figure import line_figure
 from rnn_jax.recipes.folder import RecipeFolder
@@ -33,7 +35,10 @@ from rnn_jax.recipes.sentences import (
     word_model,
 )
 from rnn_jax.reference import GATES, OperationGraphRNN, layer_backward, layer_forward
-from rnn_jax.types import Array, Params
+from rnn_jax.types import Array, Model, Params
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["JAX_GATES", "Options", "check_gates", "check_sentence", "mean_of_means", "run"]
 
@@ -74,7 +79,7 @@ def run(options: Options, folder: RecipeFolder) -> None:
     step = partial(gates.sgd_step, *typical, options.rate, TRUNCATION)
     gate_seconds = min(interleaved({"step": step}, ROUNDS)["step"])
     print(f"one SGD step of {words} words through the gates: {gate_seconds:.2f} s")
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     evaluate = mean_of_means(model, sentences)
     for now in train(
         short, params, sentences, evaluate=evaluate, epochs=options.epochs, rate=options.rate
@@ -122,7 +127,9 @@ def check_gates(seed: int, size: int = 7) -> dict[str, float]:
     return result
 
 
-def check_sentence(seed: int, words: int = 12, vocab_size: int = 30, hidden_size: int = 9) -> Any:
+def check_sentence(
+    seed: int, words: int = 12, vocab_size: int = 30, hidden_size: int = 9
+) -> dict[str, float]:
     """The same for a sentence: two loops with and without truncation, and the one loop."""
     rng = np.random.default_rng(seed)
     shapes = (hidden_size, vocab_size), (vocab_size, hidden_size), (hidden_size, hidden_size)
@@ -140,27 +147,33 @@ def check_sentence(seed: int, words: int = 12, vocab_size: int = 30, hidden_size
     }
 
 
-def gradients(grad: Any, params: Params, x: np.ndarray, y: np.ndarray) -> Any:
+Gradient = Callable[[Params, Array, Array], Params]
+
+
+def gradients(
+    grad: Gradient, params: Params, x: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, ...]:
     """dU, dV and dW as NumPy arrays from what `compiled_grad` made."""
     return to_uvw(grad(params, jnp.asarray(x), jnp.asarray(y)))
 
 
-def compiled_grad(model: Any) -> Any:
+def compiled_grad(model: Model) -> Gradient:
     """The gradient of a sentence's summed loss."""
 
     def loss(params: Params, x: Array, y: Array) -> Array:
         return rnn_jax.cross_entropy(model.apply(params, None, x)[1], y, reduction="sum")
 
-    return jax.jit(jax.grad(loss))
+    grad: Gradient = jax.jit(jax.grad(loss))
+    return grad
 
 
-def largest_difference(ours: Any, theirs: Any) -> float:
+def largest_difference(ours: Iterable[ArrayLike], theirs: Iterable[ArrayLike]) -> float:
     """Over all elements of pairs of arrays."""
     pairs = zip(ours, theirs, strict=False)  # the gates send nothing back to a target
     return max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, b in pairs)
 
 
-def time_lengths(lengths: tuple[int, ...], options: Options) -> list[dict[str, Any]]:
+def time_lengths(lengths: tuple[int, ...], options: Options) -> list[Row]:
     """Least seconds of a full gradient by the gates' two loops, their one loop, and `jax.grad`."""
     reference, _ = initial_parameters(SMALL, options.hidden_size, options.seed)
     gates = OperationGraphRNN(reference.U, reference.V, reference.W)
@@ -181,7 +194,7 @@ def time_lengths(lengths: tuple[int, ...], options: Options) -> list[dict[str, A
     return rows
 
 
-def step_seconds(model: Any, params: Params, pair: tuple[np.ndarray, np.ndarray]) -> float:
+def step_seconds(model: Model, params: Params, pair: tuple[np.ndarray, np.ndarray]) -> float:
     """The least time of one compiled SGD step, a call a step."""
     optimizer = rnn_jax.sgd(0.005)
     loss = partial(rnn_jax.cross_entropy, reduction="sum")
@@ -198,7 +211,7 @@ def step_seconds(model: Any, params: Params, pair: tuple[np.ndarray, np.ndarray]
     return min(interleaved({"step": call}, ROUNDS)["step"])
 
 
-def mean_of_means(model: Any, sentences: text.Sentences) -> Callable[[Params], float]:
+def mean_of_means(model: Model, sentences: text.Sentences) -> Callable[[Params], float]:
     """The mean over sentences of the mean loss of their words, as one compiled call."""
     steps = int(sentences.lengths.max())
     pairs = np.zeros((2, len(sentences), steps), np.int32)
@@ -219,7 +232,7 @@ def mean_of_means(model: Any, sentences: text.Sentences) -> Callable[[Params], f
     return lambda params: float(evaluate(params))
 
 
-def loss_figure(rows: list[dict[str, Any]]) -> Any:
+def loss_figure(rows: list[Row]) -> Figure:
     """The loss against the epoch."""
     line = [row["epoch"] for row in rows], [row["loss"] for row in rows]
     return line_figure(
@@ -227,7 +240,7 @@ def loss_figure(rows: list[dict[str, Any]]) -> Any:
     )
 
 
-def cost_figure(costs: list[dict[str, Any]]) -> Any:
+def cost_figure(costs: list[Row]) -> Figure:
     """Time of a full gradient against the sentence's length, by the three ways."""
     labels = {"two_loops": "gates, two loops", "one_loop": "gates, one loop", "jax": "jax.grad"}
     words = [cost["words"] for cost in costs]

@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 import rnn_jax
 from rnn_jax import text
 from rnn_jax.recipes.options import RecipeOptions, option
 from rnn_jax.reference import NumpyRNN
-from rnn_jax.training import learning_rate, with_learning_rate
-from rnn_jax.types import Params
+from rnn_jax.types import Model, Params
 
 __all__ = [
     "Evaluation",
@@ -48,7 +48,7 @@ class SentenceOptions(RecipeOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.at_least(1, "sentences", "epochs", "hidden_size")
-        self.positive("rate")
+        self.above_zero("rate")
 
 
 def read_sentences(options: SentenceOptions) -> tuple[text.Vocabulary, text.Sentences]:
@@ -113,7 +113,7 @@ class Evaluation(NamedTuple):
 
 
 def train(
-    model: Any,
+    model: Model,
     params: Params,
     sentences: text.Sentences,
     *,
@@ -149,10 +149,11 @@ def train(
             nats.block_until_ready()
             seconds = (time.perf_counter() - began) / data.count
         now = evaluate(state.params)
-        used = float(learning_rate(state.opt_state))
+        used = float(optax.tree_utils.tree_get(state.opt_state, "learning_rate"))
         yield Evaluation(epoch, epoch * len(sentences), now, used, seconds, state.params)
         if now > before:
-            state = state._replace(opt_state=with_learning_rate(state.opt_state, used / 2))
+            halved = optax.tree_utils.tree_set(state.opt_state, learning_rate=used / 2)
+            state = state._replace(opt_state=halved)
         before = now
 
 

@@ -8,20 +8,25 @@ Counted are held-out strings written without one wrong character.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import jax
 import numpy as np
 import optax
 
 import rnn_jax
+from rnn_jax.host.files import Row
 from rnn_jax.recipes.figure import line_figure
 from rnn_jax.recipes.folder import RecipeFolder
 from rnn_jax.recipes.options import RecipeOptions, option
 from rnn_jax.recipes.pairs import MARKER, TASKS, Encoded, encode
-from rnn_jax.types import Array, Params
+from rnn_jax.types import Array, Carry, Params
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Options", "make_epoch", "reader_and_writer", "run", "written"]
 
@@ -48,7 +53,7 @@ class Options(RecipeOptions):
         super().__post_init__()
         self.at_least(0, "epochs")
         self.at_least(2, "hidden_size")
-        self.positive("rate")
+        self.above_zero("rate")
 
 
 def run(options: Options, folder: RecipeFolder) -> None:
@@ -68,7 +73,7 @@ def run(options: Options, folder: RecipeFolder) -> None:
     params = model.init(jax.random.key(options.seed))
     opt_state, epoch_of = optimizer.init(params), make_epoch(model, optimizer)
     probe = held_out.part(slice(1000))
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     print("  epoch  train loss  held out, exact  strings/s")
     for epoch in range(1, epochs + 1):
         began = time.perf_counter()
@@ -118,7 +123,12 @@ def reader_and_writer(
     return rnn_jax.encoder_decoder(source_size, encoder, decoder, bridge=True)
 
 
-def make_epoch(model: rnn_jax.EncoderDecoder, optimizer: optax.GradientTransformation) -> Any:
+State = tuple[Params, optax.OptState]
+Trained = tuple[Params, optax.OptState, Array]
+Epoch = Callable[[Params, optax.OptState, Encoded, Array | np.ndarray], Trained]
+
+
+def make_epoch(model: rnn_jax.EncoderDecoder, optimizer: optax.GradientTransformation) -> Epoch:
     """``(params, opt_state, data, order) -> (params, opt_state, mean loss)``, one compiled call.
 
     ``order int[steps, B]`` says which strings each step reads.
@@ -132,8 +142,8 @@ def make_epoch(model: rnn_jax.EncoderDecoder, optimizer: optax.GradientTransform
         return rnn_jax.cross_entropy(logits, targets, mask=mask)
 
     @partial(jax.jit, donate_argnums=(0, 1))
-    def epoch(params: Params, opt_state: Any, data: Encoded, order: Array) -> Any:
-        def step(state: tuple[Params, Any], rows: Array) -> tuple[tuple[Params, Any], Array]:
+    def epoch(params: Params, opt_state: optax.OptState, data: Encoded, order: Array) -> Trained:
+        def step(state: State, rows: Array) -> tuple[State, Array]:
             params, opt_state = state
             value, grads = jax.value_and_grad(loss)(params, data.part(rows))
             updates, opt_state = optimizer.update(grads, opt_state)
@@ -142,10 +152,10 @@ def make_epoch(model: rnn_jax.EncoderDecoder, optimizer: optax.GradientTransform
         (params, opt_state), losses = jax.lax.scan(step, (params, opt_state), order)
         return params, opt_state, losses.mean()
 
-    return epoch
+    return cast(Epoch, epoch)
 
 
-def read(model: rnn_jax.EncoderDecoder, params: Params, batch: Encoded) -> Any:
+def read(model: rnn_jax.EncoderDecoder, params: Params, batch: Encoded) -> Carry:
     """The decoder's carry after the sources."""
     mask = rnn_jax.length_mask(batch.source_lengths, len(batch.sources))
     return model.encode(params, batch.sources, mask)
@@ -177,7 +187,7 @@ def right(tokens: np.ndarray, data: Encoded) -> np.ndarray:
     return np.equal(tokens, data.targets[1:])
 
 
-def percent(flags: Any) -> str:
+def percent(flags: np.ndarray) -> str:
     """The share of True.
 
     Example:
@@ -187,7 +197,7 @@ def percent(flags: Any) -> str:
     return f"{100 * flags.mean():.2f} %"
 
 
-def training_figure(rows: list[dict[str, Any]]) -> Any:
+def training_figure(rows: list[Row]) -> Figure:
     """Loss and exact matches against the epoch."""
     epochs = [row["epoch"] for row in rows]
     wrong = [max(1 - row["exact"], 5e-4) for row in rows]  # a logarithm has no place for none

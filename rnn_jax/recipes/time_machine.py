@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +19,16 @@ import optax
 
 import rnn_jax
 from rnn_jax import text
+from rnn_jax.host.files import Row
 from rnn_jax.recipes.figure import line_figure
 from rnn_jax.recipes.folder import RecipeFolder
 from rnn_jax.recipes.options import RecipeOptions, option
 from rnn_jax.recipes.time_machine_models import MODELS
-from rnn_jax.recipes.windows import consecutive, stacked
+from rnn_jax.training.batches import consecutive, stacked
+from rnn_jax.types import Array, Model, Params
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Options", "run"]
 
@@ -31,7 +36,6 @@ PREFIX = "time traveller"
 BATCH, STEPS = 32, 35
 TINY = np.finfo(np.float32).tiny
 SHOWN_NORMS = ("lstm", "lstm-2", "lstm-32")
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class Book:
         cut = text.random_batches if random else text.sequential_batches
         return stacked(cut(self.training, BATCH, STEPS, np.random.default_rng((seed, number))))
 
-    def continued(self, model: Any, params: Any) -> str:
+    def continued(self, model: Model, params: Params) -> str:
         """`PREFIX` and the 50 tokens that a model deems most probable after it."""
         prefix = list(PREFIX) if self.level == "char" else PREFIX.split()
         ids = jnp.asarray(self.vocabulary.encode(prefix))
@@ -202,20 +206,20 @@ def summary(name: str, result: Trained, as_published: bool) -> dict[str, str]:
     return {**row, "tokens/s, here": f"{speed:,.0f}"}
 
 
-def gradient_norms(model: Any, params: Any, book: Book, seed: int) -> list[float]:
+def gradient_norms(model: Model, params: Params, book: Book, seed: int) -> list[float]:
     """The norm of the loss's gradient in each layer's parameters, from the lowest, on one batch."""
     data = book.epoch(seed, 0, random=False)
 
     @jax.jit
-    def by_layer(params: Any) -> list[Any]:
-        def loss(params: Any) -> Any:
+    def by_layer(params: Params) -> list[Array]:
+        def loss(params: Params) -> Array:
             _, logits = model.apply(params, None, data.inputs[0])
             return rnn_jax.cross_entropy(logits, data.targets[0])
 
         layers = jax.grad(loss)(params)["layer"]
         return [norm(layers[str(i)]) for i in range(len(layers))]
 
-    def norm(gradient: Any) -> Any:
+    def norm(gradient: Params) -> Array:
         # The squares of what vanishes through 32 layers lie below the smallest float32.
         largest = optax.tree.norm(gradient, ord=jnp.inf) + TINY
         return largest * optax.tree.norm(jax.tree.map(lambda leaf: leaf / largest, gradient))
@@ -223,7 +227,7 @@ def gradient_norms(model: Any, params: Any, book: Book, seed: int) -> list[float
     return [float(size) for size in by_layer(params)]
 
 
-def perplexity_figure(results: dict[str, Trained], key: str = "perplexity") -> Any:
+def perplexity_figure(results: dict[str, Trained], key: str = "perplexity") -> Figure:
     """Perplexity against the epoch, a line a model."""
     lines = {
         name: ([row["epoch"] for row in result.rows], [row[key] for row in result.rows])
@@ -232,7 +236,7 @@ def perplexity_figure(results: dict[str, Trained], key: str = "perplexity") -> A
     return line_figure(lines, xlabel="epoch", ylabel=key.replace("_", " "), log=True)
 
 
-def norms_figure(results: dict[str, Trained]) -> Any:
+def norms_figure(results: dict[str, Trained]) -> Figure:
     """Norm of the gradient against the layer, before and after training."""
     lines = {
         f"{name}, {when}": (range(1, len(norms) + 1), norms)

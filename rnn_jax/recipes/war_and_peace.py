@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 import rnn_jax
 from rnn_jax import text
+from rnn_jax.host.files import Row
 from rnn_jax.recipes.figure import line_figure
 from rnn_jax.recipes.folder import RecipeFolder
 from rnn_jax.recipes.options import RecipeOptions, option
@@ -27,7 +28,11 @@ from rnn_jax.recipes.war_and_peace_training import (
     make_model,
     train,
 )
-from rnn_jax.recipes.windows import consecutive
+from rnn_jax.training.batches import consecutive
+from rnn_jax.types import Params
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Options", "run"]
 
@@ -88,7 +93,7 @@ def run(options: Options, folder: RecipeFolder) -> None:
     params = initial_parameters(model, options.seed)
     evaluate = rnn_jax.make_evaluate(model)
 
-    def loss(params: Any, part: rnn_jax.Windows) -> float:
+    def loss(params: Params, part: rnn_jax.Windows) -> float:
         nats, count = evaluate(params, part, model.initial_carry((part.batch_size,), params))
         return float(nats / count)
 
@@ -97,7 +102,7 @@ def run(options: Options, folder: RecipeFolder) -> None:
         epochs=min(options.epochs, QUICK_EPOCHS) if options.quick else options.epochs,
         seconds=60 * options.minutes or math.inf,
     )  # fmt: skip
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
 
     def follow(library: str, epochs: Any) -> tuple[float, float]:
         """Print and keep every epoch; the test loss of the best one, and the seconds of all."""
@@ -140,7 +145,7 @@ def run(options: Options, folder: RecipeFolder) -> None:
     folder.close(("test cross-entropy, nats a character", "published", "here", "seconds"), table)
 
 
-def loss_figure(rows: list[dict[str, Any]]) -> Any:
+def loss_figure(rows: list[Row]) -> Figure:
     """Training and validation loss against the epoch."""
     lines = {}
     for library in dict.fromkeys(row["library"] for row in rows):

@@ -76,4 +76,4 @@ def import_torch() -> Any:
     try:
         return importlib.import_module("torch")
     except ImportError:
-        raise ValueError("--torch needs PyTorch: pip install torch, or leave it away") from None
+        raise ValueError("--torch needs PyTorch: pip install torch, or leave it out") from None

@@ -19,6 +19,7 @@ import numpy as np
 
 import rnn_jax
 from rnn_jax import interop, text
+from rnn_jax.host.files import Row
 from rnn_jax.recipes.figure import line_figure
 from rnn_jax.recipes.folder import RecipeFolder
 from rnn_jax.recipes.options import option
@@ -34,7 +35,7 @@ from rnn_jax.recipes.sentences import (
 )
 from rnn_jax.reference.gradient_check import GradientReport
 from rnn_jax.runs import TrainConfig, check_gradients, sample_texts
-from rnn_jax.types import Params
+from rnn_jax.types import Array, Model, Params
 
 __all__ = ["Options", "check_truncated", "losses_from_the_end", "mean_loss", "run"]
 
@@ -46,7 +47,6 @@ LOSSES = (
 STEP = "180 ms NumPy, 73.7 ms Theano"
 WHOLE = 1000  # the tutorial's bptt_truncate of the gradient check: more than any sentence has
 ROUNDS, NUMPY = 5, "NumPy"  # of measuring a step's time
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ def run(options: Options, folder: RecipeFolder) -> None:
     for name, milliseconds in times.items():
         print(f"one SGD step, {name}: {milliseconds:.3g} ms")
 
-    losses: dict[str, dict[str, Any]] = {"few": {}, "whole": {}}
-    ends: dict[str, Any] = {}
+    losses: dict[str, Row] = {"few": {}, "whole": {}}
+    ends: Row = {}
     few_loss = mean_loss(model, few)
     for name in options.kinds:
         way = options, name, folder
@@ -159,7 +159,7 @@ def points(rows: list[Row]) -> tuple[list[int], list[float]]:
     return [row["seen"] for row in rows], [row["loss"] for row in rows]
 
 
-def means(ends: dict[str, Any], part: slice) -> list[str]:
+def means(ends: Row, part: slice) -> list[str]:
     """The mean over some places, for each truncation."""
     return [f"{np.nanmean(nats[part]):.3f}" for _, nats in ends.values()]
 
@@ -192,7 +192,7 @@ def step_times(options: Options) -> dict[str, float]:
 
 
 def trained(
-    model: Any, params: Params, sentences: text.Sentences, options: Options, name: str,
+    model: Model, params: Params, sentences: text.Sentences, options: Options, name: str,
     folder: RecipeFolder, epochs: int, evaluate: Callable[[Params], float],
 ) -> tuple[list[Row], Params]:  # fmt: skip
     """Rows of the history and the last parameters of one training, reported as it goes."""
@@ -209,7 +209,7 @@ def trained(
     return rows, now.params
 
 
-def mean_loss(model: Any, sentences: text.Sentences) -> Callable[[Params], float]:
+def mean_loss(model: Model, sentences: text.Sentences) -> Callable[[Params], float]:
     """The summed loss over the number of words, as a function of the parameters."""
     data, totals = batched(sentences.by_length(), 16), rnn_jax.make_evaluate(model)
 
@@ -221,7 +221,7 @@ def mean_loss(model: Any, sentences: text.Sentences) -> Callable[[Params], float
 
 
 def losses_from_the_end(
-    model: Any, sentences: text.Sentences, most: int = 20
+    model: Model, sentences: text.Sentences, most: int = 20
 ) -> Callable[[Params], np.ndarray]:
     """The mean loss of the sentences' last prediction, of the last but one, and so on.
 
@@ -232,16 +232,17 @@ def losses_from_the_end(
     data = batched(sentences.by_length(), 16)
 
     @jax.jit
-    def totals(params: Params) -> Any:
-        def consume(sums: Any, batch: rnn_jax.Batch) -> Any:
-            mask: Any = batch.mask
+    def totals(params: Params) -> Array:
+        def consume(sums: Array, batch: rnn_jax.Batch) -> Array:
+            mask = batch.mask
+            assert mask is not None  # a stream of sentences is padded
             _, logits = model.apply(params, None, batch.inputs, mask=mask)
             losses = rnn_jax.cross_entropy(logits, batch.targets, mask=mask, reduction="none")
             left = mask.sum(axis=0)[None] - 1 - jnp.arange(len(mask))[:, None]
             place = jnp.where(mask, left, most)  # a place of `most` or more is dropped
             return sums.at[:, place].add(jnp.stack([losses, mask.astype(losses.dtype)]))
 
-        def body(index: Any, sums: Any) -> Any:
+        def body(index: Array, sums: Array) -> Array:
             return data.visit(index, consume, sums)
 
         return jax.lax.fori_loop(0, data.count, body, jnp.zeros((2, most)))

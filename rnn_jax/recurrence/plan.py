@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from rnn_jax.cells import PointwiseCell
 from rnn_jax.jaxprs import only_added
-from rnn_jax.types import Array, Carry, Steps
+from rnn_jax.types import Array, Carry, Params, Steps
 
 __all__ = ["Loops", "Operands", "Plan", "Results", "reads_only_sums"]
 
@@ -38,7 +38,7 @@ class Operands(NamedTuple):
     steps only.
     """
 
-    theta: Any
+    theta: Params
     w_hh: Array
     b: Array | None
     b_hh: Array | None

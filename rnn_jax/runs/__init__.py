@@ -1,8 +1,8 @@
 """Training runs of the command line: configuration, data, folder, training, samples."""
 
-from rnn_jax.runs.config import CELLS, TrainConfig, make_model, make_optimizer
+from rnn_jax.runs.config import CELLS, TrainConfig, make_model, make_optimizer, truncated
 from rnn_jax.runs.data import RunData, prepare
-from rnn_jax.runs.fit import Listener, evaluator, fit, initial_parameters
+from rnn_jax.runs.fit import Listener, evaluator, fit
 from rnn_jax.runs.folder import RunFolder, create_folder, open_folder
 from rnn_jax.runs.gradients import check_gradients
 from rnn_jax.runs.plots import plot_loss
@@ -18,11 +18,11 @@ __all__ = [
     "create_folder",
     "evaluator",
     "fit",
-    "initial_parameters",
     "make_model",
     "make_optimizer",
     "open_folder",
     "plot_loss",
     "prepare",
     "sample_texts",
+    "truncated",
 ]

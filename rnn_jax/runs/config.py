@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +11,14 @@ import jax
 import optax
 
 from rnn_jax.cells import elman, gru, lstm
+from rnn_jax.host.options import Options, option
 from rnn_jax.layers import dropout, recurrent, serial
 from rnn_jax.models import language_model
 from rnn_jax.training import sgd
 from rnn_jax.truncation import parse_truncation, truncate
 from rnn_jax.types import Cell, Layer, Model
 
-__all__ = ["CELLS", "TrainConfig", "make_model", "make_optimizer"]
+__all__ = ["CELLS", "TrainConfig", "make_model", "make_optimizer", "truncated"]
 
 CELLS: dict[str, Callable[[int, bool], Cell]] = {
     "tanh": lambda size, bias: elman(size, bias=bias),
@@ -34,12 +34,8 @@ _RATES = {"adam": 0.002, "adamw": 0.002, "rmsprop": 0.002, "adagrad": 0.05}
 _SENTENCE_RATE, _WINDOW_RATE = 0.005, 0.5
 
 
-def _option(default: Any, help: str) -> Any:
-    return dataclasses.field(default=default, metadata={"help": help})
-
-
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Options):
     """Every setting of ``rnn-jax train``, under the names of its flags.
 
     Raises:
@@ -51,61 +47,56 @@ class TrainConfig:
       ValueError: --hidden-size must be at least 1, not -1
     """
 
-    corpus: str = _option(
+    corpus: str = option(
         "python-docs",
         "Name of a corpus (python-docs, comments-sample, time-machine, tiny-shakespeare, "
         "war-and-peace) or path of a .txt or .csv file.",
     )
-    column: str = _option("body", "Column of a .csv file that holds the text.")
-    max_sentences: int | None = _option(
+    column: str = option("body", "Column of a .csv file that holds the text.")
+    max_sentences: int | None = option(
         None, "Use only the first so many sentences (the vocabulary is that of all)."
     )
-    max_tokens: int | None = _option(
+    max_tokens: int | None = option(
         None, "Use only the first so many tokens of a stream (the vocabulary is that of all)."
     )
-    level: Literal["word", "char"] = _option("word", "Unit of the text.")
-    letters_only: bool = _option(False, "Lower-case, every run of non-letters one space.")
-    vocab_size: int | None = _option(
+    level: Literal["word", "char"] = option("word", "Unit of the text.")
+    letters_only: bool = option(False, "Lower-case, every run of non-letters one space.")
+    vocab_size: int | None = option(
         None, "Tokens in the vocabulary; default: min(8000, distinct tokens)."
     )
-    held_out: float = _option(0.1, "Last part of the text to evaluate on; 0: on the training text.")
-    cell: str = _option("gru", f"Recurrent cell: {', '.join(CELLS)}.")
-    hidden_size: int = _option(256, "Hidden units of a layer.")
-    num_layers: int = _option(1, "Recurrent layers.")
-    embedding_size: int = _option(128, "Features of a token's embedding; 0: one-hot vectors.")
-    bias: bool = _option(True, "Biases in the cells and the read-out.")
-    dropout: float = _option(0.0, "Dropout rate before, between and after the layers.")
-    bptt: str = _option(
-        "full", "Truncation: full, chunked:35, sliding:4, tail:4 or randomized:0.9."
-    )
-    batching: Literal["sentences", "sequential", "random"] = _option(
+    held_out: float = option(0.1, "Last part of the text to evaluate on; 0: on the training text.")
+    cell: str = option("gru", f"Recurrent cell: {', '.join(CELLS)}.")
+    hidden_size: int = option(256, "Hidden units of a layer.")
+    num_layers: int = option(1, "Recurrent layers.")
+    embedding_size: int = option(128, "Features of a token's embedding; 0: one-hot vectors.")
+    bias: bool = option(True, "Biases in the cells and the read-out.")
+    dropout: float = option(0.0, "Dropout rate before, between and after the layers.")
+    bptt: str = option("full", "Truncation: full, chunked:35, sliding:4, tail:4 or randomized:0.9.")
+    batching: Literal["sentences", "sequential", "random"] = option(
         "sequential",
         "One sentence after the other (loss summed), or windows of --seq-length tokens (loss "
         "averaged) that continue each other or come in random order.",
     )
-    batch_size: int = _option(32, "Sentences or windows a step.")
-    seq_length: int = _option(35, "Tokens of a window.")
-    optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad"] = _option("adam", "Optimiser.")
-    lr: float | None = _option(
+    batch_size: int = option(32, "Sentences or windows a step.")
+    seq_length: int = option(35, "Tokens of a window.")
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad"] = option("adam", "Optimiser.")
+    lr: float | None = option(
         None,
         f"Learning rate, halved when the evaluated loss rises; default: {_RATES['adam']} for adam, "
         f"adamw and rmsprop, {_RATES['adagrad']} for adagrad, for sgd {_SENTENCE_RATE} with "
         f"sentences and {_WINDOW_RATE} with windows.",
     )
-    clip: float = _option(1.0, "Largest global norm of the gradient; 0: no clipping.")
-    epochs: int = _option(4, "Passes over the training text.")
-    evaluate_every: int = _option(1, "Epochs between evaluations.")
-    seed: int = _option(0, "Seed of the parameters, the batches, the noise and the samples.")
+    clip: float = option(1.0, "Largest global norm of the gradient; 0: no clipping.")
+    epochs: int = option(4, "Passes over the training text.")
+    evaluate_every: int = option(1, "Epochs between evaluations.")
+    seed: int = option(0, "Seed of the parameters, the batches, the noise and the samples.")
 
     def __post_init__(self) -> None:
-        sizes = ("hidden_size", "num_layers", "batch_size", "seq_length", "evaluate_every")
-        for name in sizes:
-            self._hold(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("embedding_size", "epochs"):
-            self._hold(name, getattr(self, name) >= 0, "at least 0")
-        for name, least in (("max_sentences", 1), ("max_tokens", 2), ("vocab_size", 2)):
-            value = getattr(self, name)
-            self._hold(name, value is None or value >= least, f"at least {least}")
+        self.check_literals()
+        self.at_least(1, "hidden_size", "num_layers", "batch_size", "seq_length", "evaluate_every")
+        self.at_least(0, "embedding_size", "epochs")
+        self.at_least(1, "max_sentences")
+        self.at_least(2, "max_tokens", "vocab_size")
         if self.in_sentences and self.max_tokens is not None:
             raise ValueError("--max-tokens cuts a stream: with sentences, use --max-sentences")
         if not self.from_sentences and self.max_sentences is not None:
@@ -113,25 +104,15 @@ class TrainConfig:
                 "--max-sentences counts sentences, and this text is a stream of "
                 f"{'characters' if self.level == 'char' else 'words'}: use --max-tokens"
             )
-        self._hold("seed", 0 <= self.seed < 2**32, "an integer from 0 to 2**32 - 1")
-        self._hold("held_out", 0 <= self.held_out < 1, "at least 0 and below 1")
-        self._hold("dropout", 0 <= self.dropout < 1, "at least 0 and below 1")
-        self._hold("clip", math.isfinite(self.clip) and self.clip >= 0, "finite and at least 0")
-        self._hold(
-            "lr",
-            self.lr is None or (math.isfinite(self.lr) and self.lr > 0),
-            "finite and above 0",
-        )
-        self._hold("cell", self.cell in CELLS, f"one of {', '.join(CELLS)}")
+        self.seeded()
+        self.fraction("held_out", "dropout")
+        self.require("clip", 0 <= self.clip < math.inf, "finite and at least 0")
+        self.above_zero("lr")
+        self.one_of("cell", CELLS)
         try:
             parse_truncation(self.bptt)
         except ValueError as error:
             raise ValueError(f"--bptt {error}") from None
-
-    def _hold(self, name: str, good: bool, wanted: str) -> None:
-        if not good:
-            flag = "--" + name.replace("_", "-")
-            raise ValueError(f"{flag} must be {wanted}, not {getattr(self, name)}")
 
     @property
     def learning_rate(self) -> float:
@@ -155,8 +136,8 @@ class TrainConfig:
         return self.batching == "sequential"
 
 
-def make_model(config: TrainConfig, vocab_size: int, *, truncated: bool = True) -> Model:
-    """The language model of a configuration, truncated as ``bptt`` says."""
+def make_model(config: TrainConfig, vocab_size: int) -> Model:
+    """The language model of a configuration, not truncated."""
     layers: list[Layer] = []
     for _ in range(config.num_layers):
         noisy = config.dropout and (layers or config.embedding_size)
@@ -165,8 +146,12 @@ def make_model(config: TrainConfig, vocab_size: int, *, truncated: bool = True) 
     layers += [dropout(config.dropout)] if config.dropout else []
     layer = layers[0] if len(layers) == 1 else serial(*layers)
     embedding_size = config.embedding_size or None
-    model = language_model(vocab_size, layer, embedding_size=embedding_size, bias=config.bias)
-    return truncate(model, parse_truncation(config.bptt)) if truncated else model
+    return language_model(vocab_size, layer, embedding_size=embedding_size, bias=config.bias)
+
+
+def truncated(config: TrainConfig, model: Model) -> Model:
+    """The model with its gradients truncated as ``bptt`` says: the one to train."""
+    return truncate(model, parse_truncation(config.bptt))
 
 
 def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from rnn_jax import text
-from rnn_jax.runs.config import TrainConfig
+from rnn_jax.runs.config import TrainConfig, make_model
 from rnn_jax.training import SentenceStream, Windows, sentence_stream
+from rnn_jax.training.batches import consecutive, stacked
+from rnn_jax.types import Model, Params
 
 __all__ = ["RunData", "prepare"]
 
@@ -37,6 +40,16 @@ class RunData:
     tokens: int
     unigram_loss: float
 
+    @cached_property
+    def model(self) -> Model:
+        """The run's model, not truncated."""
+        return make_model(self.config, len(self.vocabulary))
+
+    @cached_property
+    def initial_parameters(self) -> Params:
+        """The parameters that the run starts from."""
+        return self.model.init(jax.random.key(self.config.seed))
+
     def epoch(self, number: int) -> tuple[SentenceStream | Windows, int]:
         """The batches of epoch ``number`` and how many of them are real."""
         config = self.config
@@ -48,9 +61,7 @@ class RunData:
         pairs = list(cut(self.training, config.batch_size, config.seq_length, rng))
         # The random offset may cost a batch; padding keeps the shape, so nothing is compiled anew.
         most = (len(self.training) - 1) // config.seq_length // config.batch_size
-        fill = [(0, most - len(pairs)), (0, 0), (0, 0)]
-        inputs, targets = (np.pad(np.stack(side), fill) for side in zip(*pairs, strict=True))
-        return Windows(jnp.asarray(inputs), jnp.asarray(targets)), len(pairs)
+        return stacked(pairs, most), len(pairs)
 
 
 def prepare(
@@ -162,16 +173,10 @@ def _training_part(config: TrainConfig, size: int, unit: str) -> int:
 
 
 def _all_windows(ids: np.ndarray, batch_size: int, seq_length: int) -> Windows:
-    """All of ``ids`` but a remainder, as rows that continue from window to window."""
+    """As `consecutive`, with fewer or shorter rows where ``ids`` are few."""
     rows = max(1, min(batch_size, (len(ids) - 1) // seq_length))
     length = min(seq_length, (len(ids) - 1) // rows)
-    count = (len(ids) - 1) // rows // length
-    sides = (ids[:-1], ids[1:])
-    inputs, targets = (
-        side[: rows * count * length].reshape(rows, count, length).transpose(1, 2, 0)
-        for side in sides
-    )
-    return Windows(jnp.asarray(inputs), jnp.asarray(targets))
+    return consecutive(ids, rows, length)
 
 
 def _stream(sentences: text.Sentences, batch_size: int) -> SentenceStream:

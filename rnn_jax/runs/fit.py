@@ -9,27 +9,29 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Protocol
+from types import FrameType
+from typing import Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
+from rnn_jax.host.files import Row
 from rnn_jax.losses.cross_entropy import Reduction, cross_entropy
-from rnn_jax.runs.config import make_model, make_optimizer
+from rnn_jax.runs.config import make_optimizer, truncated
 from rnn_jax.runs.data import RunData
 from rnn_jax.runs.folder import RunFolder
 from rnn_jax.training import (
     TrainState,
     init_train_state,
-    learning_rate,
     make_evaluate,
     make_train_step,
     make_train_steps,
-    with_learning_rate,
 )
-from rnn_jax.types import Params
+from rnn_jax.types import Model, Params
 
-__all__ = ["Listener", "evaluator", "fit", "initial_parameters"]
+__all__ = ["Listener", "evaluator", "fit"]
 
 _CHUNK_SECONDS = 0.5  # between two looks at the clock, the progress bar and Ctrl-C
 
@@ -41,15 +43,9 @@ class Listener(Protocol):
         """Within an epoch: batches done, their total, training loss so far."""
         ...
 
-    def evaluated(self, row: dict[str, Any]) -> None:
+    def evaluated(self, row: Row) -> None:
         """A new row of metrics."""
         ...
-
-
-def initial_parameters(data: RunData) -> Params:
-    """The parameters that a run starts from."""
-    model = make_model(data.config, len(data.vocabulary))
-    return model.init(jax.random.key(data.config.seed))
 
 
 def fit(folder: RunFolder, data: RunData, listener: Listener, *, resume: bool = False) -> bool:
@@ -70,24 +66,25 @@ def fit(folder: RunFolder, data: RunData, listener: Listener, *, resume: bool = 
     Raises:
       ValueError: the loss is no longer finite, or there is nothing to resume.
     """
-    config = data.config
-    model, optimizer = make_model(config, len(data.vocabulary)), make_optimizer(config)
+    config, model = data.config, data.model
+    optimizer = make_optimizer(config)
     batch_shape = (config.batch_size,)
     state = init_train_state(
         model,
         optimizer,
-        initial_parameters(data),
+        # Copies, because training gives its state's arrays away.
+        jax.tree.map(jnp.copy, data.initial_parameters),
         batch_shape=batch_shape if config.stateful else None,
     )
     # Everything a resumed run must know beside the state.
     done = {"epoch": 0, "batch": 0, "nats": 0.0, "tokens": 0, "seen": 0, "loss": math.inf}
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     if resume:
         restored = folder.load_checkpoint({"state": state, "done": done})
         state = restored["state"]
         done = {name: value.item() for name, value in restored["done"].items()}
         rows = [row for row in folder.read_metrics() if row["step"] <= int(state.step)]
-    run = _Run(folder, data, listener, rows)
+    run = _Run(folder, data, listener, rows, optimizer)
     with _interrupts() as interrupted:
         if not rows:
             state, done = run.evaluate(state, done, None, 0.0)
@@ -101,7 +98,7 @@ def fit(folder: RunFolder, data: RunData, listener: Listener, *, resume: bool = 
     return bool(done["epoch"] >= config.epochs)
 
 
-def evaluator(model: Any) -> Callable[[Params, RunData], tuple[float, int]]:
+def evaluator(model: Model) -> Callable[[Params, RunData], tuple[float, int]]:
     """The mean loss in nats on a run's evaluation text, and its number of tokens."""
     totals = make_evaluate(model)
 
@@ -119,23 +116,28 @@ class _Run:
     """The compiled functions of a run, and what they write."""
 
     def __init__(
-        self, folder: RunFolder, data: RunData, listener: Listener, rows: list[dict[str, Any]]
+        self,
+        folder: RunFolder,
+        data: RunData,
+        listener: Listener,
+        rows: list[Row],
+        optimizer: optax.GradientTransformation,
     ) -> None:
         self.folder, self.data, self.listener, self.rows = folder, data, listener, rows
-        config, vocab_size = data.config, len(data.vocabulary)
+        config = data.config
         reduction: Reduction = "sum" if config.in_sentences else "mean"
         step = make_train_step(
-            make_model(config, vocab_size),
-            make_optimizer(config),
+            truncated(config, data.model),
+            optimizer,
             loss=partial(cross_entropy, reduction=reduction),
         )
         self.train = make_train_steps(step, summed=config.in_sentences)
-        self.loss = evaluator(make_model(config, vocab_size, truncated=False))
+        self.loss = evaluator(data.model)
         self.key = jax.random.fold_in(jax.random.key(config.seed), 1)
 
     def epoch(
-        self, state: TrainState, done: dict[str, Any], interrupted: Any
-    ) -> tuple[TrainState, dict[str, Any]]:
+        self, state: TrainState, done: Row, interrupted: Callable[[], bool]
+    ) -> tuple[TrainState, Row]:
         """One epoch from batch ``done["batch"]`` on, or as much of it as Ctrl-C leaves."""
         batches, count = self.data.epoch(done["epoch"])
         batch, nats, tokens = done["batch"], done["nats"], done["tokens"]
@@ -168,19 +170,19 @@ class _Run:
         return self.evaluate(state, done, nats / max(tokens, 1), rate)
 
     def evaluate(
-        self, state: TrainState, done: dict[str, Any], train_loss: float | None, rate: float
-    ) -> tuple[TrainState, dict[str, Any]]:
+        self, state: TrainState, done: Row, train_loss: float | None, rate: float
+    ) -> tuple[TrainState, Row]:
         """A row of metrics; the learning rate halved if the loss has risen."""
         loss, _ = self.loss(state.params, self.data)
         if not math.isfinite(loss):
             raise ValueError(
                 f"the loss is not finite after step {int(state.step)}: lower --lr or --clip"
             )
-        current = float(learning_rate(state.opt_state))
+        rate_now = optax.tree_utils.tree_get(state.opt_state, "learning_rate")
+        current = float(rate_now)
         if loss > done["loss"]:
-            state = state._replace(
-                opt_state=with_learning_rate(state.opt_state, learning_rate(state.opt_state) * 0.5)
-            )
+            halved = optax.tree_utils.tree_set(state.opt_state, learning_rate=rate_now * 0.5)
+            state = state._replace(opt_state=halved)
         row = {
             "epoch": done["epoch"],
             "step": int(state.step),
@@ -197,18 +199,18 @@ class _Run:
         self.listener.evaluated(row)
         return state, {**done, "loss": loss}
 
-    def save(self, state: TrainState, done: dict[str, Any]) -> None:
+    def save(self, state: TrainState, done: Row) -> None:
         """The checkpoint to resume from and the parameters to use."""
         self.folder.save_checkpoint({"state": state, "done": done})
         self.folder.save_parameters(state.params)
 
 
 @contextmanager
-def _interrupts() -> Iterator[Any]:
+def _interrupts() -> Iterator[Callable[[], bool]]:
     """A function that says whether Ctrl-C was pressed; pressed twice, it interrupts as usual."""
     pressed = threading.Event()
 
-    def handle(signum: int, frame: Any) -> None:
+    def handle(signum: int, frame: FrameType | None) -> None:
         if pressed.is_set():
             raise KeyboardInterrupt
         pressed.set()

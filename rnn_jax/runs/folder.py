@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 
-from rnn_jax.host.files import atomic_path, reason
+from rnn_jax.host.files import Row, atomic_path, reason
 from rnn_jax.interop import load_params, save_params
 from rnn_jax.runs.config import TrainConfig, make_model
 from rnn_jax.text import Vocabulary
@@ -63,12 +63,13 @@ class RunFolder:
     @cached_property
     def model(self) -> Model:
         """The run's model, not truncated."""
-        return make_model(self.config, len(self.vocabulary), truncated=False)
+        return make_model(self.config, len(self.vocabulary))
 
-    def load_parameters(self) -> Params:
-        """The latest parameters."""
-        shapes = jax.eval_shape(self.model.init, jax.random.key(0))
-        return load_params(self.path / "parameters.safetensors", like=shapes)
+    def load_parameters(self, *, like: Params = None) -> Params:
+        """The latest parameters; ``like`` are some of the same model, if there are any."""
+        if like is None:
+            like = jax.eval_shape(self.model.init, jax.random.key(0))
+        return load_params(self.path / "parameters.safetensors", like=like)
 
     def save_parameters(self, params: Params) -> None:
         """Put the latest parameters in place of the ones before."""
@@ -105,7 +106,7 @@ class RunFolder:
         with atomic_path(self.path / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
-    def read_metrics(self) -> list[dict[str, Any]]:
+    def read_metrics(self) -> list[Row]:
         """The rows of ``metrics.jsonl``, a last one that was cut off left out."""
         rows = []
         try:
@@ -122,12 +123,12 @@ class RunFolder:
             rows.append(row)
         return rows
 
-    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
+    def write_metrics(self, rows: list[Row]) -> None:
         """Write all rows of ``metrics.jsonl``."""
         self.write_text("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
     @cached_property
-    def _content(self) -> dict[str, Any]:
+    def _content(self) -> Row:
         file = self.path / "config.json"
         try:
             content = json.loads(file.read_text(encoding="utf-8"))

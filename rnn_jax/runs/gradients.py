@@ -10,11 +10,12 @@ import numpy as np
 
 from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.reference.gradient_check import GradientReport, gradient_check
+from rnn_jax.types import Model
 
 __all__ = ["check_gradients"]
 
 
-def check_gradients(model: Any, *, seed: int = 0) -> GradientReport:
+def check_gradients(model: Model, *, seed: int = 0) -> GradientReport:
     """Every parameter's gradient against central differences, in float64.
 
     The sentence is the reference's, x = [0, 1, 2, 3] and y = [1, 2, 3, 4], and so are h = 0.001 and

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from rnn_jax.host.files import atomic_path
+from rnn_jax.host.files import Row, atomic_path
 from rnn_jax.runs.folder import RunFolder
 
 __all__ = ["plot_loss"]
 
 
-def plot_loss(folder: RunFolder, rows: list[dict[str, Any]], unigram_loss: float) -> None:
+def plot_loss(folder: RunFolder, rows: list[Row], unigram_loss: float) -> None:
     """Draw evaluated and training loss against the epoch into ``loss.png``."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

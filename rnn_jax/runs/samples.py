@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +10,7 @@ from rnn_jax import text
 from rnn_jax.generation import generate
 from rnn_jax.host.checks import not_negative, positive
 from rnn_jax.runs.config import TrainConfig
-from rnn_jax.types import Params
+from rnn_jax.types import Model, Params
 
 __all__ = ["sample_texts"]
 
@@ -21,7 +19,7 @@ _MIN_LENGTH = 7
 
 
 def sample_texts(
-    model: Any,
+    model: Model,
     params: Params,
     vocabulary: text.Vocabulary,
     config: TrainConfig,

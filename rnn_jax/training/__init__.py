@@ -2,7 +2,7 @@
 
 from rnn_jax.training.batches import SentenceStream, Windows, sentence_stream
 from rnn_jax.training.loop import make_evaluate, make_train_steps
-from rnn_jax.training.sgd import PlainSGD, learning_rate, sgd, with_learning_rate
+from rnn_jax.training.sgd import PlainSGD, sgd
 from rnn_jax.training.step import TrainState, init_train_state, make_train_step
 
 __all__ = [
@@ -11,11 +11,9 @@ __all__ = [
     "TrainState",
     "Windows",
     "init_train_state",
-    "learning_rate",
     "make_evaluate",
     "make_train_step",
     "make_train_steps",
     "sentence_stream",
     "sgd",
-    "with_learning_rate",
 ]

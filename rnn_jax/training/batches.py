@@ -7,7 +7,7 @@ lengths, each with its own branch of a ``lax.switch``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ from rnn_jax.arrays.masking import length_mask
 from rnn_jax.host.checks import positive
 from rnn_jax.types import Array, Batch
 
-__all__ = ["SentenceStream", "Windows", "sentence_stream"]
+__all__ = ["SentenceStream", "Windows", "consecutive", "sentence_stream", "stacked"]
 
 State = TypeVar("State")
 Consume = Callable[[State, Batch], State]
@@ -48,6 +48,55 @@ class Windows:
     def visit(self, index: Array, consume: Consume[State], state: State) -> State:
         """``consume(state, batch)`` on batch ``index``."""
         return consume(state, Batch(self.inputs[index], self.targets[index]))
+
+
+def stacked(pairs: Iterable[tuple[np.ndarray, np.ndarray]], count: int | None = None) -> Windows:
+    """The batches of one epoch, such as `rnn_jax.text.random_batches` cuts them, as `Windows`.
+
+    Args:
+      pairs: inputs and targets ``int[T, B]``, of equal shape.
+      count: how many batches to hold; those that are missing are zeros at the end, so that epochs
+        of unequal length have one shape. None for as many as there are.
+
+    Example:
+      >>> from rnn_jax.text import sequential_batches
+      >>> data = stacked(sequential_batches(range(35), 2, 5, np.random.default_rng(0)))
+      >>> data.inputs.shape
+      (2, 5, 2)
+    """
+    inputs, targets = (np.stack(side) for side in zip(*pairs, strict=True))
+    if count is not None:
+        fill = [(0, count - len(inputs)), (0, 0), (0, 0)]
+        inputs, targets = np.pad(inputs, fill), np.pad(targets, fill)
+    return Windows(jnp.asarray(inputs), jnp.asarray(targets))
+
+
+def consecutive(ids: np.ndarray, batch_size: int, seq_length: int) -> Windows:
+    """All of ``ids [N]`` but a remainder, as ``B`` rows that continue from window to window.
+
+    Unlike `rnn_jax.text.sequential_batches` it drops no random offset: each call sees the same
+    tokens.
+
+    Raises:
+      ValueError: there are too few tokens for one window of ``batch_size`` rows.
+
+    Example:
+      >>> data = consecutive(np.arange(14), 2, 3)
+      >>> data.inputs[:, :, 0].tolist(), data.targets[-1, :, 1].tolist()
+      ([[0, 1, 2], [3, 4, 5]], [10, 11, 12])
+    """
+    count = (len(ids) - 1) // batch_size // seq_length
+    if count < 1:
+        raise ValueError(
+            f"{len(ids)} tokens are too few for {batch_size} rows of {seq_length}: use a longer "
+            "text, fewer rows or shorter windows"
+        )
+    used = batch_size * count * seq_length
+    inputs, targets = (
+        jnp.asarray(side.reshape(batch_size, count, seq_length).transpose(1, 2, 0), jnp.int32)
+        for side in (ids[:used], ids[1 : used + 1])
+    )
+    return Windows(inputs, targets)
 
 
 @jax.tree_util.register_dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +12,7 @@ from jax import lax
 from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.training.batches import SentenceStream, Windows
 from rnn_jax.training.step import TrainState, TrainStep
-from rnn_jax.types import Array, Batch, Carry, Params
+from rnn_jax.types import Array, Batch, Carry, Model, Params
 
 __all__ = ["make_evaluate", "make_train_steps"]
 
@@ -65,7 +64,7 @@ def make_train_steps(
             nats = nats + metrics["loss"] * (1 if summed else seen)
             return state, (nats, tokens + seen)
 
-        def body(index: Array, loop: Any) -> Any:
+        def body(index: Array, loop: tuple[TrainState, Totals]) -> tuple[TrainState, Totals]:
             return data.visit(index, consume, loop)
 
         zero = _zero(state.params)
@@ -75,7 +74,7 @@ def make_train_steps(
     return run
 
 
-def make_evaluate(model: Any) -> Callable[..., Totals]:
+def make_evaluate(model: Model) -> Callable[..., Totals]:
     """The loss over a whole data set as one compiled call.
 
     Args:
@@ -103,7 +102,7 @@ def make_evaluate(model: Any) -> Callable[..., Totals]:
             count = batch.targets.size if batch.mask is None else batch.mask.sum()
             return (None if carry is None else new), (nats + loss, tokens + count)
 
-        def body(index: Array, loop: Any) -> Any:
+        def body(index: Array, loop: tuple[Carry, Totals]) -> tuple[Carry, Totals]:
             return data.visit(index, consume, loop)
 
         zero = _zero(params)

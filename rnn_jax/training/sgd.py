@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import optax
 
-__all__ = ["PlainSGD", "learning_rate", "sgd", "with_learning_rate"]
+__all__ = ["PlainSGD", "sgd"]
 
 
 class PlainSGD(optax.GradientTransformation):
@@ -35,13 +33,3 @@ def sgd(rate: float) -> PlainSGD:
       Array([0.5, 1. ], dtype=float32)
     """
     return PlainSGD(*optax.inject_hyperparams(optax.sgd)(learning_rate=rate))
-
-
-def learning_rate(opt_state: Any) -> Any:
-    """The learning rate inside the state of `sgd` or of any ``optax.inject_hyperparams``."""
-    return opt_state.hyperparams["learning_rate"]
-
-
-def with_learning_rate(opt_state: Any, rate: Any) -> Any:
-    """The same optimiser state with another learning rate."""
-    return opt_state._replace(hyperparams={**opt_state.hyperparams, "learning_rate": rate})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from rnn_jax.layers.base import adapted
 from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.training.rows import add_rows, gather_rows
 from rnn_jax.training.sgd import PlainSGD
-from rnn_jax.types import Array, Batch, Carry, Params
+from rnn_jax.types import Array, Batch, Carry, Model, Params
 
 __all__ = ["Loss", "Metrics", "TrainState", "TrainStep", "init_train_state", "make_train_step"]
 
@@ -37,7 +37,7 @@ class TrainState(NamedTuple):
     """
 
     params: Params
-    opt_state: Any
+    opt_state: optax.OptState
     carry: Carry
     step: Array
 
@@ -53,7 +53,7 @@ class TrainStep(Protocol):
 
 
 def init_train_state(
-    model: Any,
+    model: Model,
     optimizer: optax.GradientTransformation,
     params: Params,
     *,
@@ -80,7 +80,7 @@ def init_train_state(
 
 
 def make_train_step(
-    model: Any, optimizer: optax.GradientTransformation, *, loss: Loss = cross_entropy
+    model: Model, optimizer: optax.GradientTransformation, *, loss: Loss = cross_entropy
 ) -> TrainStep:
     """The step ``(state, batch, *, key=None) -> (state, metrics)``, pure; the caller jits it.
 

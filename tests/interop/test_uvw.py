@@ -158,3 +158,14 @@ def test_bfloat16_in_safetensors(tmp_path: Path) -> None:
     loaded = load_params(tmp_path / "p.safetensors")
     assert loaded["w"].dtype == jnp.bfloat16
     np.testing.assert_array_equal(loaded["w"], params["w"])
+
+
+def test_files_hold_an_lstms_carry_as_the_pair_it_once_was(tmp_path: Path) -> None:
+    layer = r.recurrent(r.lstm(3, learned_carry=True))
+    params = layer.init(jax.random.key(0), 2)
+    old = {**params, "carry": tuple(params["carry"])}
+    for written, name in ((old, "old"), (params, "new")):
+        save_params(tmp_path / name, written)
+    assert (tmp_path / "old").read_bytes() == (tmp_path / "new").read_bytes()
+    loaded = load_params(tmp_path / "old", like=params)
+    assert isinstance(loaded["carry"], r.LSTMCarry)

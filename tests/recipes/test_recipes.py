@@ -17,7 +17,7 @@ from rnn_jax import text
 from rnn_jax.cli import main
 from rnn_jax.recipes import RECIPES, next_token, time_machine, war_and_peace_training
 from rnn_jax.recipes.time_machine_models import MODELS
-from rnn_jax.recipes.windows import consecutive
+from rnn_jax.training.batches import consecutive
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "next-token.npz"
 SENTENCE = "the time traveller for so it will be convenient to speak of him was expounding "

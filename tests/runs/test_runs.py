@@ -69,7 +69,7 @@ def test_the_published_training_comes_out_as_in_numpy(tmp_path: Path) -> None:
         epochs=10,
     )
     assert len(data.vocabulary) == 8000
-    U, V, W = rnn_jax.interop.to_uvw(runs.initial_parameters(data))
+    U, V, W = rnn_jax.interop.to_uvw(data.initial_parameters)
     listener = Silent()
     assert runs.fit(folder, data, listener)
     losses = [row["loss"] for row in listener.rows]
@@ -200,7 +200,7 @@ def test_a_folder_holds_what_it_promises(tmp_path: Path) -> None:
 )
 def test_a_broken_folder_is_named(tmp_path: Path, name: str, content: str) -> None:
     folder, data = start(tmp_path / "run", max_sentences=50)
-    folder.save_parameters(runs.initial_parameters(data))
+    folder.save_parameters(data.initial_parameters)
     folder.write_text(name, content)
     with pytest.raises(ValueError, match=r"run|vocabulary|safetensors"):
         runs.open_folder(str(folder.path)).load_parameters()
@@ -241,7 +241,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
     elif damage == "cut":
         file.write_bytes(file.read_bytes()[:5000])
     else:
-        folder.save_checkpoint({"state": runs.initial_parameters(data)})
+        folder.save_checkpoint({"state": data.initial_parameters})
     message = "another model" if damage == "of another model" else "not a readable safetensors"
     with pytest.raises(ValueError, match=message):
         runs.fit(folder, data, Silent(), resume=True)

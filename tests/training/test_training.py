@@ -12,7 +12,6 @@ import optax
 import pytest
 
 import rnn_jax as r
-from rnn_jax.training import learning_rate, with_learning_rate
 from tests.cases import assert_close, quick_jit
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -273,9 +272,9 @@ def test_learning_rate_is_part_of_the_state() -> None:
     model, optimizer, batch = MODELS["plain"], r.sgd(0.5), batch_of(0)
     step = quick_jit(r.make_train_step(model, optimizer), ())
     state = r.init_train_state(model, optimizer, params_of(model))
-    assert float(learning_rate(state.opt_state)) == 0.5
-    slow = state._replace(opt_state=with_learning_rate(state.opt_state, 0.25))
-    assert float(learning_rate(slow.opt_state)) == 0.25
+    assert float(optax.tree_utils.tree_get(state.opt_state, "learning_rate")) == 0.5
+    slow = state._replace(opt_state=optax.tree_utils.tree_set(state.opt_state, learning_rate=0.25))
+    assert float(optax.tree_utils.tree_get(slow.opt_state, "learning_rate")) == 0.25
     half, whole = step(slow, batch)[0].params, step(state, batch)[0].params
     jax.tree.map(
         lambda h, w, p: np.testing.assert_allclose(2 * (h - p), w - p, rtol=1e-9, atol=1e-13),
