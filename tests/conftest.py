@@ -6,6 +6,7 @@ import itertools
 import os
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -17,6 +18,20 @@ os.environ["MPLBACKEND"] = "Agg"
 import jax
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Compiling is half of what the tests do, and much is compiled again: by the other worker, after the
+# caches were cleared, in a command's own process. They share one folder of programs, made by the
+# process that starts them, for as long as the tests last.
+_programs = None
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _programs = tempfile.TemporaryDirectory(prefix="rnn_jax-programs-")
+    for _name, _value in (
+        ("jax_compilation_cache_dir", _programs.name),
+        ("jax_persistent_cache_min_compile_time_secs", 0),
+        ("jax_persistent_cache_min_entry_size_bytes", -1),
+    ):
+        jax.config.update(_name, _value)
+        os.environ[_name.upper()] = str(_value)  # for workers and commands
 
 # No deadline: a first call compiles. In CI the same examples come each time.
 settings.register_profile("local", max_examples=25, deadline=None)
@@ -33,17 +48,25 @@ def pytest_configure() -> None:
 
 def pytest_unconfigure() -> None:
     _cache.cleanup()
+    if _programs is not None:
+        _programs.cleanup()
 
 
 _tests = itertools.count(1)
+_MAPS = Path("/proc/self/maps")
 
 
 def pytest_runtest_teardown() -> None:
     """Forget what is compiled now and then: each program keeps memory maps, of which Linux allows
     a process 65,530, and compiling ends the process where there is none left.
     """
-    if next(_tests) % 100 == 0:
+    if next(_tests) % 20 == 0 and (not _MAPS.exists() or _maps() > 40_000):
         jax.clear_caches()
+
+
+def _maps() -> int:
+    """The memory maps of this process."""
+    return _MAPS.read_bytes().count(b"\n")
 
 
 @pytest.fixture

@@ -187,7 +187,7 @@ def right(tokens: np.ndarray, data: Encoded) -> np.ndarray:
     return np.equal(tokens, data.targets[1:])
 
 
-def percent(flags: np.ndarray) -> str:
+def percent(flags: np.ndarray | np.bool) -> str:
     """The share of True.
 
     Example:

@@ -118,7 +118,7 @@ def test_resume_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     sentence = refusal(capsys, "train", "--resume", folder, "--hidden-size", "9")
     assert "--hidden-size cannot change" in sentence
     assert "below the 2" in refusal(capsys, "train", "--resume", folder, "--epochs", "1")
-    assert "leave --out" in refusal(capsys, "train", "--resume", folder, "--out", "elsewhere")
+    assert "leave out --out" in refusal(capsys, "train", "--resume", folder, "--out", "elsewhere")
 
 
 def test_gradcheck_passes_and_fails_where_it_must(capsys: pytest.CaptureFixture[str]) -> None:
