@@ -18,7 +18,7 @@ from rnn_jax.cells.lstm import LSTM, lstm
 from rnn_jax.cells.lstm_projected import ProjectedLSTM
 from rnn_jax.interop.tensors import load_params, save_params
 from rnn_jax.interop.weights import Weights, directions, owned, plain_weights
-from rnn_jax.layers.bidirectional import bidirectional
+from rnn_jax.layers.bidirectional import Bidirectional, bidirectional
 from rnn_jax.layers.dropout import Dropout, dropout
 from rnn_jax.layers.recurrent import recurrent
 from rnn_jax.layers.serial import Serial, serial
@@ -157,7 +157,8 @@ def to_torch(layer: Layer, params: Params) -> dict[str, np.ndarray]:
     forms = set()
     for index, (member, part) in enumerate(_members(layer, params)):
         both = directions(member, part)
-        if not both or both[0].reverse or getattr(member, "merge", "concat") != "concat":
+        summed = isinstance(member, Bidirectional) and member.merge == "sum"
+        if not both or both[0].reverse or summed:
             raise ValueError(
                 "PyTorch's modules are stacks of recurrent(cell), or of bidirectional(recurrent("
                 f"cell), recurrent(cell, reverse=True)) that concatenates, not of {member!r}"
@@ -165,7 +166,7 @@ def to_torch(layer: Layer, params: Params) -> dict[str, np.ndarray]:
         for suffix, (cell, _, values) in zip(("", "_reverse"), both, strict=False):
             _check_cell(cell)
             weights = plain_weights(cell, values, "PyTorch")
-            activation = getattr(cell, "activation", None)
+            activation = cell.activation if isinstance(cell, Elman) else None
             forms.add((type(cell), activation, len(both), weights["w_hh"].shape))
             by_suffix[f"_l{index}{suffix}"] = weights
     if len(forms) != 1:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rnn_jax.cells.memory import MemoryCell
 from rnn_jax.layers.bidirectional import Bidirectional
 from rnn_jax.layers.recurrent import Recurrent
 from rnn_jax.types import Array, Cell, Layer, Params
@@ -54,7 +55,7 @@ def plain_weights(cell: Cell, params: Params, library: str) -> dict[str, Weights
             "parameters, and pass it as the initial state there"
         )
     weights = {name: np.asarray(leaf) for name, leaf in params.items()}
-    if forget_bias := getattr(cell, "forget_bias", 0):
+    if forget_bias := cell.forget_bias if isinstance(cell, MemoryCell) else 0:
         size = weights["w_ih"].shape[1] // 4
         b = np.array(weights.get("b", np.zeros_like(weights["w_ih"][0])))
         b[size : 2 * size] += forget_bias

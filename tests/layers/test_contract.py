@@ -157,7 +157,7 @@ def test_the_form_of_a_cell_is_settled_with_its_class() -> None:
         r.truncate(r.zoneout(r.gru(2), 0.4), r.sliding(1)),
         r.remat(r.serial(r.recurrent(r.gru(2)), r.dropout(0.3)), 2),
     ],
-    ids=str,
+    ids=["plain", "variational", "zoneout", "randomized", "sliding", "remat"],
 )
 def test_noise_by_global_row_does_not_depend_on_how_a_batch_is_cut(layer: Any) -> None:
     params, key = layer.init(jax.random.key(0), 2), jax.random.key(7)

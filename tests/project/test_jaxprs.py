@@ -81,7 +81,7 @@ def test_an_lstm_saves_six_arrays() -> None:
     assert saved(jaxprs.saving_costly(cell.pointwise_all)) == 6 < saved(cell.pointwise_all)
 
 
-@pytest.mark.parametrize("cell", [r.lstm(3), r.gru(3), r.elman(3)], ids=str)
+@pytest.mark.parametrize("cell", [r.lstm(3), r.gru(3), r.elman(3)], ids=["lstm", "gru", "elman"])
 def test_a_jaxpr_that_cannot_be_read_leaves_the_plain_form(
     cell: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
