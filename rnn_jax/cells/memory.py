@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from rnn_jax.cells.gated import GatedCell
 from rnn_jax.types import Array, Carry, Params
 
-__all__ = ["LSTMCarry", "MemoryCell"]
+__all__ = ["LSTMCarry", "MemoryCell", "named"]
 
 
 class LSTMCarry(NamedTuple):
@@ -24,6 +24,14 @@ class LSTMCarry(NamedTuple):
 
     h: Array
     c: Array
+
+
+def named(new: Carry, like: Carry) -> Carry:
+    """``new``, a plain pair made an `LSTMCarry` where ``like`` is one.
+
+    A cell of one's own that derives from an LSTM may return ``(h, c)``.
+    """
+    return LSTMCarry(*new) if isinstance(like, LSTMCarry) and type(new) is tuple else new
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import jax
 from rnn_jax.arrays.products import product
 from rnn_jax.cells.base import Form
 from rnn_jax.cells.gated import GatedCell
+from rnn_jax.cells.memory import named
 from rnn_jax.types import Array, Carry, Params
 
 __all__ = ["PointwiseCell"]
@@ -75,5 +76,5 @@ class PointwiseCell(GatedCell):
         function: Any = jax.vmap(self.pointwise)
         for _ in range(z[0].ndim - 1):
             function = jax.vmap(function, (None, 0, 0, 0))
-        result: tuple[Carry, Array] = function(theta, carry, z, r)
-        return result
+        new, y = function(theta, carry, z, r)
+        return named(new, carry), y

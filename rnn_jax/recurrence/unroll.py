@@ -11,6 +11,7 @@ from jax import lax
 from rnn_jax.arrays.masking import check_mask, fill_masked, select
 from rnn_jax.arrays.tokens import is_ids
 from rnn_jax.cells import Form, LinearCell, PointwiseCell, form_of
+from rnn_jax.cells.memory import named
 from rnn_jax.host.checks import check_renamed
 from rnn_jax.jaxprs import returns_an_argument, reverse_mode_only
 from rnn_jax.recurrence import engine
@@ -245,6 +246,7 @@ def _scan(
         if reset is not None:
             before = select(reset, cell.initial_carry(reset.shape, params), before)
         new, y = cell.step(params, before, z)
+        new = named(new, carry)
         if valid is not None:
             new, y = select(valid, new, carry), select(valid, y, jnp.zeros_like(y))
         return new, (new if every else None, y)

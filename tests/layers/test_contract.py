@@ -116,6 +116,35 @@ def test_the_carry_of_an_lstm_is_a_pair_with_names() -> None:
 
 
 @dataclass(frozen=True)
+class PlainPair(r.LSTM):
+    """A cell of somebody's own that returns the pair without names."""
+
+    def pointwise(self, theta: Any, carry: Any, z: Any, r: Any) -> Any:
+        (h, c), y = super().pointwise(theta, carry, z, r)
+        return (h, c), y
+
+
+@dataclass(frozen=True)
+class PlainPairStep(PlainPair):
+    def step(self, params: Any, carry: Any, z: Any) -> Any:
+        (h, c), y = super().step(params, carry, z)
+        return (h, c), y
+
+
+@pytest.mark.parametrize("cell", [PlainPair(3), PlainPairStep(3)], ids=["pointwise", "step"])
+def test_a_cell_derived_from_an_lstm_may_return_a_plain_pair(cell: Any) -> None:
+    def loss(params: Any, cell: Any) -> Any:
+        (h, c), ys = r.unroll(cell, params, None, XS, mask=MASK)
+        return (h + c).sum() + (ys**2).sum()
+
+    both = jax.value_and_grad(loss)
+    for leaf, expected in zip(
+        jax.tree.leaves(both(PARAMS, cell)), jax.tree.leaves(both(PARAMS, r.LSTM(3))), strict=True
+    ):
+        np.testing.assert_allclose(leaf, expected, rtol=1e-5, atol=1e-6)
+
+
+@dataclass(frozen=True)
 class Own(r.PointwiseCell):
     def pointwise(self, theta: Any, carry: Any, z: Any, r: Any) -> Any:
         h = jnp.tanh(z[0] + r[0])
