@@ -1,7 +1,7 @@
 """MkDocs hooks: pages made from files that stand elsewhere in the repository, and their links.
 
-A link in any page leads to a file of the repository, so that it works where the file is read; on the
-site it leads to the page made from that file.
+A link in any page leads to a file of the repository, so that it works where the file is read; on
+the site it leads to the page made from that file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "data/README.md": "corpora.md",
     "rnn_jax/recipes/README.md": "recipes.md",
-    "benchmarks/README.md": "benchmarks/index.md",
+    "benchmarks/README.md": "benchmarks/running.md",
     "benchmarks/results/README.md": "benchmarks/results.md",
 }
 NOTEBOOKS = {
@@ -61,11 +61,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     folder = os.path.dirname(SOURCES.get(here, f"docs/{here}"))
 
     def link(match: re.Match[str]) -> str:
-        mark, label, target, anchor = match["mark"], match["label"], match["target"], match["anchor"]
-        path = os.path.normpath(os.path.join(folder, target))
+        mark, label, anchor = match["mark"], match["label"], match["anchor"] or ""
+        path = os.path.normpath(os.path.join(folder, match["target"]))
         found = path.removeprefix("docs/") if path.startswith("docs/") else SITE.get(path)
         if found is not None:
-            return f"{mark}[{label}]({os.path.relpath(found, os.path.dirname(here))}{anchor or ''})"
+            return f"{mark}[{label}]({os.path.relpath(found, os.path.dirname(here))}{anchor})"
         if not (ROOT / path).exists():
             return match[0]  # MkDocs warns of it
         return f"`{path}`" if path.endswith(label.strip("`")) else f"{label} (`{path}`)"

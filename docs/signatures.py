@@ -19,7 +19,7 @@ class Signatures(griffe.Extension):
             )
 
     def on_package(self, *, pkg: Any, **_: Any) -> None:
-        """Let ``rnn_jax.lstm`` be the function in the module ``rnn_jax.cells.lstm``, not the module."""
+        """Let ``rnn_jax.lstm`` be the function, not its module ``rnn_jax.cells.lstm``."""
         for name, member in list(pkg.members.items()):
             if member.is_alias and name in (pkg.exports or []):
                 parts = member.target_path.split(".")
