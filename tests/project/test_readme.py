@@ -1,47 +1,33 @@
-"""The README's Python runs as it stands, and its commands have only flags that exist."""
+"""The README stays short, and what it claims of the package's size is true."""
 
 from __future__ import annotations
 
-import inspect
 import re
-import shlex
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import pytest
+from tests.project.pages import ROOT, of_rnn_jax_alone, run
 
-from rnn_jax.cli import evaluate, gradcheck, sample, train
-
-TEXT = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "train": train.train,
-    "evaluate": evaluate.evaluate,
-    "sample": sample.sample,
-    "gradcheck": gradcheck.gradcheck,
-}
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+CORE = ("types.py", "cells/*.py", "recurrence/*.py", "layers/*.py", "truncation/*.py")
 
 
-def test_the_python_runs_in_order(capsys: pytest.CaptureFixture[str]) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-    assert len(blocks) >= 2
-    names: dict[str, object] = {}
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), names)
-    printed = capsys.readouterr().out
-    loss, expected = re.findall(r"\d+\.\d\d", printed)
+def lines(path: Path) -> int:
+    return path.read_text(encoding="utf-8").count("\n")
+
+
+def test_it_has_fewer_than_160_lines() -> None:
+    assert TEXT.count("\n") < 160
+
+
+def test_the_word_model_has_the_loss_of_an_untrained_one() -> None:
+    page = ROOT / "README.md"
+    loss, expected = re.findall(r"\d+\.\d\d", run(of_rnn_jax_alone(page), page))
     assert abs(float(loss) - float(expected)) < 0.01 * float(expected)
 
 
-def test_the_commands_have_only_flags_that_exist() -> None:
-    lines = re.findall(r"rnn-jax ((?:[^\n`#]|\\\n)+)", TEXT.replace("\\\n", " "))
-    seen = set()
-    for line in lines:
-        name, *words = shlex.split(line)
-        if name not in COMMANDS:
-            continue
-        seen.add(name)
-        known = {"json", *inspect.signature(COMMANDS[name]).parameters}
-        flags = {word[2:].removeprefix("no-") for word in words if word.startswith("--")}
-        assert {flag.replace("-", "_") for flag in flags if flag != "help"} <= known
-    assert seen == set(COMMANDS)
+def test_the_core_has_about_the_lines_that_are_claimed() -> None:
+    counted = sum(lines(path) for part in CORE for path in (ROOT / "rnn_jax").glob(part))
+    page = (ROOT / "docs" / "how-it-works.md").read_text(encoding="utf-8")
+    claims = re.findall(r"about ([\d,]+) lines", TEXT) + re.findall(r"wc -l\n\s+(\d+)", page)
+    assert len(claims) == 2
+    assert all(abs(int(claim.replace(",", "")) - counted) < 0.1 * counted for claim in claims)
