@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from latex2mathml.converter import convert
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +39,9 @@ SOURCES = {page: source for source, page in SITE.items()}
 LINK = re.compile(
     r"(?P<mark>!?)\[(?P<label>[^\[\]]*)\]\((?P<target>[^)#:\s]+)(?P<anchor>#[^)\s]*)?\)"
 )
+
+# Code, which stays as it is, or TeX, which every browser shows as MathML without a script.
+MATHS = r"(?P<code>`[^`]*`)|\$\$(?P<block>.+?)\$\$|\$(?P<inline>.+?)\$"
 
 
 def on_files(files: Any, config: Any, **_: Any) -> Any:
@@ -80,7 +84,7 @@ def notebook(path: Path) -> tuple[str, dict[str, bytes]]:
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            parts.append(source)
+            parts.append(re.sub(MATHS, with_maths, source, flags=re.DOTALL))
             continue
         parts.append(f"```python\n{source}\n```")
         for output in cell.get("outputs", []):
@@ -93,3 +97,13 @@ def notebook(path: Path) -> tuple[str, dict[str, bytes]]:
                 text = "".join(output.get("text", data.get("text/plain", "")))
                 parts.append(f"```text\n{text.rstrip()}\n```")
     return "\n\n".join(parts) + "\n", pictures
+
+
+def with_maths(match: re.Match[str]) -> str:
+    """A match of `MATHS` as HTML."""
+    if match["code"]:
+        return match[0]
+    html: str = convert(
+        match["block"] or match["inline"], display="block" if match["block"] else "inline"
+    )
+    return html
