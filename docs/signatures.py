@@ -24,6 +24,9 @@ class Signatures(griffe.Extension):
                 return f"- `{match[1]}`: " if known else match[0]
 
             text = re.sub(r"^(\w+(?:, \w+)*): ", item, text, flags=re.MULTILINE)
+        if obj.is_function and obj.returns is not None:
+            # Else a colon in the first line would end the type.
+            text = re.sub(r"^(Returns:\n +)", rf"\g<1>{obj.returns}: ", text, flags=re.MULTILINE)
         obj.docstring.value = text
 
     def on_package(self, *, pkg: Any, **_: Any) -> None:
