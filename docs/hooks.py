@@ -74,6 +74,10 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
             return match[0]  # MkDocs warns of it
         return f"`{path}`" if path.endswith(label.strip("`")) else f"{label} (`{path}`)"
 
+    if here not in NOTEBOOKS.values():
+        # Numbered items: CommonMark is content with three spaces and no blank line, MkDocs is not.
+        markdown = re.sub(r"^ {3}(?=\S)", " " * 4, markdown, flags=re.MULTILINE)
+        markdown = re.sub(r"^( {4}\S.*)\n(?=\d+\. )", r"\1\n\n", markdown, flags=re.MULTILINE)
     return re.sub(LINK, link, markdown)
 
 

@@ -9,14 +9,25 @@ import griffe
 
 
 class Signatures(griffe.Extension):
-    """Examples as code, and functions that have the name of their module."""
+    """Examples as code, fields as lists, and functions that have the name of their module."""
 
     def on_object(self, *, obj: Any, **_: Any) -> None:
-        """Google's style has sections of these names in the plural."""
-        if obj.docstring:
-            obj.docstring.value = re.sub(
-                r"^(\s*)Example:$", r"\1Examples:", obj.docstring.value, flags=re.MULTILINE
-            )
+        """Read ``Example:``, which Google's style has in the plural, and lists of fields."""
+        if obj.docstring is None:
+            return
+        text = re.sub(r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE)
+        if obj.is_class:
+
+            def item(match: re.Match[str]) -> str:
+                fields = match[1].split(", ")
+                known = all(field in obj.members for field in fields)
+                return f"- `{match[1]}`: " if known else match[0]
+
+            text = re.sub(r"^(\w+(?:, \w+)*): ", item, text, flags=re.MULTILINE)
+        if obj.is_function and obj.returns is not None:
+            # Else a colon in the first line would end the type.
+            text = re.sub(r"^(Returns:\n +)", rf"\g<1>{obj.returns}: ", text, flags=re.MULTILINE)
+        obj.docstring.value = text
 
     def on_package(self, *, pkg: Any, **_: Any) -> None:
         """Let ``rnn_jax.lstm`` be the function, not its module ``rnn_jax.cells.lstm``."""
