@@ -6,7 +6,6 @@ import itertools
 import os
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -53,20 +52,15 @@ def pytest_unconfigure() -> None:
 
 
 _tests = itertools.count(1)
-_MAPS = Path("/proc/self/maps")
 
 
 def pytest_runtest_teardown() -> None:
     """Forget what is compiled now and then: each program keeps memory maps, of which Linux allows
-    a process 65,530, and compiling ends the process where there is none left.
+    a process 65,530, and compiling ends the process where there is none left. Kept for longer,
+    programs and traces would also take gigabytes; what is needed again comes from the folder.
     """
-    if next(_tests) % 20 == 0 and (not _MAPS.exists() or _maps() > 40_000):
+    if next(_tests) % 100 == 0:
         jax.clear_caches()
-
-
-def _maps() -> int:
-    """The memory maps of this process."""
-    return _MAPS.read_bytes().count(b"\n")
 
 
 @pytest.fixture
