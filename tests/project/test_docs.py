@@ -30,13 +30,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "gradcheck": gradcheck.gradcheck,
 }
 MODULES = [rnn_jax, rnn_jax.diagnostics, rnn_jax.interop, rnn_jax.text, rnn_jax.reference]
-# Shown in the reference besides: options, and what a cell or a layer of one's own builds on.
-ALSO = [
-    "rnn_jax.cells.GatedCell",
-    "rnn_jax.cells.gated.CellOptions",
-    "rnn_jax.cells.minimal.MinimalOptions",
-    "rnn_jax.types.Along",
-]
+# Shown in the reference besides: what a cell of one's own builds on.
+ALSO = ["rnn_jax.cells.gated.CellOptions", "rnn_jax.cells.GatedCell"]
 
 
 def name_of(page: Path) -> str:
