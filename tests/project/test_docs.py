@@ -31,17 +31,14 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 MODULES = [rnn_jax, rnn_jax.diagnostics, rnn_jax.interop, rnn_jax.text, rnn_jax.reference]
 # Shown in the reference besides: what a cell of one's own builds on.
-<<<<<<< HEAD
 ALSO = [
     "rnn_jax.cells.gated.CellOptions",
     "rnn_jax.cells.GatedCell",
     "rnn_jax.cells.minimal.MinimalOptions",
+    "rnn_jax.cells.minimal.MinimalOptions",
     "rnn_jax.types.Along",
     "rnn_jax.types.Steps",
 ]
-=======
-ALSO = ["rnn_jax.cells.gated.CellOptions", "rnn_jax.cells.GatedCell"]
->>>>>>> h-docs
 
 
 def name_of(page: Path) -> str:
