@@ -16,8 +16,9 @@ def scale_gradient(carry: Carry, factor: Array) -> Carry:
     """``sg(c) + g · (c - sg(c))``: the value of ``c``, its gradient times ``g [B]``.
 
     Example:
-      >>> jax.value_and_grad(scale_gradient)(jnp.array(2.0), jnp.array(0.5))
-      (Array(2., dtype=float32), Array(0.5, dtype=float32))
+      >>> value, gradient = jax.value_and_grad(scale_gradient)(jnp.array(2.0), jnp.array(0.5))
+      >>> float(value), float(gradient)
+      (2.0, 0.5)
     """
 
     def one(c: Array) -> Array:
