@@ -61,6 +61,8 @@ def train(
     config = data.config
     unigram = math.exp(data.unigram_loss)
     print(f"{data.origin}: {data.tokens:,} tokens to train on, vocabulary {len(data.vocabulary):,}")
+    if data.left_out:
+        print(f"{data.left_out:,} sentences of more than {config.max_length} tokens are left out")
     print(f"unigram perplexity {unigram:.1f}: what the words' frequencies alone give\n")
     print(parameter_summary(data.initial_parameters))
     print(f"\nPython {platform.python_version()}, JAX {jax.__version__}, {jax.devices()[0]}\n")

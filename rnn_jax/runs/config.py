@@ -61,6 +61,13 @@ class TrainConfig(Options):
     )
     level: Literal["word", "char"] = option("word", "Unit of the text.")
     letters_only: bool = option(False, "Lower-case, every run of non-letters one space.")
+    glue_lines: bool = option(
+        False,
+        "With --letters-only and --level char: nothing between lines, as D2L's figures need it.",
+    )
+    max_length: int | None = option(
+        None, "Longest sentence in tokens; longer ones are left out, and counted."
+    )
     vocab_size: int | None = option(
         None, "Tokens in the vocabulary; default: min(8000, distinct tokens)."
     )
@@ -95,7 +102,7 @@ class TrainConfig(Options):
         self.check_literals()
         self.at_least(1, "hidden_size", "num_layers", "batch_size", "seq_length", "evaluate_every")
         self.at_least(0, "embedding_size", "epochs")
-        self.at_least(1, "max_sentences")
+        self.at_least(1, "max_sentences", "max_length")
         self.at_least(2, "max_tokens", "vocab_size")
         if self.in_sentences and self.max_tokens is not None:
             raise ValueError("--max-tokens cuts a stream: with sentences, use --max-sentences")

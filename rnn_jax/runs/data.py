@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ class RunData:
     tokens: the number of targets in one epoch.
     unigram_loss: cross-entropy of the evaluation targets under the frequencies of the training
       targets (one added to each), in nats: what a model without any context reaches.
+    left_out: the sentences that are longer than ``max_length``.
     """
 
     config: TrainConfig
@@ -39,6 +41,7 @@ class RunData:
     evaluation: SentenceStream | Windows
     tokens: int
     unigram_loss: float
+    left_out: int = 0
 
     @cached_property
     def model(self) -> Model:
@@ -91,17 +94,36 @@ def prepare(
         if vocabulary is None:
             vocabulary = text.reference_vocabulary(tokenized.counts(), config.vocab_size)
         sentences = text.encode_sentences(tokenized, vocabulary).subset(0, config.max_sentences)
+        everything = len(sentences)
+        if config.max_length is not None:
+            sentences = sentences.up_to(config.max_length + 2)  # with both markers
+            if not len(sentences):
+                raise ValueError(
+                    f"--max-length {config.max_length} leaves out all {everything:,} sentences: "
+                    "make it larger"
+                )
+        left_out = everything - len(sentences)
         if config.in_sentences:
-            return _from_sentences(config, documents, vocabulary, sentences)
+            data = _from_sentences(config, documents, vocabulary, sentences)
+            return dataclasses.replace(data, left_out=left_out)
         stream = sentences.stream
     else:
-        # Texts as they are need a line's end between them; the textbook's cleaning wants none.
-        texts = documents.texts if config.letters_only else ("\n".join(documents.texts),)
-        stream, found = text.character_corpus(texts, config.level, letters_only=config.letters_only)
+        left_out = 0
+        # Texts as they are need a line's end between them; cleaned ones have theirs.
+        texts = documents.texts
+        if not config.letters_only and len(texts) > 1:
+            texts = ("\n".join(texts),)
+        stream, found = text.character_corpus(
+            texts,
+            config.level,
+            letters_only=config.letters_only,
+            lines="glued" if config.glue_lines else "spaced",
+        )
         if vocabulary is None:
             vocabulary = _most_frequent(found, config.vocab_size)
-        stream = vocabulary.encode(found.tokens)[stream]
-    return _from_stream(config, documents, vocabulary, stream[: config.max_tokens])
+        stream = text.renumbered(stream, vocabulary.encode(found.tokens))
+    data = _from_stream(config, documents, vocabulary, stream[: config.max_tokens])
+    return dataclasses.replace(data, left_out=left_out)
 
 
 def _most_frequent(found: text.Vocabulary, size: int | None) -> text.Vocabulary:
@@ -191,5 +213,12 @@ def _targets(sentences: text.Sentences) -> np.ndarray:
 
 
 def _unigram_loss(seen: np.ndarray, targets: np.ndarray, vocab_size: int) -> float:
-    counts = np.bincount(seen, minlength=vocab_size) + 1
-    return float(-np.log(counts / counts.sum())[targets].mean())
+    counts = _counts(seen, vocab_size) + 1
+    nats = -np.log(counts / counts.sum())
+    return float(nats @ _counts(targets, vocab_size) / len(targets))
+
+
+def _counts(ids: np.ndarray, vocab_size: int) -> np.ndarray:
+    """How often each id occurs; block by block, because NumPy counts in a copy of 64 bits."""
+    blocks = (ids[start : start + (1 << 20)] for start in range(0, len(ids), 1 << 20))
+    return sum((np.bincount(block, minlength=vocab_size) for block in blocks), np.zeros(vocab_size))

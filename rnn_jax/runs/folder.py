@@ -24,6 +24,8 @@ from rnn_jax.types import Model, Params
 __all__ = ["RunFolder", "create_folder", "open_folder"]
 
 _FORMAT = "rnn_jax run 1"
+# What settings that did not exist yet stood for in the folders of older versions.
+_BEFORE = {"glue_lines": True, "max_length": None}
 _FILES = (
     "config.json",
     "metrics.jsonl",
@@ -132,6 +134,7 @@ class RunFolder:
         file = self.path / "config.json"
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
+            content["config"] = {**_BEFORE, **content["config"]}
             known = {field.name for field in dataclasses.fields(TrainConfig)}
             good = content["format"] == _FORMAT and set(content["config"]) == known
             good = good and isinstance(content["corpus_sha256"], str)

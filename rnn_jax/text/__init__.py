@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from rnn_jax.text.batches import bucket_lengths, random_batches, sequential_batches
 from rnn_jax.text.cache import cache_folder
+from rnn_jax.text.characters import character_corpus, renumbered
 from rnn_jax.text.corpus import (
     Sentences,
     TokenizedCorpus,
-    character_corpus,
     encode_sentences,
     tokenize_corpus,
 )
@@ -20,7 +20,12 @@ from rnn_jax.text.sources import (
     NamedCorpus,
     read_documents,
 )
-from rnn_jax.text.tokenize import normalize_letters, split_sentences, tokenize_words
+from rnn_jax.text.tokenize import (
+    iter_sentences,
+    normalize_letters,
+    split_sentences,
+    tokenize_words,
+)
 from rnn_jax.text.vocabulary import (
     SENTENCE_END,
     SENTENCE_START,
@@ -48,10 +53,12 @@ __all__ = [
     "encode_sentences",
     "fetch",
     "frequency_vocabulary",
+    "iter_sentences",
     "normalize_letters",
     "random_batches",
     "read_documents",
     "reference_vocabulary",
+    "renumbered",
     "sequential_batches",
     "split_sentences",
     "tokenize_corpus",

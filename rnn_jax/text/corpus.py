@@ -6,7 +6,7 @@ import hashlib
 import json
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Literal
@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from rnn_jax.text.cache import load_arrays, store_arrays
 from rnn_jax.text.sources import Documents
-from rnn_jax.text.tokenize import normalize_letters, split_sentences, tokenize_words
+from rnn_jax.text.tokenize import iter_sentences, normalize_letters, tokenize_words
 from rnn_jax.text.vocabulary import (
     SENTENCE_END,
     SENTENCE_START,
     Vocabulary,
-    frequency_vocabulary,
 )
 
 Level = Literal["word", "char"]
@@ -135,7 +134,7 @@ def _tokenize(
     ids, offsets = array("i"), array("q", [0])
     done, total = 0, sum(map(len, documents.texts))
     for text in documents.texts:
-        for sentence in split_sentences(text.lower() if level == "word" else text):
+        for sentence in iter_sentences(text.lower() if level == "word" else text):
             done += len(sentence)
             if tokens := split(normalize_letters(sentence) if letters_only else sentence):
                 ids.extend(index.setdefault(token, len(index)) for token in tokens)
@@ -208,6 +207,13 @@ class Sentences:
         offsets = self.offsets[start : max(start, stop) + 1]
         return Sentences(self.stream[offsets[0] : offsets[-1]], offsets - offsets[0])
 
+    def up_to(self, length: int) -> Sentences:
+        """Those of at most ``length`` tokens, both markers counted."""
+        sizes = np.diff(self.offsets)
+        kept = sizes <= length
+        offsets = np.concatenate([[0], np.cumsum(sizes[kept])])
+        return Sentences(self.stream[np.repeat(kept, sizes)], offsets)
+
     def by_length(self) -> Sentences:
         """The same sentences, shortest first, so that batches need little padding."""
         order = np.argsort(self.lengths, kind="stable")
@@ -252,53 +258,3 @@ def encode_sentences(tokenized: TokenizedCorpus, vocabulary: Vocabulary) -> Sent
     positions = np.arange(len(tokenized.ids)) + 2 * sentence + 1
     stream[positions] = vocabulary.encode(tokenized.types)[tokenized.ids]
     return Sentences(stream, offsets)
-
-
-def character_corpus(
-    texts: Iterable[str],
-    level: Level = "char",
-    *,
-    letters_only: bool = True,
-    max_tokens: int | None = None,
-    min_frequency: int = 0,
-    reserved: Iterable[str] = (),
-) -> tuple[NDArray[np.int32], Vocabulary]:
-    """One stream of characters or words, not split into sentences, as D2L does The Time Machine.
-
-    Args:
-        texts: lines, or whole texts, which are split into lines; the lines are joined without
-            anything between them.
-        level: "char" for characters, "word" for whatever is separated by spaces.
-        letters_only: whether to clean each line with :func:`normalize_letters`; if not, a text is
-            used as it is, including its case and line ends.
-        max_tokens: keep only that many tokens; the vocabulary is still that of the whole text.
-        min_frequency: rarer tokens become ``<unk>``.
-        reserved: more tokens for the vocabulary, after ``<unk>``.
-
-    Returns:
-        int32[N] and the vocabulary, by decreasing frequency.
-
-    Raises:
-        ValueError: the level is unknown, ``max_tokens`` is below 1, or there are no tokens.
-
-    Example:
-        >>> ids, vocabulary = character_corpus(["Ab!", "", "b a"])
-        >>> vocabulary.decode(ids), vocabulary.tokens
-        (['a', 'b', 'b', ' ', 'a'], ('<unk>', 'a', 'b', ' '))
-
-    Reference:
-        Zhang et al., Dive into Deep Learning, section 9.2.
-    """
-    if level not in ("word", "char"):
-        raise ValueError(f"--level {level} is unknown; choose word or char")
-    if max_tokens is not None and max_tokens < 1:
-        raise ValueError(f"max_tokens {max_tokens} leaves no text; it must be at least 1")
-    if letters_only:
-        texts = (normalize_letters(line) for text in texts for line in text.split("\n"))
-    tokens = [token for text in texts for token in (text if level == "char" else text.split())]
-    if not tokens:
-        raise ValueError("the corpus contains no letters; use one with text")
-    vocabulary = frequency_vocabulary(
-        Counter(tokens), min_frequency=min_frequency, reserved=tuple(reserved)
-    )
-    return vocabulary.encode(tokens[:max_tokens]), vocabulary

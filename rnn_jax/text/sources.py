@@ -213,11 +213,19 @@ def _universal_newlines(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+_END = "\x1e end of the file \x1e"
+
+
 def _csv_column(text: str, column: str, path: Path) -> list[str]:
     # A field may be longer than the csv module's limit of 128 KiB, which is global to the process.
     before = csv.field_size_limit(2**31 - 1)
     try:
-        rows = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
+        if text.lstrip()[:1] in ("{", "["):
+            raise ValueError(
+                f"{path} begins as JSON does, not as a CSV: convert it, or name it .txt"
+            )
+        # A row that only the end of the file would show is eaten by a quote that is never closed.
+        rows = csv.reader(io.StringIO(f"{text}\n{_END}", newline=""), skipinitialspace=True)
         header = [name.strip() for name in next(rows, [])]
         if header and column not in header:
             raise ValueError(
@@ -225,7 +233,18 @@ def _csv_column(text: str, column: str, path: Path) -> list[str]:
                 "with --column"
             )
         index = header.index(column) if header else 0
-        return [_universal_newlines(row[index]) for row in rows if len(row) > index]
+        texts, begins, end = [], rows.line_num + 1, False
+        for row in rows:
+            end = row == [_END]
+            if not end and len(row) > index:
+                texts.append(_universal_newlines(row[index]))
+            if any(_END in field for field in row) and not end:
+                raise ValueError(
+                    f"{path} has a quote that is never closed, in the row that begins on line "
+                    f"{begins}: close it, or write a quote inside a field twice"
+                )
+            begins = rows.line_num + 1
+        return texts
     except csv.Error as error:
         raise ValueError(f"{path} is not a readable CSV ({error}); correct that row") from error
     finally:

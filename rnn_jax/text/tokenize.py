@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import string
+from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,12 @@ if TYPE_CHECKING:
     from nltk.tokenize.punkt import PunktSentenceTokenizer
 
 _NON_LETTERS = re.compile("[^A-Za-z]+")
+
+_PIECE = 1 << 16  # characters: milliseconds of NLTK's time
+# The sentences at the end of a piece that the text behind it may change. What is cut off can change
+# the last mark and the one before it, whose next word may reach to the end: two boundaries, three
+# sentences. One more, because closing quotes move to the sentence before them.
+_UNSURE = 4
 
 
 @cache
@@ -25,6 +33,49 @@ def _sentence_splitter() -> PunktSentenceTokenizer:
     parameters.collocations = set(english.COLLOCATIONS)
     parameters.ortho_context.update(english.ORTHO_CONTEXT)
     return PunktSentenceTokenizer(parameters)
+
+
+def iter_sentences(text: str, piece: int = _PIECE) -> Iterator[str]:
+    """The sentences of `split_sentences`, one after the other, from pieces of the text.
+
+    NLTK searches a text for sentence ends in one go and gives up after some seconds, so that many
+    megabytes cannot be handed to it as a whole. Whether a sentence ends at a mark depends on the
+    words on both sides of it, and a sentence's closing quotes on what follows: all sentences of a
+    piece are those of the whole text, but for the last few, from which the next piece begins.
+
+    Args:
+        text: any text.
+        piece: characters looked at together; doubled where they hold too few sentences.
+
+    Raises:
+        ValueError: a single stretch without a sentence end is too long for NLTK.
+
+    Example:
+        >>> list(iter_sentences("One. Two. Three. Four. Five. Six. Seven.", piece=30))
+        ['One.', 'Two.', 'Three.', 'Four.', 'Five.', 'Six.', 'Seven.']
+    """
+    start, size = 0, max(1, piece)
+    while start < len(text):
+        part = text[start : start + size]
+        try:
+            spans = list(_sentence_splitter().span_tokenize(part))
+        except TimeoutError:
+            raise ValueError(
+                f"no sentence ends within {len(part):,} characters of the text, too many to search "
+                "for one: use --letters-only or --level char, or put marks between the sentences"
+            ) from None
+        if start + size >= len(text):
+            yield from (part[begin:end] for begin, end in spans)
+            return
+        # The next piece begins behind white space, across which no mark looks for its word.
+        sure = len(spans) - _UNSURE
+        while sure > 0 and part[spans[sure][0] - 1] not in string.whitespace:
+            sure -= 1
+        if sure <= 0:
+            size *= 2
+            continue
+        yield from (part[begin:end] for begin, end in spans[:sure])
+        start, size = start + spans[sure][0], max(1, piece)
 
 
 def split_sentences(text: str) -> list[str]:
@@ -43,7 +94,7 @@ def split_sentences(text: str) -> list[str]:
     Reference:
         Kiss and Strunk, Unsupervised Multilingual Sentence Boundary Detection, 2006.
     """
-    return list(_sentence_splitter().tokenize(text))
+    return list(iter_sentences(text))
 
 
 def tokenize_words(sentence: str) -> list[str]:
@@ -61,7 +112,13 @@ def tokenize_words(sentence: str) -> list[str]:
     """
     from nltk.tokenize import word_tokenize
 
-    return list(word_tokenize(sentence, preserve_line=True))
+    try:
+        return list(word_tokenize(sentence, preserve_line=True))
+    except TimeoutError:
+        raise ValueError(
+            f"a sentence of {len(sentence):,} characters is too long for NLTK's word tokenizer: "
+            "put marks between its sentences, or use --letters-only or --level char"
+        ) from None
 
 
 def normalize_letters(line: str) -> str:

@@ -265,3 +265,26 @@ def test_a_divergence_in_the_last_step_is_said(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match=r"not finite after step|no longer finite at step"):
         runs.fit(folder, data, Silent())
+
+
+def test_sentences_that_are_too_long_are_left_out_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "long.txt"
+    path.write_text("One two three. " * 40 + "many " * 300 + "words. " + "Four five. " * 40)
+    settings: Any = {"corpus": str(path), "batching": "sentences", "optimizer": "sgd"}
+    everything = runs.prepare(runs.TrainConfig(**settings))
+    data = runs.prepare(runs.TrainConfig(**settings, max_length=4))
+    assert (everything.left_out, data.left_out) == (0, 1)
+    assert data.evaluation.buckets[-1] <= 5 and max(data.training.lengths) == 5
+    with pytest.raises(ValueError, match="--max-length 1 leaves out all 81 sentences"):
+        runs.prepare(runs.TrainConfig(**settings, max_length=1))
+
+
+def test_folders_of_before_keep_their_reading_of_lines(tmp_path: Path) -> None:
+    folder, _ = start(tmp_path / "run", max_sentences=50)
+    file = folder.path / "config.json"
+    content = json.loads(file.read_text())
+    for name in ("glue_lines", "max_length"):
+        del content["config"][name]
+    file.write_text(json.dumps(content))
+    config = runs.open_folder(str(folder.path)).config
+    assert (config.glue_lines, config.max_length) == (True, None)

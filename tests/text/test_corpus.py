@@ -148,7 +148,7 @@ def test_bad_settings(texts, settings, message):
 def test_second_call_reads_the_cache(monkeypatch, cache):
     first = tokenize_corpus(documents(*COMMENTS))
     assert len(list(cache.iterdir())) == 1
-    monkeypatch.setattr(corpus, "split_sentences", None)
+    monkeypatch.setattr(corpus, "iter_sentences", None)
     second = tokenize_corpus(documents(*COMMENTS))
     assert sentences_of(second) == sentences_of(first) and second.types == first.types
     # Other settings and other texts get their own entries.

@@ -110,3 +110,27 @@ def test_the_table_is_the_one_in_the_readme():
         for entry in (corpus.filename, str(corpus.bytes), corpus.sha256, corpus.licence):
             assert f" {entry} " in row
         assert corpus.url is None or f"<{corpus.url}>" in row
+
+
+@pytest.mark.parametrize("place", [1, 5, 20])
+@pytest.mark.parametrize("end", ["", "\n", "\n\n"])
+def test_a_quote_that_is_never_closed_names_its_row(tmp_path, place, end):
+    rows = ["body,score"] + [f"Comment number {i} is here.,{i}" for i in range(20)]
+    rows[place] = '"He said this and forgot to close it.,4'
+    path = tmp_path / "comments.csv"
+    path.write_text("\n".join(rows) + end, encoding="utf-8")
+    with pytest.raises(
+        ValueError, match=f"never closed, in the row that begins on line {place + 1}:"
+    ):
+        read_documents(str(path))
+    rows[place] = '"He said this,\nand remembered to close it.",4'
+    path.write_text("\n".join(rows) + end, encoding="utf-8")
+    assert len(read_documents(str(path)).texts) == 20
+
+
+@pytest.mark.parametrize("text", ['{"body": "a"}\n', ' [{"body": "a"}]'])
+def test_json_is_not_read_as_a_csv(tmp_path, text):
+    path = tmp_path / "comments.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match="begins as JSON does"):
+        read_documents(str(path))

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 
 import pytest
 
-from rnn_jax.text import normalize_letters, split_sentences, tokenize_words
+from rnn_jax.text import (
+    iter_sentences,
+    normalize_letters,
+    read_documents,
+    split_sentences,
+    tokenize_words,
+)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +38,73 @@ from rnn_jax.text import normalize_letters, split_sentences, tokenize_words
 )
 def test_sentences(text, sentences):
     assert split_sentences(text) == sentences
+
+
+WORDS = ["a", "B", "Mr", "e.g", "the", "3.5", "J", "Inc", "she", "No", "x!y", "--", "…", "u.s", '"',
+         "'", ")", "(", "]", "``"]  # fmt: skip
+MARKS = [".", "!", "?", "...", "!!", "?!", '."', ".)", "!')", " .", '?"', "--", ":", "", "", ""]
+SPACES = [" ", " ", "  ", "\n", "\n\n", "\t", "", "\u00a0", "\x0c"]
+
+
+def whole(text: str) -> list[str]:
+    """The definition: NLTK on the text at once."""
+    from rnn_jax.text.tokenize import _sentence_splitter
+
+    return list(_sentence_splitter().tokenize(text))
+
+
+def test_sentences_of_pieces_are_those_of_the_whole() -> None:
+    rng = random.Random(0)
+    for _ in range(300):
+        text = "".join(
+            rng.choice(WORDS) + rng.choice(MARKS) + rng.choice(SPACES)
+            for _ in range(rng.randrange(60))
+        )
+        for piece in (1, 7, rng.randint(1, 80), len(text) + 1):
+            assert list(iter_sentences(text, piece)) == whole(text), (text, piece)
+
+
+@pytest.mark.parametrize("piece", [1, 100, 999, 4096, 100_000])
+def test_sentences_of_pieces_of_a_real_text(piece: int) -> None:
+    text = "\n".join(read_documents("comments-sample").texts)
+    assert list(iter_sentences(text, piece)) == whole(text)
+    assert list(iter_sentences(text.lower(), piece)) == whole(text.lower())
+
+
+def test_no_piece_is_much_longer_than_its_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rnn_jax.text import tokenize
+
+    splitter, lengths = tokenize._sentence_splitter(), []
+
+    class Spy:
+        def span_tokenize(self, text: str):
+            lengths.append(len(text))
+            return splitter.span_tokenize(text)
+
+    monkeypatch.setattr(tokenize, "_sentence_splitter", Spy)
+    text = "The boat came home late. Was it? No! " * 20_000
+    assert sum(1 for _ in iter_sentences(text)) == 60_000
+    assert max(lengths) <= 1 << 16
+    assert sum(lengths) < 1.1 * len(text)  # little is looked at twice
+
+
+def test_what_nltk_gives_up_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    import nltk.tokenize
+
+    from rnn_jax.text import tokenize
+
+    def give_up(*_: object, **__: object) -> None:
+        raise TimeoutError
+
+    class Slow:
+        span_tokenize = give_up
+
+    monkeypatch.setattr(tokenize, "_sentence_splitter", Slow)
+    with pytest.raises(ValueError, match="no sentence ends within 5 characters"):
+        split_sentences("a b c")
+    monkeypatch.setattr(nltk.tokenize, "word_tokenize", give_up)
+    with pytest.raises(ValueError, match="a sentence of 5 characters is too long"):
+        tokenize_words("a b c")
 
 
 def test_parameters_are_those_of_punkt_tab():
