@@ -76,6 +76,7 @@ def rebuild(layer: Any, change: Callable[[Layer], Layer]) -> Any:
         return rebuild(value, change) if isinstance(value, Layer) else value
 
     if isinstance(layer, Truncated):  # it holds a layer or a model
-        return dataclasses.replace(layer, layer=rebuild(layer.layer, change))
+        # The reference form, because the changed parts hold arrays to differentiate by.
+        return dataclasses.replace(layer, layer=rebuild(layer.layer, change), reference=True)
     names = [field.name for field in dataclasses.fields(layer)]
     return dataclasses.replace(layer, **{name: replaced(getattr(layer, name)) for name in names})

@@ -177,10 +177,10 @@ def chunked(window: int) -> Chunked:
 def sliding(steps: int) -> Sliding:
     """Every step has its own window: loss ``t`` reaches the steps ``t, t-1, …, t-steps``.
 
-    ``steps + 1`` applications of the recurrence for every loss, recomputed from the detached carry
-    before the window; the windows of all ``t`` are batched, so that this costs ``steps + 1`` large
-    products and not ``T·(steps + 1)`` small ones. Where windows reach back to the first step, the
-    carry that was handed in takes part.
+    ``steps + 1`` applications of the recurrence for every loss, from the detached carry before the
+    window. No window is run for it: backwards all of them advance together, one lag at a time, see
+    `rnn_jax.truncation.lagged`. Where windows reach back to the first step, the carry that was
+    handed in takes part. Derivatives of second order need ``truncate(…, reference=True)``.
 
     Args:
       steps: how many further steps a loss reaches back, at least 0.

@@ -11,8 +11,10 @@ from jax import lax
 
 from rnn_jax.arrays.masking import expand, last_valid, select
 from rnn_jax.layers.base import BaseLayer, adapted, initial_or, inside, run
+from rnn_jax.recurrence.gradient_scale import settled
 from rnn_jax.recurrence.unroll import batch_shape_of
 from rnn_jax.truncation.kinds import Sliding, Tail, Truncation
+from rnn_jax.truncation.lagged import lagged
 from rnn_jax.types import Along, Array, Carry, Layer, Model, Params
 
 __all__ = ["Truncated", "truncate"]
@@ -24,6 +26,7 @@ class Truncated(BaseLayer):
 
     layer: Layer | Model
     kind: Truncation
+    reference: bool = False
     # Windows are counted from the first step of a call.
     counts_steps: ClassVar[bool] = True
 
@@ -57,7 +60,10 @@ class Truncated(BaseLayer):
         sliding = self._windowed(xs)
         if sliding is not None:
             carry = initial_or(self.layer, params, carry, xs)
-            carries, ys = _windows(self.layer, sliding, params, carry, xs, along)
+            # What cuts a sequence must not lose what a masked step hands on to the next valid one.
+            along = along.over(settled(along.steps, reverse=False), along.start)
+            forms = _windows if self.reference else _lagged
+            carries, ys = forms(self.layer, sliding, params, carry, xs, along)
             return (carries if every else _final(carries, carry, along.mask)), ys
         shape = (xs.shape[0], *batch_shape_of(xs))
         scale, outer = self.kind.gradient_scale(shape, along), along.gradient_scale
@@ -70,18 +76,39 @@ class Truncated(BaseLayer):
         return carry, _detach_dead(ys, live)
 
     def _windowed(self, xs: Array) -> Sliding | None:
-        """The truncation, if it recomputes windows of these inputs."""
+        """The truncation, if windows of these inputs are shorter than they are."""
         if not isinstance(self.kind, Sliding):
             return None
         if not isinstance(xs.shape[0], int):
-            raise ValueError(
-                "sliding() recomputes windows and must know T: export the layer without truncate()"
-            )
+            raise ValueError("sliding() must know T: export the layer without truncate()")
         return self.kind if xs.shape[0] > self.kind.steps + 1 else None
 
 
 def _detach_dead(ys: Array, live: Array | None) -> Array:
     return ys if live is None else jnp.where(expand(live, ys), ys, lax.stop_gradient(ys))
+
+
+def _lagged(
+    layer: Layer | Model, kind: Sliding, params: Params, carry: Carry, xs: Array, along: Along
+) -> tuple[Carry, Array]:
+    """As `_windows`, with the same gradients at the price of one backward pass."""
+    positions = along.start + jnp.arange(xs.shape[0])
+
+    def forward(read: Any, carry: Carry, xs: Any) -> tuple[Carry, Array]:
+        params, along = read
+        xs, steps, positions = xs
+        return run(layer, params, carry, xs, along.over(steps, positions[0]), every=True)
+
+    def step(read: Any, carry: Carry, x: Any) -> tuple[Carry, Array]:
+        params, along = read
+        x, steps, position = x
+        # No value depends on a factor on a gradient, which therefore has none itself.
+        x, steps = jax.tree.map(lambda leaf: leaf[None], (x, lax.stop_gradient(steps)))
+        carry, y = run(layer, params, carry, x, along.over(steps, position), every=False)
+        return carry, y[0]
+
+    read = params, Along(key=along.key, rows=along.rows)
+    return lagged(forward, step, kind.steps, read, carry, (xs, along.steps, positions))
 
 
 def _windows(
@@ -145,20 +172,23 @@ def _final(carries: Carry, handed_in: Carry, mask: Array | None) -> Carry:
 
 
 @overload
-def truncate(layer: Layer, kind: Truncation) -> Layer: ...
+def truncate(layer: Layer, kind: Truncation, *, reference: bool = False) -> Layer: ...
 @overload
-def truncate(layer: Model, kind: Truncation) -> Model: ...
-def truncate(layer: Layer | Model, kind: Truncation) -> Layer | Model:
+def truncate(layer: Model, kind: Truncation, *, reference: bool = False) -> Model: ...
+def truncate(layer: Layer | Model, kind: Truncation, *, reference: bool = False) -> Layer | Model:
     """The same layer or model with truncated gradients: no value changes, whatever the kind.
 
     `chunked`, `tail` and `randomized` multiply the carry's gradient by ``g_t`` before step ``t``,
-    ``c ↦ sg(c) + g_t (c - sg(c))``; `sliding` recomputes a window for every step. The carry that
+    ``c ↦ sg(c) + g_t (c - sg(c))``; `sliding` has a window for every step. The carry that
     is handed in is never detached by itself: a truncation that reaches the first step lets the
     gradient through to it.
 
     Args:
       layer: any causal `Layer`, or a `Model`.
       kind: `full`, `chunked`, `sliding`, `tail` or `randomized`.
+      reference: for `sliding`, whether every window is run, forwards and backwards, in place of the
+        lagged pull-backs of `rnn_jax.truncation.lagged`: the definition that those are held to, and
+        what derivatives of second order need. It takes several times as long.
 
     Returns:
       A layer with the same parameters and carry. For a model all kinds but `tail` only concern
@@ -198,6 +228,6 @@ def truncate(layer: Layer | Model, kind: Truncation) -> Layer | Model:
         )
     base = adapted(layer)
     if base.recurrent_part is not None and not isinstance(kind, Tail):
-        over: Model = base.over(truncate(base.recurrent_part, kind))
+        over: Model = base.over(truncate(base.recurrent_part, kind, reference=reference))
         return over
-    return Truncated(layer, kind)
+    return Truncated(layer, kind, reference)

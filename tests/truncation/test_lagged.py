@@ -1,0 +1,133 @@
+"""Sliding windows by lagged pull-backs against the windows themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rnn_jax as r
+from tests.cases import assert_close, quick_jit
+
+T, B, D, H = 7, 3, 5, 4
+RNG = np.random.default_rng(0)
+MASK = RNG.random((T, B)) < 0.7
+SCALE = RNG.random((T, B))
+RESETS = RNG.random((T, B)) < 0.25
+EVERYTHING = {"mask": MASK, "gradient_scale": SCALE, "resets": RESETS, "start": 4}
+LAYERS: dict[str, Any] = {
+    "elman": r.recurrent(r.elman(H)),
+    "gru-before": r.recurrent(r.gru(H, reset="before")),
+    "lru": r.recurrent(r.lru(H)),
+    "learned": r.recurrent(r.lstm(H, learned_carry=True)),
+    "stack": r.serial(r.recurrent(r.lstm(H)), r.dropout(0.3), r.recurrent(r.gru(H))),
+    "residual": r.serial(r.recurrent(r.gru(D)), r.residual(r.recurrent(r.lstm(D)))),
+    "remat": r.remat(r.recurrent(r.gru(H)), 2),
+    "zoneout": r.zoneout(r.lstm(H), 0.2),
+    "weight-drop": r.weight_drop(r.recurrent(r.lstm(H)), 0.3),
+}
+
+
+def total(tree: Any) -> Any:
+    """A loss in which no two numbers weigh the same."""
+    leaves = [jnp.abs(leaf - 2) for leaf in jax.tree.leaves(tree)]
+    return sum((leaf * (1 + jnp.arange(leaf.size).reshape(leaf.shape))).sum() for leaf in leaves)
+
+
+def both(
+    layer: Any, steps: int, params: Any, carry: Any, xs: Any, options: dict[str, Any], key: Any
+) -> Any:
+    """Values and gradients by pull-backs, and by windows."""
+
+    def outcome(reference: bool) -> Any:
+        member = r.truncate(layer, r.sliding(steps), reference=reference)
+
+        def loss(params: Any, carry: Any, xs: Any) -> Any:
+            final = member.apply(params, carry, xs, key=key, **options)
+            every = r.all_carries(member, params, carry, xs, key=key, **options)
+            return total((final, every)), (final, every)
+
+        inputs = (0, 1) if xs.dtype == jnp.int32 else (0, 1, 2)
+        return jax.value_and_grad(loss, inputs, has_aux=True)(params, carry, xs)
+
+    return outcome(False), outcome(True)
+
+
+compare = quick_jit(both, (0, 1))
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("steps", [0, 2, 5])
+@pytest.mark.parametrize("name", LAYERS)
+def test_pull_backs_are_the_windows(name: str, steps: int) -> None:
+    layer = LAYERS[name]
+    params = layer.init(jax.random.key(0), D)
+    carry = jax.tree.map(lambda c: c + 0.1, layer.initial_carry((B,), params))
+    xs, key = jax.random.normal(jax.random.key(1), (T, B, D)), jax.random.key(2)
+    options = {} if steps == 0 else EVERYTHING
+    lagged, windows = compare(layer, steps, params, carry, xs, options, key)
+    assert_close(lagged, windows)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("shape", [(), (2,), (2, 1)])
+def test_ids_and_any_batch_shape(shape: tuple[int, ...]) -> None:
+    layer = LAYERS["elman"]
+    params = layer.init(jax.random.key(0), D)
+    xs = jax.random.randint(jax.random.key(1), (T, *shape), 0, D, jnp.int32)
+    carry = layer.initial_carry(shape, params)
+    assert_close(*compare(layer, 2, params, carry, xs, {}, None))
+
+
+@pytest.mark.usefixtures("x64")
+def test_under_vmap_scan_and_checkpoint() -> None:
+    layer = LAYERS["learned"]
+    params = layer.init(jax.random.key(0), D)
+    xs = jax.random.normal(jax.random.key(1), (2, T, B, D))
+
+    def outcome(reference: bool) -> Any:
+        member = r.truncate(layer, r.sliding(2), reference=reference)
+
+        def loss(params: Any) -> Any:
+            def part(carry: Any, xs: Any) -> Any:
+                return jax.checkpoint(member.apply)(params, carry, xs)
+
+            ensemble = jax.vmap(lambda xs: member.apply(params, None, xs))(xs)
+            return total((jax.lax.scan(part, layer.initial_carry((B,), params), xs), ensemble))
+
+        return jax.value_and_grad(loss)(params)
+
+    assert_close(*quick_jit(lambda: (outcome(False), outcome(True)), ())())
+
+
+def test_second_derivatives_are_refused_and_those_of_the_windows_exist() -> None:
+    layer = LAYERS["elman"]
+    params = layer.init(jax.random.key(0), D)
+    xs = jnp.ones((T, B, D))
+
+    def squared(params: Any, reference: Any) -> Any:
+        member = r.truncate(layer, r.sliding(2), reference=reference)
+        grads = jax.grad(lambda p: total(member.apply(p, None, xs)))(params)
+        return sum((leaf**2).sum() for leaf in jax.tree.leaves(grads))
+
+    with pytest.raises(ValueError, match=r"first derivatives only.*reference=True"):
+        jax.grad(squared)(params, False)
+    second = jax.grad(squared)(params, True)
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(second))
+
+
+def test_no_window_is_run_again() -> None:
+    """However far windows reach, the compiled program has the work of one step for each lag."""
+    layer = LAYERS["elman"]
+    params, xs = layer.init(jax.random.key(0), D), jnp.ones((64, B, D))
+
+    def temporaries(steps: int, reference: bool) -> int:
+        member = r.truncate(layer, r.sliding(steps), reference=reference)
+        grad: Any = jax.jit(jax.grad(lambda p, xs: total(member.apply(p, None, xs))))
+        return int(grad.lower(params, xs).compile().memory_analysis().temp_size_in_bytes)
+
+    assert temporaries(16, False) < 1.1 * temporaries(2, False)
+    assert temporaries(16, True) > 3 * temporaries(2, True)
