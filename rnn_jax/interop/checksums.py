@@ -54,4 +54,4 @@ def _checksums(tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
 def _checksum(tensor: np.ndarray) -> str:
     # As bytes, because bfloat16 has no buffer of its own.
     values = np.ascontiguousarray(tensor).reshape(-1).view(np.uint8)
-    return checksum(f"{tensor.dtype.name} {list(tensor.shape)} ".encode(), memoryview(values))
+    return checksum(f"{tensor.dtype.name} {list(tensor.shape)} ".encode(), values.data)

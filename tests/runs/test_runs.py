@@ -100,10 +100,7 @@ def test_a_run_that_was_interrupted_ends_as_if_it_had_not_been(tmp_path: Path) -
         for folder in (whole, parts)
     ]
     assert [epoch for epoch, _, _ in rows[0]] == [0, 1, 2, 3]
-    # Where a chunk ended, the sum over the epoch is rounded once more.
-    np.testing.assert_allclose(
-        np.array(rows[0], float)[1:], np.array(rows[1], float)[1:], rtol=1e-5
-    )
+    assert rows[0] == rows[1]  # to the last bit, wherever a chunk ended
 
 
 def test_the_learning_rate_halves_when_the_loss_rises(tmp_path: Path) -> None:
@@ -121,7 +118,7 @@ def test_a_loss_that_is_not_finite_is_said(tmp_path: Path) -> None:
     folder, data = start(
         tmp_path / "run", optimizer="sgd", lr=1e30, clip=0.0, cell="relu", batching="random"
     )
-    with pytest.raises(ValueError, match=r"no longer finite at step \d+: lower --lr or --clip"):
+    with pytest.raises(ValueError, match=r"finite at step \d+: lower --lr or clip the gr"):
         runs.fit(folder, data, Silent())
 
 
@@ -263,5 +260,5 @@ def test_a_divergence_in_the_last_step_is_said(tmp_path: Path) -> None:
     folder, data = start(
         tmp_path / "run", optimizer="sgd", lr=3e38, clip=0.0, cell="relu", epochs=1, batch_size=30
     )
-    with pytest.raises(ValueError, match=r"not finite after step|no longer finite at step"):
+    with pytest.raises(ValueError, match=r"no longer finite at step \d+: lower --lr"):
         runs.fit(folder, data, Silent())
