@@ -19,6 +19,7 @@ from rnn_jax.runs import (
     RunData,
     RunFolder,
     TrainConfig,
+    check_memory,
     fit,
     new_folder,
     plot_loss,
@@ -100,7 +101,8 @@ def _new(config: TrainConfig, out: str | None, force: bool) -> Iterator[tuple[Ru
     # All that can fail for bad input comes before the folder: it leaves nothing, replaces nothing.
     with tokenizing() as progress:
         data = prepare(config, progress=progress)
-    _ = data.initial_parameters  # too large for the memory, perhaps
+    check_memory(data.model)
+    _ = data.initial_parameters
     with new_folder(out, force=force) as folder:
         folder.save_settings(config, data.vocabulary, data.sha256, data.origin)
         yield folder, data
