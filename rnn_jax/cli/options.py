@@ -17,6 +17,8 @@ from typing import Annotated, Any
 import jax
 import typer
 
+from rnn_jax.host.startup import interrupts_as_usual
+
 __all__ = ["run", "with_options"]
 
 # Typer carries a copy of click in some versions and imports it in others: this is its class.
@@ -66,6 +68,7 @@ def with_options(config: type) -> Callable[[Callable[..., Any]], Callable[..., A
 
 def run(app: typer.Typer, arguments: list[str] | None) -> int:
     """Run a command line; bad input is one sentence on stderr and exit code 2."""
+    interrupts_as_usual()
     try:
         with _short_warnings():
             given = sys.argv[1:] if arguments is None else arguments
@@ -108,7 +111,7 @@ def _short_warnings() -> Iterator[None]:
         print(f"rnn-jax: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
     with warnings.catch_warnings():
-        warnings.showwarning = show  # type: ignore[assignment]
+        warnings.showwarning = show
         yield
 
 
