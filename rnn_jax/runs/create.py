@@ -94,7 +94,7 @@ def resumed_folder(path: str) -> Iterator[RunFolder]:
         folder = _opened(path)
         _ = folder.existing_vocabulary
         for file in folder.path.iterdir():
-            if _is_leftover(file.name):
+            if file.name != _LOCK and _is_leftover(file.name):
                 file.unlink()
         yield folder
 

@@ -21,7 +21,7 @@ def check_memory(model: Model) -> None:
       >>> import rnn_jax
       >>> check_memory(rnn_jax.language_model(10, rnn_jax.recurrent(rnn_jax.gru(10**6))))
       Traceback (most recent call last):
-      ValueError: the model has 3,000,043,000,010 parameters, ... choose smaller sizes
+      ValueError: the model has 3,000,046,000,010 parameters, ... choose smaller sizes
     """
     try:
         shapes = jax.eval_shape(model.init, jax.random.key(0))
