@@ -6,6 +6,10 @@ Shapes are time-major: ``xs`` is ``float[T, B, D]`` or ``int[T, B]`` (integers a
 ``mask`` is ``bool[T, B]``. Cells, layers and models are immutable values with pure methods.
 """
 
+# First, because it says what Ctrl-C does during the imports below where this is the command.
+from rnn_jax.host import startup as _startup  # noqa: F401
+
+# isort: split
 from rnn_jax import diagnostics, interop
 from rnn_jax.arrays.masking import length_mask
 from rnn_jax.cells import (

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rnn_jax.runs import TrainConfig, check_gradients, make_model, truncated
+from rnn_jax.runs import TrainConfig, check_gradients, check_memory, make_model, truncated
 
 __all__ = ["gradcheck"]
 
@@ -37,7 +37,9 @@ def gradcheck(
         bptt=bptt,
         seed=seed,
     )
-    report = check_gradients(truncated(config, make_model(config, vocab_size)), seed=seed)
+    model = make_model(config, vocab_size)
+    check_memory(model)
+    report = check_gradients(truncated(config, model), seed=seed)
     print(report)
     if not report.passed:
         raise typer.Exit(1)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import inspect
+import os
 import sys
 import typing
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
+import jax
 import typer
+
+from rnn_jax.host.startup import interrupts_as_usual
 
 __all__ = ["run", "with_options"]
 
@@ -61,9 +68,13 @@ def with_options(config: type) -> Callable[[Callable[..., Any]], Callable[..., A
 
 def run(app: typer.Typer, arguments: list[str] | None) -> int:
     """Run a command line; bad input is one sentence on stderr and exit code 2."""
+    interrupts_as_usual()
     try:
-        given = sys.argv[1:] if arguments is None else arguments
-        code = app(given or ["--help"], standalone_mode=False)
+        with _short_warnings():
+            given = sys.argv[1:] if arguments is None else arguments
+            code = app(given or ["--help"], standalone_mode=False)
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, where it can still be told that it failed
     except ValueError as error:
         return _fail(str(error))
     except _CommandError as error:
@@ -71,13 +82,43 @@ def run(app: typer.Typer, arguments: list[str] | None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         return 130
+    except (BrokenPipeError, SystemExit):  # the latter is what click makes of the former
+        _discard_output()
+        return _fail("standard output was closed, so the command has stopped", 141)
     except OSError as error:
+        _discard_output()
         return _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
     except (MemoryError, OverflowError, NotImplementedError) as error:
         return _fail(f"a size is too large for this machine, lower it ({error})")
+    except jax.errors.JaxRuntimeError as error:
+        if not any(sign in str(error) for sign in ("RESOURCE_EXHAUSTED", "ut of memory")):
+            raise
+        first = str(error).splitlines()[0]
+        return _fail(f"the memory does not suffice, choose smaller sizes ({first})")
     return code if isinstance(code, int) else 0
 
 
-def _fail(sentence: str) -> int:
+def _fail(sentence: str, code: int = 2) -> int:
     print(f"rnn-jax: {' '.join(sentence.split())}", file=sys.stderr)
-    return 2
+    return code
+
+
+@contextmanager
+def _short_warnings() -> Iterator[None]:
+    """Warnings as one line, without the place in the code."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"rnn-jax: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+def _discard_output() -> None:
+    """Keep Python from writing at its end what standard output has not taken."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

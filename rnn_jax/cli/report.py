@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 import jax
 
@@ -36,7 +36,7 @@ def parameter_summary(params: Params) -> str:
 @contextmanager
 def tokenizing() -> Iterator[Callable[[int, int], None] | None]:
     """A progress callback for `prepare`: a bar on a terminal, None elsewhere."""
-    if not sys.stderr.isatty():
+    if not _is_terminal(sys.stderr):
         yield None
         return
     with _bar() as bar:
@@ -49,7 +49,8 @@ class TrainingReport:
 
     def __init__(self) -> None:
         # The bar takes standard output over: where that goes to a file, lines must go there.
-        self._bar = _bar() if sys.stderr.isatty() and sys.stdout.isatty() else None
+        shown = _is_terminal(sys.stderr) and _is_terminal(sys.stdout)
+        self._bar = _bar() if shown else None
         self._task: Any = None
         self._epoch = 0
 
@@ -85,6 +86,11 @@ class TrainingReport:
             self._bar.console.print(line, highlight=False, markup=False)
         else:
             print(line, flush=True)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """Whether somebody watches; a stream that was closed before the start is None."""
+    return stream is not None and stream.isatty()
 
 
 def _bar() -> Any:

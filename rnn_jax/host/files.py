@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +19,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """A temporary path beside ``target`` that replaces it if the block succeeds.
 
     The folder is created if it is missing. When the block raises, the temporary file is removed and
-    ``target`` stays as it was.
+    ``target`` stays as it was; so it does when the power fails, because the new content is on the
+    disk before it takes the name.
 
     Args:
         target: where the finished file belongs.
@@ -45,9 +48,37 @@ def atomic_path(target: Path) -> Iterator[Path]:
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, target)
+        _sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def target_of(temporary: str) -> str | None:
+    """The name of the file that a file of this name was to replace, or None if it is no such one.
+
+    A process that is killed leaves the temporary file of `atomic_path` behind.
+
+    Example:
+        >>> target_of(".config.json.k3_f0aq1"), target_of("config.json")
+        ('config.json', None)
+    """
+    match = re.fullmatch(r"\.(.+)\.[a-z0-9_]{8}", temporary)
+    return match and match[1]
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk, where the system can."""
+    if os.name != "posix":
+        return
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def reason(error: OSError) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from rnn_jax.cells import LSTMCarry
 from rnn_jax.host.files import atomic_path, reason
+from rnn_jax.interop.checksums import check_tensors, tensor_checksums
 from rnn_jax.types import Params
 
 __all__ = ["load_params", "save_params"]
@@ -20,7 +21,8 @@ __all__ = ["load_params", "save_params"]
 def save_params(path: str | os.PathLike[str], params: Params) -> None:
     """Write a tree of arrays to a safetensors file, whole or not at all.
 
-    An array is named by its path, joined with dots: ``layer.w_ih``.
+    An array is named by its path, joined with dots: ``layer.w_ih``. The file's metadata hold a
+    checksum of each, by which `load_params` notices damage.
 
     Args:
       path: the file.
@@ -42,7 +44,7 @@ def save_params(path: str | os.PathLike[str], params: Params) -> None:
     flat = {name: np.asarray(leaf, order="C") for name, leaf in _named(params)}
     try:
         with atomic_path(Path(path)) as temporary:
-            temporary.write_bytes(save(flat))
+            temporary.write_bytes(save(flat, tensor_checksums(flat)))
     except OSError as error:
         raise ValueError(
             f"cannot write {os.fspath(path)} ({reason(error)}): choose another path"
@@ -54,13 +56,14 @@ def load_params(path: str | os.PathLike[str], like: Params = None) -> Params:
 
     Args:
       path: the file.
-      like: a tree, or its shapes from ``jax.eval_shape``. The file must match its names and
-        shapes, and the result has its structure: containers other than dicts, empty ones, and
+      like: a tree, or its shapes from ``jax.eval_shape``. The file must match its names, shapes
+        and dtypes, and the result has its structure: containers other than dicts, empty ones, and
         NumPy arrays where it has no JAX arrays.
 
     Raises:
-      ValueError: there is no such file, it is not a safetensors file, or it does not match
-        ``like``.
+      ValueError: there is no such file, it is not a safetensors file, it is damaged, or it does not
+        match ``like``. A file without checksums, from elsewhere or from before there were any, is
+        read as it is.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -68,8 +71,10 @@ def load_params(path: str | os.PathLike[str], like: Params = None) -> Params:
         # Tensor by tensor, because safetensors.numpy.load does not know bfloat16.
         with safe_open(os.fspath(path), "numpy") as file:
             flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata()
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{os.fspath(path)} is not a readable safetensors file: {error}") from None
+    check_tensors(os.fspath(path), flat, metadata)
     if like is not None:
         wanted = _named(like)
         expected = {(name, np.shape(leaf)) for name, leaf in wanted}
@@ -79,6 +84,13 @@ def load_params(path: str | os.PathLike[str], like: Params = None) -> Params:
                 f"{os.fspath(path)} holds the parameters of another model: only one of the two "
                 f"has {name} of shape {list(shape)}"
             )
+        for name, leaf in wanted:
+            dtype = np.dtype(getattr(leaf, "dtype", None) or np.asarray(leaf).dtype)
+            if flat[name].dtype != dtype:
+                raise ValueError(
+                    f"{os.fspath(path)} holds {name} in {flat[name].dtype}, and {dtype} is wanted: "
+                    "give like= in the file's dtypes, and convert what is loaded"
+                )
         restored = (_restored(flat[name], leaf) for name, leaf in wanted)
         return jax.tree.unflatten(jax.tree.structure(like), restored)
     params: Params = {}

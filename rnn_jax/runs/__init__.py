@@ -1,10 +1,12 @@
 """Training runs of the command line: configuration, data, folder, training, samples."""
 
 from rnn_jax.runs.config import CELLS, TrainConfig, make_model, make_optimizer, truncated
+from rnn_jax.runs.create import create_folder, new_folder, open_folder, resumed_folder
 from rnn_jax.runs.data import RunData, prepare
 from rnn_jax.runs.fit import Listener, evaluator, fit
-from rnn_jax.runs.folder import RunFolder, create_folder, open_folder
+from rnn_jax.runs.folder import RunFolder
 from rnn_jax.runs.gradients import check_gradients
+from rnn_jax.runs.memory import check_memory
 from rnn_jax.runs.plots import plot_loss
 from rnn_jax.runs.samples import sample_texts
 
@@ -15,14 +17,17 @@ __all__ = [
     "RunFolder",
     "TrainConfig",
     "check_gradients",
+    "check_memory",
     "create_folder",
     "evaluator",
     "fit",
     "make_model",
     "make_optimizer",
+    "new_folder",
     "open_folder",
     "plot_loss",
     "prepare",
+    "resumed_folder",
     "sample_texts",
     "truncated",
 ]

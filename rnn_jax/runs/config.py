@@ -102,6 +102,9 @@ class TrainConfig(Options):
         self.check_literals()
         self.at_least(1, "hidden_size", "num_layers", "batch_size", "seq_length", "evaluate_every")
         self.at_least(0, "embedding_size", "epochs")
+        self.require("num_layers", self.num_layers <= 1000, "at most 1000")
+        for name in ("hidden_size", "embedding_size", "batch_size", "seq_length"):
+            self.require(name, getattr(self, name) < 2**31, "below 2**31")
         self.at_least(1, "max_sentences", "max_length")
         self.at_least(2, "max_tokens", "vocab_size")
         if self.in_sentences and self.max_tokens is not None:

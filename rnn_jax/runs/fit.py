@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -22,14 +22,18 @@ from rnn_jax.losses.cross_entropy import Reduction, cross_entropy
 from rnn_jax.runs.config import make_optimizer, truncated
 from rnn_jax.runs.data import RunData
 from rnn_jax.runs.folder import RunFolder
+from rnn_jax.runs.history import History
+from rnn_jax.runs.loss_sum import begin_sum, end_sum, read_sum, summing
 from rnn_jax.training import (
+    SentenceStream,
     TrainState,
+    Windows,
     init_train_state,
     make_evaluate,
     make_train_step,
     make_train_steps,
 )
-from rnn_jax.types import Model, Params
+from rnn_jax.types import Array, Model, Params
 
 __all__ = ["Listener", "evaluator", "fit"]
 
@@ -48,17 +52,28 @@ class Listener(Protocol):
         ...
 
 
-def fit(folder: RunFolder, data: RunData, listener: Listener, *, resume: bool = False) -> bool:
+def fit(
+    folder: RunFolder,
+    data: RunData,
+    listener: Listener,
+    *,
+    resume: bool = False,
+    learning_rate: float | None = None,
+) -> bool:
     """Train as the configuration says; metrics, checkpoint and parameters go into the folder.
 
-    The learning rate is halved whenever the evaluated loss is higher than the one before. Ctrl-C
-    ends the chunk of steps at hand and saves; a resumed run goes on at that very step.
+    The learning rate is halved whenever the loss evaluated after a multiple of ``evaluate_every``
+    epochs is higher than the one before. Ctrl-C ends the chunk of steps at hand and saves; a
+    resumed run goes on at that very step. No state is saved that is not finite or has no finite
+    loss, so that the last good one stays.
 
     Args:
       folder: where the run is kept.
       data: what it reads.
       listener: hears how it goes.
-      resume: begin from the checkpoint in the folder.
+      resume: begin from the checkpoint in the folder; from the start if the run was stopped before
+        there was one.
+      learning_rate: of a resumed run from here on; None keeps the one it had.
 
     Returns:
       Whether all epochs are done; False after Ctrl-C.
@@ -78,15 +93,19 @@ def fit(folder: RunFolder, data: RunData, listener: Listener, *, resume: bool = 
     )
     # Everything a resumed run must know beside the state.
     done = {"epoch": 0, "batch": 0, "nats": 0.0, "tokens": 0, "seen": 0, "loss": math.inf}
-    rows: list[Row] = []
+    history = History([])
+    resume = resume and folder.trained
     if resume:
         restored = folder.load_checkpoint({"state": state, "done": done})
         state = restored["state"]
         done = {name: value.item() for name, value in restored["done"].items()}
-        rows = [row for row in folder.read_metrics() if row["step"] <= int(state.step)]
-    run = _Run(folder, data, listener, rows, optimizer)
+        history = folder.history().until(int(state.step))
+        if learning_rate is not None:
+            state = _with_rate(state, learning_rate)
+            folder.save_checkpoint({"state": state, "done": done})
+    run = _Run(folder, data, listener, history, optimizer)
     with _interrupts() as interrupted:
-        if not rows:
+        if not resume:
             state, done = run.evaluate(state, done, None, 0.0)
             run.save(state, done)  # from here on there is something to go on from
         while done["epoch"] < config.epochs and not interrupted():
@@ -94,7 +113,6 @@ def fit(folder: RunFolder, data: RunData, listener: Listener, *, resume: bool = 
                 state = state._replace(carry=model.initial_carry(batch_shape, state.params))
             state, done = run.epoch(state, done, interrupted)
             run.save(state, done)
-        run.save(state, done)
     return bool(done["epoch"] >= config.epochs)
 
 
@@ -120,10 +138,11 @@ class _Run:
         folder: RunFolder,
         data: RunData,
         listener: Listener,
-        rows: list[Row],
+        history: History,
         optimizer: optax.GradientTransformation,
     ) -> None:
-        self.folder, self.data, self.listener, self.rows = folder, data, listener, rows
+        self.folder, self.data, self.listener, self.history = folder, data, listener, history
+        self.news: list[Row] = []  # what the listener has still to hear
         config = data.config
         reduction: Reduction = "sum" if config.in_sentences else "mean"
         step = make_train_step(
@@ -131,7 +150,8 @@ class _Run:
             optimizer,
             loss=partial(cross_entropy, reduction=reduction),
         )
-        self.train = make_train_steps(step, summed=config.in_sentences)
+        self.train = make_train_steps(summing(step, summed=config.in_sentences))
+        self.compiled = False
         self.loss = evaluator(data.model)
         self.key = jax.random.fold_in(jax.random.key(config.seed), 1)
 
@@ -140,49 +160,67 @@ class _Run:
     ) -> tuple[TrainState, Row]:
         """One epoch from batch ``done["batch"]`` on, or as much of it as Ctrl-C leaves."""
         batches, count = self.data.epoch(done["epoch"])
-        batch, nats, tokens = done["batch"], done["nats"], done["tokens"]
+        batch, tokens = done["batch"], done["tokens"]
         chunk, timed_tokens, timed_seconds = 4, 0.0, 0.0
+        state, nats = begin_sum(state, done["nats"]), done["nats"]
         while batch < count and not interrupted():
             end, began = min(batch + chunk, count), time.perf_counter()
-            state, totals = self.train(state, batches, batch, end, self.key)
-            new_nats, new_tokens = (float(total) for total in totals)
+            state, (_, seen) = self.train(state, batches, batch, end, self.key)
+            nats, new_tokens = read_sum(state), int(seen)
             seconds = time.perf_counter() - began
-            if not math.isfinite(new_nats):
-                raise ValueError(
-                    f"the loss is no longer finite at step {int(state.step)}: lower --lr or --clip"
-                )
-            if chunk > 4 or done["epoch"] or done["batch"]:  # the first chunk also compiles
+            if not math.isfinite(nats):
+                raise self.diverged(state)
+            if self.compiled:  # the first chunk of a process also compiles
                 timed_tokens, timed_seconds = timed_tokens + new_tokens, timed_seconds + seconds
+            self.compiled = True
             # Per-batch time from the latest chunk; the first one compiled and says nothing.
             pace = _CHUNK_SECONDS * (end - batch) / seconds
             chunk = 8 if chunk == 4 else int(np.clip(pace, 8, 8 * chunk))
-            batch, nats, tokens = end, nats + new_nats, tokens + new_tokens
+            batch, tokens = end, tokens + new_tokens
             self.listener.progress(done["epoch"] + 1, batch, count, nats / max(tokens, 1))
         done = {**done, "batch": batch, "nats": nats, "tokens": tokens}
-        if batch < count:
+        whole = batch >= count
+        epoch = done["epoch"] + whole
+        every, last = self.data.config.evaluate_every, self.data.config.epochs
+        evaluated = whole and (epoch % every == 0 or epoch >= last)
+        if not evaluated and not self.good(state, batches, 0 if whole else batch):
+            raise self.diverged(state)
+        state = end_sum(state)
+        if not whole:
             return state, done
-        epoch = done["epoch"] + 1
         done = {**done, "epoch": epoch, "batch": 0, "nats": 0.0, "tokens": 0}
         done["seen"] += int(tokens)
-        if epoch % self.data.config.evaluate_every and epoch < self.data.config.epochs:
+        if not evaluated:
             return state, done
         rate = timed_tokens / timed_seconds if timed_seconds else 0.0
         return self.evaluate(state, done, nats / max(tokens, 1), rate)
+
+    def good(self, state: TrainState, batches: SentenceStream | Windows, index: int) -> bool:
+        """Whether a state is finite, and its loss on one batch: it may be saved."""
+        if not _all_finite(state):
+            return False
+        # A step from a copy, which is compiled already and tells the loss before it.
+        tried = begin_sum(jax.tree.map(jnp.copy, end_sum(state)), 0.0)
+        tried, _ = self.train(tried, batches, index, index + 1, self.key)
+        return math.isfinite(read_sum(tried))
+
+    def diverged(self, state: TrainState) -> ValueError:
+        """The sentence for a loss that is no longer finite."""
+        clip = "--clip" if self.data.config.clip else "clip the gradient with --clip 1"
+        kept = self.folder.steps
+        return ValueError(
+            f"the loss is no longer finite at step {int(state.step)}: lower --lr or {clip}"
+            + (f"; {self.folder.path} keeps the state after step {kept}" if kept else "")
+        )
 
     def evaluate(
         self, state: TrainState, done: Row, train_loss: float | None, rate: float
     ) -> tuple[TrainState, Row]:
         """A row of metrics; the learning rate halved if the loss has risen."""
         loss, _ = self.loss(state.params, self.data)
-        if not math.isfinite(loss):
-            raise ValueError(
-                f"the loss is not finite after step {int(state.step)}: lower --lr or --clip"
-            )
-        rate_now = optax.tree_utils.tree_get(state.opt_state, "learning_rate")
-        current = float(rate_now)
-        if loss > done["loss"]:
-            halved = optax.tree_utils.tree_set(state.opt_state, learning_rate=rate_now * 0.5)
-            state = state._replace(opt_state=halved)
+        if not math.isfinite(loss) or not _all_finite(state):
+            raise self.diverged(state)
+        current = float(_rate(state))
         row = {
             "epoch": done["epoch"],
             "step": int(state.step),
@@ -194,15 +232,40 @@ class _Run:
             "learning_rate": current,
             "time": time.strftime("%Y-%m-%d %H:%M:%S"),
         }
-        self.rows.append(row)
-        self.folder.write_metrics(self.rows)
-        self.listener.evaluated(row)
+        self.history.lines.append(row)
+        self.folder.write_history(self.history)
+        self.news.append(row)
+        # The last epoch may stand where a longer run does not evaluate: it must not steer the rate.
+        if done["epoch"] % self.data.config.evaluate_every:
+            return state, done
+        if loss > done["loss"]:
+            state = _with_rate(state, _rate(state) * 0.5)
         return state, {**done, "loss": loss}
 
     def save(self, state: TrainState, done: Row) -> None:
         """The checkpoint to resume from and the parameters to use."""
         self.folder.save_checkpoint({"state": state, "done": done})
         self.folder.save_parameters(state.params)
+        # Only now, when nothing is lost should the listener fail.
+        while self.news:
+            self.listener.evaluated(self.news.pop(0))
+
+
+def _rate(state: TrainState) -> Array:
+    rate: Array = optax.tree_utils.tree_get(state.opt_state, "learning_rate")
+    return rate
+
+
+def _with_rate(state: TrainState, rate: Array | float) -> TrainState:
+    rate = jnp.asarray(rate, _rate(state).dtype)
+    changed = optax.tree_utils.tree_set(state.opt_state, learning_rate=rate)
+    return state._replace(opt_state=changed)
+
+
+@jax.jit
+def _all_finite(tree: Any) -> Array:
+    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in floats]))
 
 
 @contextmanager

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
+import os
 import platform
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,19 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
-from rnn_jax.host.files import Row, atomic_path, reason
+from rnn_jax.host.checksums import checksum_of_json, sealed, unsealed
+from rnn_jax.host.files import Row, atomic_path
 from rnn_jax.interop import load_params, save_params
 from rnn_jax.runs.config import TrainConfig, make_model
+from rnn_jax.runs.history import History, read_history
 from rnn_jax.text import Vocabulary
 from rnn_jax.types import Model, Params
 
-__all__ = ["RunFolder", "create_folder", "open_folder"]
+__all__ = ["FILES", "FORMAT", "RunFolder"]
 
-_FORMAT = "rnn_jax run 1"
+FORMAT = "rnn_jax run 1"
 # What settings that did not exist yet stood for in the folders of older versions.
 _BEFORE = {"glue_lines": True, "max_length": None}
-_FILES = (
+FILES = (
     "config.json",
     "metrics.jsonl",
     "vocabulary.json",
@@ -39,7 +42,12 @@ _FILES = (
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths and readers of one run; made by `create_folder` or `open_folder`."""
+    """Paths and readers of one run; made by `create_folder` or `open_folder`.
+
+    What is read is what was written, or refused: ``config.json`` holds a checksum of itself and of
+    the vocabulary, every row of metrics and every tensor one of its own. Folders of before there
+    were any are read as they are.
+    """
 
     path: Path
 
@@ -60,7 +68,20 @@ class RunFolder:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The run's vocabulary."""
-        return Vocabulary.load(self.path / "vocabulary.json")
+        vocabulary = Vocabulary.load(self.path / "vocabulary.json")
+        kept = self._content.get("vocabulary_checksum")
+        if kept is not None and kept != _vocabulary_checksum(vocabulary):
+            raise ValueError(
+                f"{self.path}/vocabulary.json is damaged, or that of another run: restore the file "
+                "from a copy"
+            )
+        return vocabulary
+
+    @property
+    def existing_vocabulary(self) -> Vocabulary | None:
+        """The run's vocabulary; None where the run was stopped before it was written."""
+        there = self.trained or (self.path / "vocabulary.json").exists()
+        return self.vocabulary if there else None
 
     @cached_property
     def model(self) -> Model:
@@ -68,10 +89,22 @@ class RunFolder:
         return make_model(self.config, len(self.vocabulary))
 
     def load_parameters(self, *, like: Params = None) -> Params:
-        """The latest parameters; ``like`` are some of the same model, if there are any."""
+        """The latest parameters; ``like`` are some of the same model, if there are any.
+
+        Raises:
+          ValueError: there are none, they are damaged, of another model, or not finite.
+        """
         if like is None:
             like = jax.eval_shape(self.model.init, jax.random.key(0))
-        return load_params(self.path / "parameters.safetensors", like=like)
+        params = load_params(self.path / "parameters.safetensors", like=like)
+        for keys, leaf in jax.tree.leaves_with_path(params):
+            if not np.isfinite(np.asarray(leaf)).all():
+                raise ValueError(
+                    f"{jax.tree_util.keystr(keys, simple=True, separator='.')} in {self.path}/"
+                    "parameters.safetensors is not finite, so the model is of no use: restore the "
+                    "file from a copy, or train again with a lower --lr"
+                )
+        return params
 
     def save_parameters(self, params: Params) -> None:
         """Put the latest parameters in place of the ones before."""
@@ -85,144 +118,101 @@ class RunFolder:
         """Put the training state in place of the one before."""
         save_params(self.path / "checkpoint.safetensors", tree)
 
+    @property
+    def trained(self) -> bool:
+        """Whether there is anything of a training to lose: a step, or files that hide one."""
+        if (self.path / "checkpoint.safetensors").exists():
+            return self.steps != 0
+        lines = self.history().lines
+        told = any(isinstance(line, str) or line["step"] > 0 for line in lines)
+        return told or (self.path / "parameters.safetensors").exists()
+
+    @property
+    def steps(self) -> int | None:
+        """The steps that the checkpoint has done; None where that cannot be read."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(os.fspath(self.path / "checkpoint.safetensors"), "numpy") as file:
+                return int(file.get_tensor("state.step"))
+        except (OSError, SafetensorError, TypeError, ValueError):
+            return None
+
     def save_settings(
         self, config: TrainConfig, vocabulary: Vocabulary, sha256: str, origin: str
     ) -> None:
-        """Write ``config.json`` and ``vocabulary.json``."""
-        content = {
-            "format": _FORMAT,
-            "config": dataclasses.asdict(config),
-            "vocab_size": len(vocabulary),
-            "corpus_sha256": sha256,
-            "corpus_origin": origin,
+        """Write ``config.json`` and ``vocabulary.json``.
+
+        What a run was begun with stays in ``config.json``; whenever it goes on, the versions and
+        the device are added to the list under ``resumed``.
+        """
+        here = {
             "python": platform.python_version(),
             "versions": {name: version(name) for name in ("jax", "jaxlib", "numpy", "optax")},
             "device": jax.devices()[0].device_kind,
             "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         }
+        if (self.path / "config.json").exists():
+            before = {name: self._content.get(name) for name in here}
+            made = {**before, "resumed": [*self._content.get("resumed", []), here]}
+        else:
+            made = {**here, "resumed": []}
+        content = {
+            "format": FORMAT,
+            "config": dataclasses.asdict(config),
+            "vocab_size": len(vocabulary),
+            "vocabulary_checksum": _vocabulary_checksum(vocabulary),
+            "corpus_sha256": sha256,
+            "corpus_origin": origin,
+            **made,
+        }
+        # The configuration first: with it alone, a folder is known for that of a run.
+        text = json.dumps(sealed(content), indent=2, ensure_ascii=False)
+        self.write_text("config.json", text + "\n")
         vocabulary.save(self.path / "vocabulary.json")
-        self.write_text("config.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file of the run, whole or not at all."""
         with atomic_path(self.path / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            # Damaged bytes that were read as lone surrogates are written as they were.
+            temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
+
+    def history(self) -> History:
+        """What ``metrics.jsonl`` holds; a warning names lines of it that are damaged."""
+        return read_history(self.path / "metrics.jsonl")
 
     def read_metrics(self) -> list[Row]:
-        """The rows of ``metrics.jsonl``, a last one that was cut off left out."""
-        rows = []
-        try:
-            lines = (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            return []
-        for line in lines:
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                break
-            if not isinstance(row, dict) or not {"epoch", "step", "loss"} <= set(row):
-                break
-            rows.append(row)
-        return rows
+        """The rows of ``metrics.jsonl``, damaged ones left out."""
+        return self.history().rows
 
-    def write_metrics(self, rows: list[Row]) -> None:
-        """Write all rows of ``metrics.jsonl``."""
-        self.write_text("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    def write_history(self, history: History) -> None:
+        """Write all of ``metrics.jsonl``."""
+        self.write_text("metrics.jsonl", str(history))
 
     @cached_property
     def _content(self) -> Row:
         file = self.path / "config.json"
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
-            content["config"] = {**_BEFORE, **content["config"]}
+            config = {**_BEFORE, **content["config"]}
             known = {field.name for field in dataclasses.fields(TrainConfig)}
-            good = content["format"] == _FORMAT and set(content["config"]) == known
+            good = content["format"] == FORMAT and set(config) == known
             good = good and isinstance(content["corpus_sha256"], str)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             good = False
         if not good:
             raise ValueError(
                 f"{self.path} is not the folder of a run: its config.json is missing, broken or of "
                 "another version; give a folder that rnn-jax train wrote"
             )
-        return dict(content)
-
-
-def create_folder(out: str | None, *, force: bool = False) -> RunFolder:
-    """A new, empty folder for a run.
-
-    Args:
-      out: its path, or None for a new one under ``runs/`` named by the time.
-      force: replace the run that is there already.
-
-    Raises:
-      ValueError: the folder exists and holds something, or cannot be written to.
-    """
-    try:
-        if out is None:
-            return RunFolder(_make_new())
-        path = Path(out)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            if not force:
-                raise ValueError(
-                    f"--out {path} exists already: continue its run with --resume, replace it with "
-                    "--force, or choose another folder"
-                )
-            _remove_run(path)
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ValueError(
-            f"--out {out or 'runs'} cannot be written to ({reason(error)}): choose another folder"
-        ) from None
-    return RunFolder(path)
-
-
-def open_folder(path: str) -> RunFolder:
-    """The folder of an existing run, its configuration and vocabulary checked.
-
-    Raises:
-      ValueError: it is not the folder of a run, or a broken one.
-    """
-    folder = RunFolder(Path(path))
-    if not folder.path.is_dir():
-        raise ValueError(f"{path} is not the folder of a run: give one that rnn-jax train wrote")
-    _ = folder.config, folder.vocabulary
-    return folder
-
-
-def _make_new() -> Path:
-    stem = f"runs/{datetime.now():%Y-%m-%d-%H%M%S}"
-    names = (stem if n == 1 else f"{stem}-{n}" for n in itertools.count(1))
-    for path in map(Path, names):
         try:
-            path.mkdir(parents=True)
-        except FileExistsError:  # another run began in this second
-            continue
-        return path
-    raise AssertionError("there is always a next number")
+            return {**unsealed(content), "config": config}
+        except ValueError as error:
+            raise ValueError(
+                f"{file} is damaged or was edited ({error}): restore it from a copy, or take its "
+                "checksum out if the change is meant"
+            ) from None
 
 
-def _is_ours(file: Path) -> bool:
-    """Whether a file begins as a run's configuration does; a broken one may still be replaced."""
-    try:
-        return f'"format": "{_FORMAT}"' in file.read_text("utf-8", errors="replace")[:200]
-    except OSError:
-        return False
-
-
-def _remove_run(path: Path) -> None:
-    """Remove a run's own files; anything else in the folder is not ours to delete."""
-    if not path.is_dir():
-        raise ValueError(f"--out {path} is a file: choose a folder")
-    if not _is_ours(path / "config.json"):
-        raise ValueError(f"--force replaces only the folder of a run, and {path} is none")
-    foreign = sorted(p.name for p in path.iterdir() if p.name not in _FILES)
-    if foreign:
-        raise ValueError(
-            f"--force would delete {foreign[0]} in {path}, which is not part of a run: move it"
-        )
-    for name in _FILES:
-        (path / name).unlink(missing_ok=True)
+def _vocabulary_checksum(vocabulary: Vocabulary) -> str:
+    return checksum_of_json([vocabulary.unknown, vocabulary.tokens])

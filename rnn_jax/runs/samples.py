@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,9 +58,14 @@ def sample_texts(
       seed: of the draws.
 
     Raises:
-      ValueError: an option out of its range, or ``min_length`` above ``length``.
+      ValueError: an option out of its range, ``min_length`` above ``length``, or a prefix of which
+        nothing is left or that has characters the model has never seen. Words it has never seen are
+        read as its unknown word, with a warning.
     """
     positive(count=count, length=length)
+    for name, size in (("count", count), ("length", length)):
+        if size >= 2**31 - 1:
+            raise ValueError(f"{name} must be below 2**31 - 1, not {size}")
     if min_length is None:
         min_length = min(_MIN_LENGTH, length)
     not_negative(min_length=min_length)
@@ -68,6 +75,7 @@ def sample_texts(
         )
     sentences = config.from_sentences
     shown = _tokenize(prefix, config)
+    _check_known(prefix, shown, vocabulary, config)
     head = [text.SENTENCE_START, *shown] if sentences else shown or [_neutral(vocabulary)]
     ids = jnp.asarray(vocabulary.encode(head))
     stop = vocabulary.id(text.SENTENCE_END) if sentences else None
@@ -111,6 +119,24 @@ def _tokenize(prefix: str, config: TrainConfig) -> list[str]:
     if config.level == "char":
         return list(prefix)
     return prefix.split() if config.letters_only else text.tokenize_words(prefix.lower())
+
+
+def _check_known(
+    prefix: str, tokens: list[str], vocabulary: text.Vocabulary, config: TrainConfig
+) -> None:
+    if prefix and not tokens:
+        raise ValueError(f"nothing of the prefix {prefix!r} is left to begin with: give it letters")
+    strange = [token for token in dict.fromkeys(tokens) if token not in vocabulary]
+    if not strange:
+        return
+    named = ", ".join(map(repr, strange[:5])) + (", …" if len(strange) > 5 else "")
+    # Words that a training text has and the vocabulary lacks train the unknown word. Characters are
+    # nearly always all in the vocabulary, and nothing has trained what stands for others.
+    if config.level == "char" or vocabulary.unknown is None:
+        raise ValueError(
+            f"the prefix has tokens that the model has never seen ({named}): leave them out"
+        )
+    warnings.warn(f"the model does not know {named} and reads the unknown word there", stacklevel=3)
 
 
 def _neutral(vocabulary: text.Vocabulary) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import warnings
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rnn_jax.host.checksums import checksum
 from rnn_jax.host.files import atomic_path, reason
+
+_CHECKSUM = "checksum"
 
 
 def cache_folder() -> Path:
@@ -31,9 +32,12 @@ def load_arrays(name: str) -> dict[str, NDArray[np.generic]] | None:
     try:
         # Opened here, because np.load does not close a file that it fails to read.
         with (cache_folder() / f"{name}.npz").open("rb") as file, np.load(file) as archive:
-            return dict(archive)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+            arrays = dict(archive)
+    except Exception:  # a damaged archive raises nearly anything, and costs only time
         return None
+    # The archive's own checksums do not cover its headers, which say how an array is to be read.
+    kept = arrays.pop(_CHECKSUM, None)
+    return arrays if kept is not None and kept.tobytes() == _checksum(arrays) else None
 
 
 def store_arrays(name: str, arrays: dict[str, NDArray[np.generic]]) -> None:
@@ -41,10 +45,20 @@ def store_arrays(name: str, arrays: dict[str, NDArray[np.generic]]) -> None:
     target = cache_folder() / f"{name}.npz"
     try:
         with atomic_path(target) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            kept = np.frombuffer(_checksum(arrays), np.uint8)
+            np.savez(file, allow_pickle=False, **arrays, **{_CHECKSUM: kept})
     except OSError as error:
         warnings.warn(
             f"the cache folder {target.parent} cannot be written to ({reason(error)}), so the text "
             "is processed again in every run; set RNN_JAX_CACHE to a writable folder",
             stacklevel=2,
         )
+
+
+def _checksum(arrays: dict[str, NDArray[np.generic]]) -> bytes:
+    parts = (
+        part
+        for name, array in sorted(arrays.items())
+        for part in (f"{name} {array.dtype.str} {array.shape} ".encode(), array.tobytes())
+    )
+    return checksum(*parts).encode()

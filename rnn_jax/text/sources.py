@@ -197,6 +197,10 @@ def _read_bytes(path: Path, corpus: str) -> bytes:
         raise ValueError(
             f"--corpus {corpus} is unknown; give one of {names}, or the path of a .txt or .csv file"
         )
+    if path.exists() and not path.is_file():  # to read a pipe could wait for ever
+        raise ValueError(
+            f"--corpus {corpus} is a pipe or a device; save its text in a file, and give that"
+        )
     try:
         return path.read_bytes()
     except FileNotFoundError as error:

@@ -1,0 +1,149 @@
+"""Folders of runs: locked, replaced, begun again after a kill at any moment."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rnn_jax import runs
+from rnn_jax.host.files import atomic_path
+from tests.runs.test_runs import Silent, start
+
+
+def test_two_runs_exclude_each_other(tmp_path: Path) -> None:
+    folder, _ = start(tmp_path / "run", max_sentences=50)
+    path = str(folder.path)
+    with runs.resumed_folder(path):
+        for taken in (
+            runs.resumed_folder(path),
+            runs.new_folder(path, force=True),
+        ):
+            with pytest.raises(ValueError, match=r"another run is training in .* \(process \d+\)"):
+                taken.__enter__()
+    with runs.resumed_folder(path):
+        pass
+    assert sorted(file.name for file in folder.path.iterdir()) == ["config.json", "vocabulary.json"]
+
+
+def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
+    script = (
+        "import sys, pathlib, os\n"
+        "from rnn_jax.host.locks import exclusive\n"
+        "with exclusive(pathlib.Path(sys.argv[1])):\n"
+        "    print('held', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    folder, _ = start(tmp_path / "run", max_sentences=50)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script, str(folder.path / ".lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    with holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        with pytest.raises(ValueError, match=f"process {holder.pid}"):
+            runs.create_folder(str(folder.path), force=True)
+        holder.kill()
+    assert (folder.path / ".lock").exists()
+    assert runs.create_folder(str(folder.path), force=True).path == folder.path
+    assert not list(folder.path.iterdir())
+
+
+def test_a_run_that_was_killed_between_its_files_goes_on_or_is_replaced(tmp_path: Path) -> None:
+    folder, data = start(tmp_path / "run", max_sentences=50, epochs=1)
+    (folder.path / "vocabulary.json").unlink()
+    with runs.resumed_folder(str(folder.path)) as again:
+        assert again.existing_vocabulary is None
+        again.save_settings(data.config, data.vocabulary, data.sha256, data.origin)
+        assert runs.fit(again, data, Silent(), resume=True)  # from the start: nothing was trained
+    (folder.path / "config.json").unlink()
+    for name in ("metrics.jsonl", "parameters.safetensors", "checkpoint.safetensors"):
+        (folder.path / name).unlink()
+    with pytest.raises(ValueError, match="exists already"):
+        runs.create_folder(str(folder.path))
+    runs.create_folder(str(folder.path), force=True)
+    assert not list(folder.path.iterdir())
+
+
+def test_temporary_files_of_a_killed_process_are_in_nobodys_way(tmp_path: Path) -> None:
+    folder, _ = start(tmp_path / "run", max_sentences=50)
+    leftover = folder.path / ".checkpoint.safetensors.k3_f0aq1"
+    leftover.touch()
+    with runs.resumed_folder(str(folder.path)):
+        assert not leftover.exists()
+    leftover.touch()
+    runs.create_folder(str(folder.path), force=True)
+    assert not list(folder.path.iterdir())
+    leftover.touch()
+    runs.create_folder(str(folder.path))  # with nothing else in it, the folder counts as empty
+    assert not list(folder.path.iterdir())
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_what_fails_before_a_step_leaves_nothing(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    out = tmp_path / "some" / "where"
+
+    def fail() -> None:
+        with runs.new_folder(str(out)) as folder:
+            folder.write_text("config.json", "{}")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_fails_later_keeps_what_was_trained(tmp_path: Path) -> None:
+    def fail(listener: Silent) -> None:
+        with runs.new_folder(str(tmp_path / "run")) as folder:
+            data = runs.prepare(trained.config)
+            folder.save_settings(data.config, data.vocabulary, data.sha256, data.origin)
+            runs.fit(folder, data, listener)
+            raise KeyboardInterrupt
+
+    trained, _ = start(tmp_path / "other", max_sentences=50, epochs=1)
+    with pytest.raises(KeyboardInterrupt):
+        fail(Silent())
+    assert (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+def test_versions_have_a_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, data = start(tmp_path / "run", max_sentences=50)
+    settings = data.config, data.vocabulary, data.sha256, data.origin
+    first = json.loads((folder.path / "config.json").read_text())
+    assert first["resumed"] == []
+    monkeypatch.setattr("rnn_jax.runs.folder.version", lambda name: "99")
+    for _ in range(2):
+        with runs.resumed_folder(str(folder.path)) as again:
+            again.save_settings(*settings)
+    content = json.loads((folder.path / "config.json").read_text())
+    for key in ("python", "versions", "device", "started"):
+        assert content[key] == first[key]
+    assert [entry["versions"]["jax"] for entry in content["resumed"]] == ["99", "99"]
+
+
+def test_files_reach_the_disk_before_they_take_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    import os
+
+    replace = os.replace
+    monkeypatch.setattr("os.fsync", lambda handle: events.append("sync"))
+
+    def replaced(*paths: Path) -> None:
+        events.append("replace")
+        replace(*paths)
+
+    monkeypatch.setattr("os.replace", replaced)
+    with atomic_path(tmp_path / "a") as temporary:
+        temporary.write_text("x")
+    assert events[:2] == ["sync", "replace"]
