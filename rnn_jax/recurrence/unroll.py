@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal, Never, Protocol, get_args
 
 import jax
@@ -13,14 +14,22 @@ from rnn_jax.arrays.tokens import is_ids
 from rnn_jax.cells import Form, LinearCell, PointwiseCell, form_of
 from rnn_jax.cells.memory import named
 from rnn_jax.host.checks import check_renamed
-from rnn_jax.jaxprs import returns_an_argument, reverse_mode_only
+from rnn_jax.jaxprs import (
+    in_auto_mode,
+    returns_an_argument,
+    reverse_mode_only,
+    spec_of,
+    vary_alike,
+    vary_over,
+    varying_axes,
+)
 from rnn_jax.recurrence import engine
 from rnn_jax.recurrence.gradient_scale import scale_gradient, settled
 from rnn_jax.recurrence.linear import unroll_linear
 from rnn_jax.recurrence.plan import Operands, Plan, reads_only_sums
 from rnn_jax.types import Array, Carry, Cell, Params, Steps
 
-__all__ = ["Backend", "batch_shape_of", "run", "unroll", "unroll_carries"]
+__all__ = ["Backend", "batch_shape_of", "layouts_of", "run", "unroll", "unroll_carries"]
 
 Backend = Literal["auto", "scan"]
 
@@ -121,6 +130,34 @@ def run(
 ) -> tuple[Carry, Array]:
     """What `unroll` (``every=False``) and `unroll_carries` (``every=True``) have in common."""
     steps = Steps(*(None if a is None else jnp.asarray(a) for a in steps))
+    along_time = partial(_run, cell, reverse=reverse, every=every, backend=backend)
+    layouts = layouts_of(carry, xs, every=every)
+    result: tuple[Carry, Array] = in_auto_mode(along_time, (params, carry, xs, steps), layouts)
+    return result
+
+
+def layouts_of(carry: Carry, xs: Array, *, every: bool) -> tuple[Any, Any]:
+    """Layouts for `in_auto_mode` of the new carry and the outputs: those of the rows of ``xs``.
+
+    A carry that was handed in keeps its own, so that a loop can hand it on.
+    """
+    steps = spec_of(xs)[: 1 + len(batch_shape_of(xs))]
+    if every:
+        return steps, steps
+    return (steps[1:] if carry is None else list(map(spec_of, jax.tree.leaves(carry)))), steps
+
+
+def _run(
+    cell: Cell,
+    params: Params,
+    carry: Carry,
+    xs: Array,
+    steps: Steps,
+    *,
+    reverse: bool,
+    every: bool,
+    backend: Backend,
+) -> tuple[Carry, Array]:
     batch_shape = batch_shape_of(xs)
     _check_steps(steps, (xs.shape[0], *batch_shape))
     if carry is None:
@@ -208,7 +245,7 @@ def _engine(
     )
     plan = Plan(cell, reverse, every, reads_only_sums(cell, operands))
     with reverse_mode_only(_REVERSE_ONLY):
-        return engine.run(plan, operands)
+        return engine.run(plan, vary_alike(operands))
 
 
 def _has_engine(cell: PointwiseCell, carry: Carry) -> bool:
@@ -249,10 +286,12 @@ def _scan(
         new = named(new, carry)
         if valid is not None:
             new, y = select(valid, new, carry), select(valid, y, jnp.zeros_like(y))
+        new = vary_over(axes, new)
         return new, (new if every else None, y)
 
     zs = cell.project(params, xs)
-    carry, (carries, ys) = lax.scan(body, carry, (zs, steps), reverse=reverse)
+    axes = varying_axes(params, carry, zs, steps)
+    carry, (carries, ys) = lax.scan(body, vary_over(axes, carry), (zs, steps), reverse=reverse)
     return carry, carries, ys
 
 
