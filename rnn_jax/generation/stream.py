@@ -70,7 +70,8 @@ def stream(
     how, knobs = sampling(model.output_size, length, **options)
     given = carry
     carry, prefix = check_prefix(model, params, carry, prefix, mask)
-    carries, (_, *rows) = layouts_of(given, prefix, every=False)
+    carries, (_, *axes) = layouts_of(given, prefix, every=False)
+    rows = tuple(axes)
 
     def blocks() -> Generator[Array, None, Carry]:
         layouts = carries, (*rows, None), rows, ()
