@@ -10,7 +10,7 @@ from rnn_jax.generation.prefix import check_prefix
 from rnn_jax.generation.sampling import Knobs, Sampling, begin, go_on, sampling
 from rnn_jax.host.checks import not_negative
 from rnn_jax.jaxprs import in_auto_mode
-from rnn_jax.recurrence.unroll import layouts_of
+from rnn_jax.recurrence.layouts import layouts_of
 from rnn_jax.types import Array, Carry, Model, Params
 
 __all__ = ["generate"]

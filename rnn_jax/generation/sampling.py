@@ -125,6 +125,6 @@ def go_on(
         return State(carry, logits, done, step + 1), token
 
     axes = varying_axes(params, state, key)
-    carry, logits, done, step = state
-    state = State(*vary_over(axes, (carry, logits, done)), step)
+    carry, logits, done = vary_over(axes, tuple(state[:3]))
+    state = State(carry, logits, done, state.step)
     return lax.scan(body, state, None, steps)

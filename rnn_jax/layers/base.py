@@ -15,7 +15,7 @@ from jax import lax
 from rnn_jax.host.checks import check_renamed
 from rnn_jax.jaxprs import in_auto_mode, vary_over, varying_axes
 from rnn_jax.recurrence.gradient_scale import settled
-from rnn_jax.recurrence.unroll import batch_shape_of, layouts_of
+from rnn_jax.recurrence.layouts import batch_shape_of, layouts_of
 from rnn_jax.types import Along, Array, Carry, Layer, Model, Params, Steps
 
 __all__ = ["BaseLayer", "adapted", "check_layer", "initial_or", "inside", "run", "single_steps"]

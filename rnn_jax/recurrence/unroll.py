@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_jax.arrays.masking import check_mask, fill_masked, select
-from rnn_jax.arrays.tokens import is_ids
 from rnn_jax.cells import Form, LinearCell, PointwiseCell, form_of
 from rnn_jax.cells.memory import named
 from rnn_jax.host.checks import check_renamed
@@ -18,18 +17,18 @@ from rnn_jax.jaxprs import (
     in_auto_mode,
     returns_an_argument,
     reverse_mode_only,
-    spec_of,
     vary_alike,
     vary_over,
     varying_axes,
 )
 from rnn_jax.recurrence import engine
 from rnn_jax.recurrence.gradient_scale import scale_gradient, settled
+from rnn_jax.recurrence.layouts import batch_shape_of, layouts_of
 from rnn_jax.recurrence.linear import unroll_linear
 from rnn_jax.recurrence.plan import Operands, Plan, reads_only_sums
 from rnn_jax.types import Array, Carry, Cell, Params, Steps
 
-__all__ = ["Backend", "batch_shape_of", "layouts_of", "run", "unroll", "unroll_carries"]
+__all__ = ["Backend", "batch_shape_of", "run", "unroll", "unroll_carries"]
 
 Backend = Literal["auto", "scan"]
 
@@ -134,17 +133,6 @@ def run(
     layouts = layouts_of(carry, xs, every=every)
     result: tuple[Carry, Array] = in_auto_mode(along_time, (params, carry, xs, steps), layouts)
     return result
-
-
-def layouts_of(carry: Carry, xs: Array, *, every: bool) -> tuple[Any, Any]:
-    """Layouts for `in_auto_mode` of the new carry and the outputs: those of the rows of ``xs``.
-
-    A carry that was handed in keeps its own, so that a loop can hand it on.
-    """
-    steps = spec_of(xs)[: 1 + len(batch_shape_of(xs))]
-    if every:
-        return steps, steps
-    return (steps[1:] if carry is None else list(map(spec_of, jax.tree.leaves(carry)))), steps
 
 
 def _run(
@@ -296,20 +284,6 @@ def _scan(
 
 
 _FORMS: dict[Form, _Forward] = {"plain": _scan, "pointwise": _engine, "linear": _linear}
-
-
-def batch_shape_of(xs: Array) -> tuple[int, ...]:
-    """The batch shape of ``float[T, B, D]`` or ``int[T, B]``.
-
-    Raises:
-      ValueError: there is no time axis.
-    """
-    if xs.ndim < (1 if is_ids(xs) else 2):
-        raise ValueError(
-            f"a sequence of shape {xs.shape} and dtype {xs.dtype} has no time axis: pass "
-            "float[T, B, D] or int[T, B] (the batch shape may be empty)"
-        )
-    return xs.shape[1:] if is_ids(xs) else xs.shape[1:-1]
 
 
 def _fitting_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple[int, ...]) -> Carry:

@@ -1,6 +1,6 @@
 """A program, run by `test_sharding`: what several devices compute equals what one does.
 
-``python -m tests.laws.sharded WAY PART``, with two virtual devices or more.
+``JAX_ENABLE_X64=1 python -m tests.laws.sharded WAY PART``, with two virtual devices or more.
 """
 
 from __future__ import annotations
@@ -11,9 +11,6 @@ from functools import partial
 from typing import Any
 
 import jax
-
-jax.config.update("jax_enable_x64", True)
-
 import jax.numpy as jnp
 import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -23,9 +20,9 @@ from rnn_jax.arrays.masking import fill_masked
 from tests.cases import CASES, CAUSAL, QUICK, SIZE, Case, assert_close, carry_loss, outputs_loss
 
 T, B, DEVICES = 5, 4, 2
-ROWS = PartitionSpec("data")  # type: ignore[no-untyped-call]
-STEPS = PartitionSpec(None, "data")  # type: ignore[no-untyped-call]
-ALL = PartitionSpec()  # type: ignore[no-untyped-call]
+ROWS = PartitionSpec("data")
+STEPS = PartitionSpec(None, "data")
+ALL = PartitionSpec()
 LENGTHS = jnp.array([5, 0, 3, 1])
 MASK = r.length_mask(LENGTHS, T)
 RESETS = jnp.zeros((T, B), bool).at[2, 0].set(True).at[1, 2].set(True)
@@ -203,7 +200,7 @@ def training(way: str) -> None:
     def added_up(tree: Any, rows: Any) -> Any:
         return jax.lax.psum(tree, "data") if isinstance(rows, jax.Array) else tree
 
-    batches = PartitionSpec(None, None, "data")  # type: ignore[no-untyped-call]
+    batches = PartitionSpec(None, None, "data")
     carry = Case("lm", model, ids=True, model=True).carry((B,), params)
     compare(way, f, (ALL, ROWS, batches, STEPS), ALL, params, carry, windows, MASK)
 
