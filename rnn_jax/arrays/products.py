@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jax import lax
 
+from rnn_jax.jaxprs import in_auto_mode, spec_of
 from rnn_jax.types import Array, state_dtype
 
 __all__ = ["affine", "product"]
@@ -55,5 +56,12 @@ def affine(xs: Array, w: Array, bias: Array | None = None) -> Array:
       >>> affine(jnp.ones((5, 4, 3)), jnp.ones((3, 2)), jnp.zeros(2)).shape
       (5, 4, 2)
     """
+    layout = (*spec_of(xs)[:-1], None)
+    (ys,) = in_auto_mode(_affine, (xs, w, bias), (layout,))
+    return ys
+
+
+def _affine(xs: Array, w: Array, bias: Array | None) -> tuple[Array]:
     rows = product(xs.reshape(-1, xs.shape[-1]), w)
-    return (rows if bias is None else rows + bias[None]).reshape(*xs.shape[:-1], w.shape[1])
+    rows = rows if bias is None else rows + bias[None]
+    return (rows.reshape(*xs.shape[:-1], w.shape[1]),)

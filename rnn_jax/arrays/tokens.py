@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
-from rnn_jax.jaxprs import is_traced
+from rnn_jax.jaxprs import in_auto_mode, is_traced, spec_of
 from rnn_jax.types import Array
 
 __all__ = ["check_ids", "is_ids", "look_up"]
@@ -41,5 +41,9 @@ def look_up(table: Array, ids: Array) -> Array:
 
     Negative ids do not count from the end: they also give NaN.
     """
-    rows: Array = table.at[ids].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
-    return rows
+
+    def rows(table: Array, ids: Array) -> tuple[Array]:
+        return (table.at[ids].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False),)
+
+    found: tuple[Array] = in_auto_mode(rows, (table, ids), (spec_of(ids),))
+    return found[0]

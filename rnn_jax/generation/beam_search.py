@@ -14,6 +14,7 @@ from rnn_jax.arrays.masking import expand
 from rnn_jax.generation.allowed import Allowed, allowed_tokens
 from rnn_jax.generation.prefix import check_prefix, read_prefix
 from rnn_jax.host.checks import not_negative, positive
+from rnn_jax.jaxprs import in_auto_mode, spec_of, vary_over, varying_axes
 from rnn_jax.types import Array, Carry, Model, Params
 
 __all__ = ["beam_search"]
@@ -86,9 +87,10 @@ def beam_search(
         raise ValueError(f"length_penalty must be finite and at least 0, not {length_penalty}")
     allowed = allowed_tokens(model.output_size, length, forbidden, stop, min_length)
     carry, prefix = check_prefix(model, params, carry, prefix, mask)
-    result: tuple[Array, Array] = _run(
-        model, allowed, beams, length, params, carry, prefix, mask, float(length_penalty)
-    )
+    run = partial(_run, model, allowed, beams, length)
+    arguments = params, carry, prefix, mask, float(length_penalty)
+    rows = spec_of(prefix)[1:]
+    result: tuple[Array, Array] = in_auto_mode(run, arguments, ((None, *rows), rows))
     return result
 
 
@@ -151,7 +153,7 @@ def _run(
         tokens = _pick(tokens, parents, -1).at[step].set(token)
         carry = jax.tree.map(lambda leaf: _pick(leaf, parents, axis), carry)
         carry, out = model.apply(params, carry, token[None])
-        return (_Live(carry, out[-1], total, tokens), finished), None
+        return vary_over(axes, (_Live(carry, out[-1], total, tokens), finished)), None
 
     def repeat(leaf: Array) -> Array:
         wide = (*leaf.shape[:axis], beams, *leaf.shape[axis:])
@@ -164,7 +166,8 @@ def _run(
     tokens = jnp.zeros((length, *shape, beams), prefix.dtype)
     live = _Live(carry, logits, total, tokens)
     finished = _Finished(tokens, jnp.full_like(total, -jnp.inf))
+    axes = varying_axes(params, live, finished)
     if length:  # with no step, the body's indexing could not be traced
-        (live, finished), _ = lax.scan(body, (live, finished), jnp.arange(length))
+        (live, finished), _ = lax.scan(body, vary_over(axes, (live, finished)), jnp.arange(length))
     best = finished.best(live.tokens, score(live.total, length))
     return best.tokens, best.scores

@@ -9,6 +9,8 @@ import jax
 from rnn_jax.generation.prefix import check_prefix
 from rnn_jax.generation.sampling import Knobs, Sampling, begin, go_on, sampling
 from rnn_jax.host.checks import not_negative
+from rnn_jax.jaxprs import in_auto_mode
+from rnn_jax.recurrence.layouts import layouts_of
 from rnn_jax.types import Array, Carry, Model, Params
 
 __all__ = ["generate"]
@@ -84,8 +86,12 @@ def generate(
         model.output_size, length, temperature=temperature, top_k=top_k, top_p=top_p,
         forbidden=forbidden, stop=stop, min_length=min_length,
     )  # fmt: skip
+    given = carry
     carry, prefix = check_prefix(model, params, carry, prefix, mask)
-    result: tuple[Carry, Array] = _run(model, how, length, params, carry, prefix, mask, key, knobs)
+    run = partial(_run, model, how, length)
+    carries, rows = layouts_of(given, prefix, every=False)
+    arguments = params, carry, prefix, mask, key, knobs
+    result: tuple[Carry, Array] = in_auto_mode(run, arguments, (carries, (None, *rows[1:])))
     return result
 
 

@@ -13,6 +13,7 @@ from jax import lax
 from rnn_jax.generation.allowed import Allowed, allowed_tokens
 from rnn_jax.generation.prefix import read_prefix
 from rnn_jax.host.checks import positive
+from rnn_jax.jaxprs import vary_over, varying_axes
 from rnn_jax.types import Array, Carry, Model, Params
 
 __all__ = ["Knobs", "Sampling", "SamplingOptions", "State", "begin", "go_on", "sampling"]
@@ -120,6 +121,10 @@ def go_on(
         live = None if stop is None else ~done[None]
         carry, out = model.apply(params, carry, token[None], mask=live)
         done = done if stop is None else done | (token == stop)
-        return State(carry, out[-1], done, step + 1), token
+        carry, logits, done = vary_over(axes, (carry, out[-1], done))
+        return State(carry, logits, done, step + 1), token
 
+    axes = varying_axes(params, state, key)
+    carry, logits, done = vary_over(axes, tuple(state[:3]))
+    state = State(carry, logits, done, state.step)
     return lax.scan(body, state, None, steps)

@@ -9,8 +9,10 @@ from typing import Unpack
 import jax
 
 from rnn_jax.generation.prefix import check_prefix
-from rnn_jax.generation.sampling import SamplingOptions, begin, go_on, sampling
+from rnn_jax.generation.sampling import SamplingOptions, State, begin, go_on, sampling
 from rnn_jax.host.checks import positive
+from rnn_jax.jaxprs import in_auto_mode, spec_of
+from rnn_jax.recurrence.layouts import layouts_of
 from rnn_jax.types import Array, Carry, Model, Params
 
 __all__ = ["stream"]
@@ -66,13 +68,20 @@ def stream(
     """
     positive(block=block)
     how, knobs = sampling(model.output_size, length, **options)
+    given = carry
     carry, prefix = check_prefix(model, params, carry, prefix, mask)
+    carries, (_, *axes) = layouts_of(given, prefix, every=False)
+    rows = tuple(axes)
 
     def blocks() -> Generator[Array, None, Carry]:
-        state, remaining = _begin(model, params, carry, prefix, mask), length
+        layouts = carries, (*rows, None), rows, ()
+        first = in_auto_mode(partial(_begin, model), (params, carry, prefix, mask), layouts)
+        state, remaining = State(*first), length
+        kept = list(map(spec_of, jax.tree.leaves(state)))
         while remaining is None or remaining > 0:
             steps = block if remaining is None else min(block, remaining)
-            state, tokens = _go_on(model, how, steps, params, state, key, knobs)
+            run, arguments = partial(_go_on, model, how, steps), (params, state, key, knobs)
+            state, tokens = in_auto_mode(run, arguments, (kept, (None, *rows)))
             remaining = None if remaining is None else remaining - steps
             yield tokens
             if how.allowed.stop is not None and state.done.all():

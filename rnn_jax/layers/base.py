@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Never
 
 import jax
@@ -12,8 +13,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_jax.host.checks import check_renamed
+from rnn_jax.jaxprs import in_auto_mode, vary_over, varying_axes
 from rnn_jax.recurrence.gradient_scale import settled
-from rnn_jax.recurrence.unroll import batch_shape_of
+from rnn_jax.recurrence.layouts import batch_shape_of, layouts_of
 from rnn_jax.types import Along, Array, Carry, Layer, Model, Params, Steps
 
 __all__ = ["BaseLayer", "adapted", "check_layer", "initial_or", "inside", "run", "single_steps"]
@@ -44,6 +46,8 @@ class BaseLayer:
 
     # Whether it counts steps from the first of a call: what cuts calls must not hold it.
     counts_steps: ClassVar[bool] = False
+    # Whether it gives one output for a whole sequence, ``[B, …]``.
+    one_output: ClassVar[bool] = False
 
     @property
     def output_size(self) -> int | None:
@@ -109,7 +113,7 @@ class BaseLayer:
         """
         check_renamed("apply", renamed)
         along = Along(mask, key, gradient_scale, start, rows, resets)
-        return self.run(params, carry, xs, along, every=False)
+        return _laid_out(self, params, carry, xs, along, every=False)
 
     def carries(
         self,
@@ -134,7 +138,17 @@ class BaseLayer:
         if not self.causal:
             raise ValueError(f"{self!r} is not causal: it has no carry after each step")
         along = Along(mask, key, gradient_scale, start, rows, resets)
-        return self.run(params, carry, xs, along, every=True)
+        return _laid_out(self, params, carry, xs, along, every=True)
+
+
+def _laid_out(
+    layer: BaseLayer, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
+) -> tuple[Carry, Array]:
+    """`BaseLayer.run`, also of arrays that are laid out over Explicit axes of a mesh."""
+    run, (carries, steps) = partial(layer.run, every=every), layouts_of(carry, xs, every=every)
+    layouts = carries, steps[1:] if layer.one_output else steps
+    result: tuple[Carry, Array] = in_auto_mode(run, (params, carry, xs, along), layouts)
+    return result
 
 
 def initial_or(layer: Layer | Model | BaseLayer, params: Params, carry: Carry, xs: Array) -> Carry:
@@ -174,9 +188,11 @@ class _Adapted(BaseLayer):
         def body(carry: Carry, step: tuple[Array, Array, Steps]) -> tuple[Carry, tuple[Any, Any]]:
             position, x, steps = step
             carry, y = self.run(params, carry, x, along.over(steps, position), every=False)
+            carry = vary_over(axes, carry)
             return carry, (carry, y[0])
 
-        carry = initial_or(self, params, carry, xs)
+        axes = varying_axes(params, carry, xs, along)
+        carry = vary_over(axes, initial_or(self, params, carry, xs))
         return lax.scan(body, carry, single_steps(xs, along))[1]
 
 

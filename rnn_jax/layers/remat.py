@@ -12,6 +12,7 @@ from jax import lax
 
 from rnn_jax.arrays.masking import select
 from rnn_jax.host.checks import positive
+from rnn_jax.jaxprs import vary_over, varying_axes
 from rnn_jax.layers.base import BaseLayer, adapted, check_layer, initial_or, inside, run
 from rnn_jax.layers.wrapper import Wrapper
 from rnn_jax.recurrence.gradient_scale import settled
@@ -49,6 +50,7 @@ class Remat(Wrapper):
                 resets = jnp.concatenate([jnp.zeros_like(resets[:1]), resets[:-1]])
             here = along.over(Steps(mask, scale, resets), begin)
             new, ys = run(self.layer, params, carry, xs, here, every=every)
+            new = vary_over(axes, new)
             if not every:
                 return new, ys
             last = jax.tree.map(lambda c, before: c[-1] if len(c) else before, new, carry)
@@ -61,7 +63,8 @@ class Remat(Wrapper):
             return jax.tree.map(lambda leaf: leaf[begin:end], whole)
 
         odd, rest = (length - first, 0) if self.reverse else (0, first)
-        carry = initial_or(self.layer, params, carry, xs)
+        axes = varying_axes(params, carry, xs, along)
+        carry = vary_over(axes, initial_or(self.layer, params, carry, xs))
         one = None
         if first or not count:
             carry, one = piece(carry, along.start + odd, cut(odd, odd + first))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 
 from rnn_jax.arrays.masking import check_mask, fill_masked
 from rnn_jax.arrays.tokens import check_ids, is_ids
+from rnn_jax.jaxprs import in_auto_mode, spec_of
 from rnn_jax.types import Array
 
 __all__ = ["Reduction", "cross_entropy", "perplexity", "reduce_loss"]
@@ -52,12 +54,21 @@ def cross_entropy(
         raise ValueError(f"targets must be token ids, integers, not {targets.dtype}")
     check_mask(mask, targets.shape)
     check_ids(targets, logits.shape[-1], mask, what="target")
+    losses = partial(_cross_entropy, reduction=reduction)
+    layout = spec_of(targets) if reduction == "none" else ()
+    (loss,) = in_auto_mode(losses, (logits, targets, mask), (layout,))
+    return loss
+
+
+def _cross_entropy(
+    logits: Array, targets: Array, mask: Array | None, *, reduction: Reduction
+) -> tuple[Array]:
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     logits, targets = fill_masked(logits, mask), fill_masked(targets, mask)
     # mode="fill" gives NaN for an id outside the vocabulary; a negative one must not wrap around.
     wanted = jnp.where(targets < 0, logits.shape[-1], targets)
     picked = jnp.take_along_axis(logits, wanted[..., None], axis=-1, mode="fill")[..., 0]
-    return reduce_loss(jax.nn.logsumexp(logits, axis=-1) - picked, mask, reduction)
+    return (reduce_loss(jax.nn.logsumexp(logits, axis=-1) - picked, mask, reduction),)
 
 
 def reduce_loss(losses: Array, mask: Array | None, reduction: Reduction) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,7 @@ class SequenceClassifier(BaseLayer):
     layer: Layer
     input_size: int
     bias: bool = True
+    one_output: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         positive(classes=self.classes, input_size=self.input_size)

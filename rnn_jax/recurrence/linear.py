@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Never
 
 import jax
@@ -11,6 +12,7 @@ from jax import lax
 from rnn_jax.arrays.masking import expand, select
 from rnn_jax.cells.linear import LinearCell
 from rnn_jax.host.checks import check_renamed
+from rnn_jax.jaxprs import in_auto_mode, spec_of, vary_alike
 from rnn_jax.recurrence.gradient_scale import scale_gradient
 from rnn_jax.types import Array, Params, Steps
 
@@ -73,10 +75,19 @@ def linear_scan(
     dtype = jnp.result_type(a, b, carry)
     a, b, carry = (x.astype(dtype) for x in (a, b, carry))
     a = jnp.broadcast_to(a, (b.shape[0], *a.shape[1:]))
+    run = partial(_directed, reverse=reverse)
+    (states,) = in_auto_mode(run, (a, b, carry, gradient_scale), (spec_of(b),))
+    return states
+
+
+def _directed(
+    a: Array, b: Array, carry: Array, gradient_scale: Array | None, *, reverse: bool
+) -> tuple[Array]:
+    a, b, carry, gradient_scale = vary_alike((a, b, carry, gradient_scale))
     if not reverse:
-        return _states(a, b, carry, gradient_scale)
+        return (_states(a, b, carry, gradient_scale),)
     scale = None if gradient_scale is None else jnp.flip(gradient_scale, 0)
-    return jnp.flip(_states(jnp.flip(a, 0), jnp.flip(b, 0), carry, scale), 0)
+    return (jnp.flip(_states(jnp.flip(a, 0), jnp.flip(b, 0), carry, scale), 0),)
 
 
 @jax.custom_vjp

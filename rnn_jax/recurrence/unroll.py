@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal, Never, Protocol, get_args
 
 import jax
@@ -9,13 +10,20 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_jax.arrays.masking import check_mask, fill_masked, select
-from rnn_jax.arrays.tokens import is_ids
 from rnn_jax.cells import Form, LinearCell, PointwiseCell, form_of
 from rnn_jax.cells.memory import named
 from rnn_jax.host.checks import check_renamed
-from rnn_jax.jaxprs import returns_an_argument, reverse_mode_only
+from rnn_jax.jaxprs import (
+    in_auto_mode,
+    returns_an_argument,
+    reverse_mode_only,
+    vary_alike,
+    vary_over,
+    varying_axes,
+)
 from rnn_jax.recurrence import engine
 from rnn_jax.recurrence.gradient_scale import scale_gradient, settled
+from rnn_jax.recurrence.layouts import batch_shape_of, layouts_of
 from rnn_jax.recurrence.linear import unroll_linear
 from rnn_jax.recurrence.plan import Operands, Plan, reads_only_sums
 from rnn_jax.types import Array, Carry, Cell, Params, Steps
@@ -121,6 +129,23 @@ def run(
 ) -> tuple[Carry, Array]:
     """What `unroll` (``every=False``) and `unroll_carries` (``every=True``) have in common."""
     steps = Steps(*(None if a is None else jnp.asarray(a) for a in steps))
+    along_time = partial(_run, cell, reverse=reverse, every=every, backend=backend)
+    layouts = layouts_of(carry, xs, every=every)
+    result: tuple[Carry, Array] = in_auto_mode(along_time, (params, carry, xs, steps), layouts)
+    return result
+
+
+def _run(
+    cell: Cell,
+    params: Params,
+    carry: Carry,
+    xs: Array,
+    steps: Steps,
+    *,
+    reverse: bool,
+    every: bool,
+    backend: Backend,
+) -> tuple[Carry, Array]:
     batch_shape = batch_shape_of(xs)
     _check_steps(steps, (xs.shape[0], *batch_shape))
     if carry is None:
@@ -208,7 +233,7 @@ def _engine(
     )
     plan = Plan(cell, reverse, every, reads_only_sums(cell, operands))
     with reverse_mode_only(_REVERSE_ONLY):
-        return engine.run(plan, operands)
+        return engine.run(plan, vary_alike(operands))
 
 
 def _has_engine(cell: PointwiseCell, carry: Carry) -> bool:
@@ -249,28 +274,16 @@ def _scan(
         new = named(new, carry)
         if valid is not None:
             new, y = select(valid, new, carry), select(valid, y, jnp.zeros_like(y))
+        new = vary_over(axes, new)
         return new, (new if every else None, y)
 
     zs = cell.project(params, xs)
-    carry, (carries, ys) = lax.scan(body, carry, (zs, steps), reverse=reverse)
+    axes = varying_axes(params, carry, zs, steps)
+    carry, (carries, ys) = lax.scan(body, vary_over(axes, carry), (zs, steps), reverse=reverse)
     return carry, carries, ys
 
 
 _FORMS: dict[Form, _Forward] = {"plain": _scan, "pointwise": _engine, "linear": _linear}
-
-
-def batch_shape_of(xs: Array) -> tuple[int, ...]:
-    """The batch shape of ``float[T, B, D]`` or ``int[T, B]``.
-
-    Raises:
-      ValueError: there is no time axis.
-    """
-    if xs.ndim < (1 if is_ids(xs) else 2):
-        raise ValueError(
-            f"a sequence of shape {xs.shape} and dtype {xs.dtype} has no time axis: pass "
-            "float[T, B, D] or int[T, B] (the batch shape may be empty)"
-        )
-    return xs.shape[1:] if is_ids(xs) else xs.shape[1:-1]
 
 
 def _fitting_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple[int, ...]) -> Carry:

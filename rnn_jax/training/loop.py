@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from rnn_jax.jaxprs import vary_over, varying_axes
 from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.training.batches import SentenceStream, Windows
 from rnn_jax.training.step import TrainState, TrainStep
@@ -64,12 +65,18 @@ def make_train_steps(
             nats = nats + metrics["loss"] * (1 if summed else seen)
             return state, (nats, tokens + seen)
 
+        axes = varying_axes(state, data, key)
+
+        def alike(loop: tuple[TrainState, Totals]) -> tuple[TrainState, Totals]:
+            state, totals = loop
+            return state._replace(carry=vary_over(axes, state.carry)), vary_over(axes, totals)
+
         def body(index: Array, loop: tuple[TrainState, Totals]) -> tuple[TrainState, Totals]:
-            return data.visit(index, consume, loop)
+            return alike(data.visit(index, consume, loop))
 
         zero = _zero(state.params)
         last = jnp.minimum(end, data.count)  # an index beyond would be the last batch again
-        return lax.fori_loop(begin, last, body, (state, (zero, jnp.zeros((), int))))
+        return lax.fori_loop(begin, last, body, alike((state, (zero, jnp.zeros((), int)))))
 
     return run
 
@@ -103,10 +110,11 @@ def make_evaluate(model: Model) -> Callable[..., Totals]:
             return (None if carry is None else new), (nats + loss, tokens + count)
 
         def body(index: Array, loop: tuple[Carry, Totals]) -> tuple[Carry, Totals]:
-            return data.visit(index, consume, loop)
+            return vary_over(axes, data.visit(index, consume, loop))
 
+        axes = varying_axes(params, data, carry)
         zero = _zero(params)
-        start = (carry, (zero, jnp.zeros((), int)))
+        start = vary_over(axes, (carry, (zero, jnp.zeros((), int))))
         return lax.fori_loop(0, data.count, body, start)[1]
 
     return evaluate

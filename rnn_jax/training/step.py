@@ -10,6 +10,7 @@ import optax
 
 from rnn_jax.arrays.paths import at_path, replace_at
 from rnn_jax.arrays.tokens import is_ids
+from rnn_jax.jaxprs import spec_of, varying_axes
 from rnn_jax.layers.base import adapted
 from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.training.rows import add_rows, gather_rows
@@ -79,6 +80,11 @@ def init_train_state(
     return TrainState(params, optimizer.init(params), carry, jnp.zeros((), jnp.int32))
 
 
+def _is_distributed(inputs: Array) -> bool:
+    """Whether devices see inputs of their own, and JAX is to add up what each does to a table."""
+    return bool(varying_axes(inputs)) or any(axes is not None for axes in spec_of(inputs))
+
+
 def make_train_step(
     model: Model, optimizer: optax.GradientTransformation, *, loss: Loss = cross_entropy
 ) -> TrainStep:
@@ -118,7 +124,7 @@ def make_train_step(
         state: TrainState, batch: Batch, *, key: Array | None = None
     ) -> tuple[TrainState, Metrics]:
         inputs, targets, mask = batch
-        rows = path if is_ids(inputs) else None
+        rows = path if is_ids(inputs) and not _is_distributed(inputs) else None
         params = state.params
         if rows is not None:
             params, inputs = gather_rows(params, rows, inputs, mask)

@@ -1,0 +1,38 @@
+"""What can be told from the inputs: the batch shape, and how results are laid out on a mesh."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from rnn_jax.arrays.tokens import is_ids
+from rnn_jax.jaxprs import spec_of
+from rnn_jax.types import Array, Carry
+
+__all__ = ["batch_shape_of", "layouts_of"]
+
+
+def batch_shape_of(xs: Array) -> tuple[int, ...]:
+    """The batch shape of ``float[T, B, D]`` or ``int[T, B]``.
+
+    Raises:
+      ValueError: there is no time axis.
+    """
+    if xs.ndim < (1 if is_ids(xs) else 2):
+        raise ValueError(
+            f"a sequence of shape {xs.shape} and dtype {xs.dtype} has no time axis: pass "
+            "float[T, B, D] or int[T, B] (the batch shape may be empty)"
+        )
+    return xs.shape[1:] if is_ids(xs) else xs.shape[1:-1]
+
+
+def layouts_of(carry: Carry, xs: Array, *, every: bool) -> tuple[Any, Any]:
+    """Layouts for `in_auto_mode` of the new carry and the outputs: those of the rows of ``xs``.
+
+    A carry that was handed in keeps its own, so that a loop can hand it on.
+    """
+    steps = spec_of(xs)[: 1 + len(batch_shape_of(xs))]
+    if every:
+        return steps, steps
+    return (steps[1:] if carry is None else list(map(spec_of, jax.tree.leaves(carry)))), steps
