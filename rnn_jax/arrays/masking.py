@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnn_jax.arrays.tokens import as_index
 from rnn_jax.jaxprs import is_traced
 from rnn_jax.types import Array
 
@@ -57,7 +58,11 @@ def length_mask(lengths: Array, length: int) -> Array:
                 f"lengths must lie in 0 … {length}, but range from {low} to {high}: "
                 "pass the padded length as the second argument"
             )
-    return jnp.arange(length).reshape((length,) + (1,) * lengths.ndim) < lengths[None]
+    index = as_index(lengths)
+    if jnp.issubdtype(lengths.dtype, jnp.unsignedinteger):
+        index = jnp.where(index < 0, length, index)  # too large for a signed one
+    steps = jnp.arange(length, dtype=index.dtype)
+    return steps.reshape((length,) + (1,) * index.ndim) < index[None]
 
 
 def check_mask(mask: Array | None, shape: tuple[int, ...], name: str = "mask") -> None:

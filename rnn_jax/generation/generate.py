@@ -6,6 +6,7 @@ from functools import partial
 
 import jax
 
+from rnn_jax.generation.drawn import check_drawn
 from rnn_jax.generation.prefix import check_prefix
 from rnn_jax.generation.sampling import Knobs, Sampling, begin, go_on, sampling
 from rnn_jax.host.checks import not_negative
@@ -57,12 +58,14 @@ def generate(
       min_length: the least number of tokens before the stop token.
 
     Returns:
-      The carry after the last token and the tokens ``int[L, B]``, without the prefix.
+      The carry after the last token and the tokens ``int[L, B]``, without the prefix. Under jit, -1
+      stands for a token that cannot be drawn.
 
     Raises:
       ValueError: the prefix is empty, an option is out of range, a token lies outside the
         vocabulary, ``min_length`` exceeds ``length`` or comes without ``stop``, or no token is
-        allowed.
+        allowed. Or a token cannot be drawn, because the logits are NaN or infinite, or ``-inf`` for
+        every allowed token.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnn_jax
@@ -86,6 +89,7 @@ def generate(
     )  # fmt: skip
     carry, prefix = check_prefix(model, params, carry, prefix, mask)
     result: tuple[Carry, Array] = _run(model, how, length, params, carry, prefix, mask, key, knobs)
+    check_drawn(result[1])
     return result
 
 

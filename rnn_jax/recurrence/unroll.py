@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_jax.arrays.masking import check_mask, fill_masked, select
-from rnn_jax.arrays.tokens import is_ids
+from rnn_jax.arrays.tokens import as_index, is_ids
 from rnn_jax.cells import Form, LinearCell, PointwiseCell, form_of
 from rnn_jax.cells.memory import named
 from rnn_jax.host.checks import check_renamed
@@ -127,7 +127,7 @@ def run(
         carry = cell.initial_carry(batch_shape, params)
     carry = _fitting_carry(cell, params, carry, batch_shape)
     steps = settled(steps, reverse=reverse)
-    xs = fill_masked(xs, steps.mask)
+    xs = fill_masked(as_index(xs) if is_ids(xs) else xs, steps.mask)
     forward = _form(cell, backend)
     last, carries, ys = forward(cell, params, carry, xs, steps, reverse=reverse, every=every)
     return (carries if every else last), ys
