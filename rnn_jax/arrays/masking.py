@@ -13,6 +13,7 @@ from rnn_jax.jaxprs import is_traced
 from rnn_jax.types import Array
 
 __all__ = [
+    "at_first_valid",
     "at_last_valid",
     "check_mask",
     "expand",
@@ -114,3 +115,8 @@ def at_last_valid(ys: Array, mask: Array | None) -> Array:
     last = last_valid(mask)
     picked = jnp.take_along_axis(ys, expand(jnp.maximum(last, 0)[None], ys), axis=0)[0]
     return fill_masked(picked, last >= 0)
+
+
+def at_first_valid(ys: Array, mask: Array | None) -> Array:
+    """``ys [T, B, …]`` at each row's first valid step; zeros for a row without one."""
+    return at_last_valid(ys[::-1], None if mask is None else mask[::-1])

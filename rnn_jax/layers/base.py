@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from rnn_jax.arrays.masking import at_first_valid, at_last_valid
 from rnn_jax.host.checks import check_renamed
 from rnn_jax.recurrence.gradient_scale import settled
 from rnn_jax.recurrence.unroll import batch_shape_of
@@ -87,6 +88,24 @@ class BaseLayer:
         after every step, ``[T, B, …]``.
         """
         raise TypeError(f"{type(self).__name__} has no run: define one")
+
+    def run_last(
+        self, params: Params, carry: Carry, xs: Array, along: Along
+    ) -> tuple[Carry, Array]:
+        """As `run`, with the one output ``[B, …]`` for which a row's every step has been read.
+
+        That of its last valid step, or in reverse of its first; zeros for a row without one.
+
+        Raises:
+          ValueError: the layer reads in both directions and has no such output.
+        """
+        if not self.causal and not self.reverse:
+            raise ValueError(
+                f"no output of {self!r} has read all steps, for it reads in both directions: pool "
+                "the outputs by 'mean' or 'max'"
+            )
+        carry, ys = self.run(params, carry, xs, along, every=False)
+        return carry, (at_first_valid if self.reverse else at_last_valid)(ys, along.mask)
 
     def apply(
         self,

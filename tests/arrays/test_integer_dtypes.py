@@ -56,8 +56,6 @@ def test_every_dtype_means_the_same_ids(dtype: str, x64: bool) -> None:
             np.testing.assert_array_equal(look_up(small["w"], new)[..., 0], expected)
             ones = jnp.ones((4, 1), table.dtype)
             changed = jax.jit(lambda i: add_rows(table, i, None, ones))(ids)  # noqa: B023
-                ids
-            )
             assert (changed - table).sum() == 4 - outside
 
 
