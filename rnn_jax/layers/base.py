@@ -67,6 +67,11 @@ class BaseLayer:
         return None
 
     @property
+    def noise(self) -> str | None:
+        """What it draws from the key by itself, as ``dropout(0.5)``; None: nothing."""
+        return None
+
+    @property
     def recurrent_part(self) -> Layer | None:
         """Of a model, the part besides which all acts on each step alone; None for a layer."""
         return None

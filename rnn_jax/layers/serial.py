@@ -47,7 +47,7 @@ class Serial(BaseLayer):
     def initial_carry(self, batch_shape: tuple[int, ...], params: Params = None) -> Carry:
         """A tuple of the layers' initial carries."""
         return tuple(
-            layer.initial_carry(batch_shape, None if params is None else params[str(i)])
+            layer.initial_carry(batch_shape, None if params is None else _part(params, i))
             for i, layer in enumerate(self.layers)
         )
 
@@ -58,7 +58,7 @@ class Serial(BaseLayer):
         carry = initial_or(self, params, carry, xs)
         new = []
         for i, (layer, beside) in enumerate(zip(self.layers, self._beside(along), strict=True)):
-            c, xs = run(layer, params[str(i)], carry[i], xs, beside, every=every)
+            c, xs = run(layer, _part(params, i), carry[i], xs, beside, every=every)
             new.append(c)
         return tuple(new), xs
 
@@ -74,7 +74,7 @@ class Serial(BaseLayer):
         top = max(i for i, part in parts if not _acts_on_each_step(*part))
         new = []
         for i, (layer, beside) in enumerate(zip(self.layers, self._beside(along), strict=True)):
-            part, own = params[str(i)], carry[i]
+            part, own = _part(params, i), carry[i]
             if i < top:
                 c, xs = run(layer, part, own, xs, beside, every=False)
             elif i == top:
@@ -92,6 +92,11 @@ class Serial(BaseLayer):
         count, key = len(self.layers), along.key
         keys = [None] * count if key is None else list(jax.random.split(key, count))
         return [along._replace(key=key) for key in keys]
+
+
+def _part(params: Params, i: int) -> Params:
+    """The parameters of layer i; those of a layer without any are missing in some files."""
+    return params.get(str(i), {})
 
 
 def _acts_on_each_step(layer: Layer, carry: Carry) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from rnn_jax.host.files import Row, atomic_path, reason
 from rnn_jax.interop import load_params, save_params
@@ -69,7 +70,16 @@ class RunFolder:
         """The latest parameters; ``like`` are some of the same model, if there are any."""
         if like is None:
             like = jax.eval_shape(self.model.init, jax.random.key(0))
-        return load_params(self.path / "parameters.safetensors", like=like)
+        file = self.path / "parameters.safetensors"
+        params = load_params(file, like=like)
+        for keys, leaf in jax.tree.leaves_with_path(params):
+            if not jnp.isfinite(leaf).all():
+                name = jax.tree_util.keystr(keys, simple=True, separator=".")
+                raise ValueError(
+                    f"{file} holds NaN or infinite weights in {name}: the run has diverged or the "
+                    "file is damaged; train anew with a lower --lr or --clip"
+                )
+        return params
 
     def save_parameters(self, params: Params) -> None:
         """Put the latest parameters in place of the ones before."""
