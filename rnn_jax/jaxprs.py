@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.extend.core import Literal
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "returns_one_value",
     "reverse_mode_only",
     "saving_costly",
+    "scan",
 ]
 
 # Operations worth saving for the backward pass, and worth applying to long rows.
@@ -45,6 +47,31 @@ def is_traced(*values: Any) -> bool:
       False
     """
     return any(isinstance(value, jax.core.Tracer) for value in values)
+
+
+def scan(
+    body: Callable[[Any, Any], tuple[Any, Any]],
+    init: Any,
+    xs: Any,
+    length: int | None = None,
+    *,
+    reverse: bool = False,
+) -> tuple[Any, Any]:
+    """``lax.scan``, which without this refuses to take no step where jit is disabled.
+
+    Example:
+      >>> with jax.disable_jit():
+      ...     scan(lambda c, x: (c + x, c * x), jnp.zeros(2), jnp.ones((0, 2)))[1].shape
+      (0, 2)
+    """
+    if jax.config.jax_disable_jit:
+        first = jax.tree.leaves(xs)[0].shape[0] if length is None else length
+        if first == 0:
+            step = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), xs)
+            _, ys = jax.eval_shape(body, init, step)
+            return init, jax.tree.map(lambda y: jnp.zeros((0, *y.shape), y.dtype), ys)
+    result: tuple[Any, Any] = lax.scan(body, init, xs, length, reverse=reverse)
+    return result
 
 
 def saving_costly(function: Callable[..., Any]) -> Callable[..., Any]:

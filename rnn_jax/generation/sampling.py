@@ -14,6 +14,7 @@ from rnn_jax.generation.allowed import Allowed, allowed_tokens
 from rnn_jax.generation.drawn import NO_TOKEN, any_choice
 from rnn_jax.generation.prefix import read_prefix
 from rnn_jax.host.checks import positive
+from rnn_jax.jaxprs import scan
 from rnn_jax.types import Array, Carry, Model, Params
 
 __all__ = ["Knobs", "Sampling", "SamplingOptions", "State", "begin", "go_on", "sampling"]
@@ -126,4 +127,4 @@ def go_on(
         done = done if stop is None else done | (token == stop)
         return State(carry, out[-1], done, step + 1), token
 
-    return lax.scan(body, state, None, steps)
+    return scan(body, state, None, steps)

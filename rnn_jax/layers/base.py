@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Never
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from rnn_jax.arrays.masking import at_first_valid, at_last_valid
 from rnn_jax.host.checks import check_renamed
+from rnn_jax.jaxprs import scan
 from rnn_jax.recurrence.gradient_scale import settled
 from rnn_jax.recurrence.unroll import batch_shape_of
 from rnn_jax.types import Along, Array, Carry, Layer, Model, Params, Steps
@@ -201,7 +201,8 @@ class _Adapted(BaseLayer):
             return carry, (carry, y[0])
 
         carry = initial_or(self, params, carry, xs)
-        return lax.scan(body, carry, single_steps(xs, along))[1]
+        result: tuple[Carry, Array] = scan(body, carry, single_steps(xs, along))[1]
+        return result
 
 
 def single_steps(xs: Array, along: Along) -> tuple[Array, Array, Steps]:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_jax.arrays.masking import expand
+from rnn_jax.jaxprs import scan
 from rnn_jax.types import Array, Carry, Steps
 
 __all__ = ["scale_gradient", "settled"]
@@ -56,4 +57,5 @@ def _delayed(factors: Array, mask: Array, reverse: bool) -> Array:
         return jnp.where(valid, one, pending), jnp.where(valid, pending, one)
 
     ones = jnp.ones(factors.shape[1:], factors.dtype)
-    return lax.scan(body, ones, (factors, mask), reverse=reverse)[1]
+    delayed: Array = scan(body, ones, (factors, mask), reverse=reverse)[1]
+    return delayed

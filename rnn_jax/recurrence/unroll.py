@@ -6,14 +6,13 @@ from typing import Any, Literal, Never, Protocol, get_args
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from rnn_jax.arrays.masking import check_mask, fill_masked, select
 from rnn_jax.arrays.tokens import as_index, is_ids
 from rnn_jax.cells import Form, LinearCell, PointwiseCell, form_of
 from rnn_jax.cells.memory import named
 from rnn_jax.host.checks import check_renamed
-from rnn_jax.jaxprs import returns_an_argument, reverse_mode_only
+from rnn_jax.jaxprs import returns_an_argument, reverse_mode_only, scan
 from rnn_jax.recurrence import engine
 from rnn_jax.recurrence.gradient_scale import scale_gradient, settled
 from rnn_jax.recurrence.linear import unroll_linear
@@ -187,7 +186,9 @@ def _engine(
     every: bool,
 ) -> tuple[Carry, Carry, Array]:
     """The cell's fast form; see `rnn_jax.recurrence.engine`."""
-    if xs.shape[0] == 0 or not _has_engine(cell, carry):
+    # With jit disabled there is nothing to gain, and what the loops save could not be stacked.
+    plain = xs.shape[0] == 0 or jax.config.jax_disable_jit
+    if plain or not _has_engine(cell, carry):
         return _scan(cell, params, carry, xs, steps, reverse=reverse, every=every)
     resets = steps.resets
     initial = None if resets is None else cell.initial_carry(resets.shape[1:], params)
@@ -252,7 +253,7 @@ def _scan(
         return new, (new if every else None, y)
 
     zs = cell.project(params, xs)
-    carry, (carries, ys) = lax.scan(body, carry, (zs, steps), reverse=reverse)
+    carry, (carries, ys) = scan(body, carry, (zs, steps), reverse=reverse)
     return carry, carries, ys
 
 

@@ -80,7 +80,8 @@ def init_train_state(
       (True, 0)
     """
     carry = None if batch_shape is None else model.initial_carry(batch_shape, params)
-    return TrainState(params, optimizer.init(params), carry, jnp.zeros((), jnp.int32))
+    opt_state = _distinct(optimizer.init(params), params)
+    return TrainState(params, opt_state, carry, jnp.zeros((), jnp.int32))
 
 
 def make_train_step(
@@ -171,6 +172,21 @@ def make_train_step(
         return new, {"loss": value, "tokens": tokens}
 
     return train_step
+
+
+def _distinct(opt_state: optax.OptState, params: Params) -> optax.OptState:
+    """``opt_state`` in arrays of its own: a step whose state is donated gives each away once.
+
+    Some optimisers begin with the parameters themselves, or with one array twice.
+    """
+    seen = {id(leaf) for leaf in jax.tree.leaves(params)}
+
+    def own(leaf: Array) -> Array:
+        copy = jnp.copy(leaf) if id(leaf) in seen else leaf
+        seen.add(id(leaf))
+        return copy
+
+    return jax.tree.map(own, opt_state)
 
 
 def _drawn(model: Model) -> str | None:
