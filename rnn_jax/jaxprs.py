@@ -20,6 +20,7 @@ __all__ = [
     "COSTLY",
     "grouped",
     "is_traced",
+    "jit_disabled",
     "only_added",
     "returns_an_argument",
     "returns_one_value",
@@ -49,6 +50,11 @@ def is_traced(*values: Any) -> bool:
     return any(isinstance(value, jax.core.Tracer) for value in values)
 
 
+def jit_disabled() -> bool:
+    """Whether programs run operation by operation, as inside ``jax.disable_jit()``."""
+    return bool(jax.config.jax_disable_jit)  # type: ignore[attr-defined]
+
+
 def scan(
     body: Callable[[Any, Any], tuple[Any, Any]],
     init: Any,
@@ -64,10 +70,10 @@ def scan(
       ...     scan(lambda c, x: (c + x, c * x), jnp.zeros(2), jnp.ones((0, 2)))[1].shape
       (0, 2)
     """
-    if jax.config.jax_disable_jit:
+    if jit_disabled():
         first = jax.tree.leaves(xs)[0].shape[0] if length is None else length
         if first == 0:
-            step = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), xs)
+            step = jax.tree.map(lambda x: jnp.empty(x.shape[1:], x.dtype), xs)
             _, ys = jax.eval_shape(body, init, step)
             return init, jax.tree.map(lambda y: jnp.zeros((0, *y.shape), y.dtype), ys)
     result: tuple[Any, Any] = lax.scan(body, init, xs, length, reverse=reverse)

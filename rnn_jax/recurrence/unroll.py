@@ -12,7 +12,7 @@ from rnn_jax.arrays.tokens import as_index, is_ids
 from rnn_jax.cells import Form, LinearCell, PointwiseCell, form_of
 from rnn_jax.cells.memory import named
 from rnn_jax.host.checks import check_renamed
-from rnn_jax.jaxprs import returns_an_argument, reverse_mode_only, scan
+from rnn_jax.jaxprs import jit_disabled, returns_an_argument, reverse_mode_only, scan
 from rnn_jax.recurrence import engine
 from rnn_jax.recurrence.gradient_scale import scale_gradient, settled
 from rnn_jax.recurrence.linear import unroll_linear
@@ -187,7 +187,7 @@ def _engine(
 ) -> tuple[Carry, Carry, Array]:
     """The cell's fast form; see `rnn_jax.recurrence.engine`."""
     # With jit disabled there is nothing to gain, and what the loops save could not be stacked.
-    plain = xs.shape[0] == 0 or jax.config.jax_disable_jit
+    plain = xs.shape[0] == 0 or jit_disabled()
     if plain or not _has_engine(cell, carry):
         return _scan(cell, params, carry, xs, steps, reverse=reverse, every=every)
     resets = steps.resets

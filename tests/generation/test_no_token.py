@@ -30,7 +30,7 @@ class Fixed(r.BaseLayer):
     def output_size(self) -> int:
         return len(self.logits)
 
-    def init(self, key: Any) -> Any:  # type: ignore[override]
+    def init(self, key: Any) -> Any:
         return {}
 
     def run(self, params: Any, carry: Any, xs: Any, along: Any, *, every: bool) -> Any:

@@ -13,7 +13,7 @@ import rnn_jax as r
 from tests.cases import assert_close
 
 LSTM = r.recurrent(r.lstm(3, learned_carry=True))
-LAYERS = {
+LAYERS: dict[str, r.Layer] = {
     "lstm": LSTM,
     "reverse": r.recurrent(r.gru(3), reverse=True),
     "min_gru": r.recurrent(r.min_gru(3)),

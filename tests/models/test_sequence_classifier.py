@@ -82,7 +82,7 @@ def test_bad_input() -> None:
 
 
 FWD, BWD = r.recurrent(r.gru(3)), r.recurrent(r.lstm(3), reverse=True)
-BOTH = {merge: r.bidirectional(FWD, BWD, merge=merge) for merge in ("concat", "sum")}  # type: ignore[arg-type]
+BOTH = {merge: r.bidirectional(FWD, BWD, merge=merge) for merge in ("concat", "sum")}
 LENGTHS = jnp.array([6, 4, 1, 0])
 MASK = r.length_mask(LENGTHS, 6)
 XS = jax.random.normal(jax.random.key(1), (6, 4, 5))
@@ -149,7 +149,7 @@ def test_pooling_over_valid_steps(pooling: Any, mask: Any) -> None:
 
 def test_no_steps_at_all() -> None:
     for pooling in ("last", "mean", "max"):
-        model = r.sequence_classifier(2, BOTH["concat"], input_size=5, pooling=pooling)  # type: ignore[arg-type]
+        model = r.sequence_classifier(2, BOTH["concat"], input_size=5, pooling=pooling)
         params = model.init(jax.random.key(0))
         _, logits = model.apply(params, None, XS[:0])
         np.testing.assert_array_equal(logits, 0)

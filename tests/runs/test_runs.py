@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -265,3 +266,30 @@ def test_a_divergence_in_the_last_step_is_said(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match=r"not finite after step|no longer finite at step"):
         runs.fit(folder, data, Silent())
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    folder, data = start(tmp_path / "run", max_sentences=50)
+    for value in (np.nan, np.inf):
+        readout = data.initial_parameters["readout"]
+        broken = {**readout, "b": readout["b"].at[1].set(value)}
+        params = {**data.initial_parameters, "readout": broken}
+        folder.save_parameters(params)
+        with pytest.raises(ValueError, match=r"NaN or infinite weights in readout\.b"):
+            folder.load_parameters()
+
+
+@pytest.mark.parametrize("held_out", [0.0, 0.01, 0.3])
+@pytest.mark.parametrize("batching", ["sequential", "random", "sentences"])
+def test_every_target_of_the_evaluation_text_counts_once(batching: str, held_out: float) -> None:
+    config = runs.TrainConfig(**SMALL | {"batching": batching, "held_out": held_out})
+    data = prepare(config)
+    whole = prepare(dataclasses.replace(config, held_out=0.0))
+    _, tokens = runs.evaluator(data.model)(data.initial_parameters, data)
+    if isinstance(whole.training, text.Sentences):
+        assert isinstance(data.training, text.Sentences)
+        part = whole.training.subset(len(data.training) if held_out else 0)
+        assert tokens == part.word_count
+    else:
+        cut = len(data.training) if held_out else 0
+        assert tokens == len(whole.training) - cut - 1
