@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.extend.core import Literal
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -21,11 +22,13 @@ __all__ = [
     "grouped",
     "in_auto_mode",
     "is_traced",
+    "jit_disabled",
     "only_added",
     "returns_an_argument",
     "returns_one_value",
     "reverse_mode_only",
     "saving_costly",
+    "scan",
     "spec_of",
     "vary_alike",
     "vary_over",
@@ -146,6 +149,36 @@ def in_auto_mode(function: Callable[..., Any], args: tuple[Any, ...], layouts: A
     )
     results = auto(*(leaves[i] for i in arrays))
     return tuple(map(jax.tree.unflatten, structures, results))
+
+
+def jit_disabled() -> bool:
+    """Whether programs run operation by operation, as inside ``jax.disable_jit()``."""
+    return bool(jax.config.jax_disable_jit)  # type: ignore[attr-defined]
+
+
+def scan(
+    body: Callable[[Any, Any], tuple[Any, Any]],
+    init: Any,
+    xs: Any,
+    length: int | None = None,
+    *,
+    reverse: bool = False,
+) -> tuple[Any, Any]:
+    """``lax.scan``, which without this refuses to take no step where jit is disabled.
+
+    Example:
+      >>> with jax.disable_jit():
+      ...     scan(lambda c, x: (c + x, c * x), jnp.zeros(2), jnp.ones((0, 2)))[1].shape
+      (0, 2)
+    """
+    if jit_disabled():
+        first = jax.tree.leaves(xs)[0].shape[0] if length is None else length
+        if first == 0:
+            step = jax.tree.map(lambda x: jnp.empty(x.shape[1:], x.dtype), xs)
+            _, ys = jax.eval_shape(body, init, step)
+            return init, jax.tree.map(lambda y: jnp.zeros((0, *y.shape), y.dtype), ys)
+    result: tuple[Any, Any] = lax.scan(body, init, xs, length, reverse=reverse)
+    return result
 
 
 def saving_costly(function: Callable[..., Any]) -> Callable[..., Any]:

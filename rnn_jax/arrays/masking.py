@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnn_jax.arrays.tokens import as_index
 from rnn_jax.jaxprs import is_traced
 from rnn_jax.types import Array
 
 __all__ = [
+    "at_first_valid",
     "at_last_valid",
     "check_mask",
     "expand",
@@ -57,7 +59,11 @@ def length_mask(lengths: Array, length: int) -> Array:
                 f"lengths must lie in 0 … {length}, but range from {low} to {high}: "
                 "pass the padded length as the second argument"
             )
-    return jnp.arange(length).reshape((length,) + (1,) * lengths.ndim) < lengths[None]
+    index = as_index(lengths)
+    if jnp.issubdtype(lengths.dtype, jnp.unsignedinteger):
+        index = jnp.where(index < 0, length, index)  # too large for a signed one
+    steps = jnp.arange(length, dtype=index.dtype)
+    return steps.reshape((length,) + (1,) * index.ndim) < index[None]
 
 
 def check_mask(mask: Array | None, shape: tuple[int, ...], name: str = "mask") -> None:
@@ -109,3 +115,8 @@ def at_last_valid(ys: Array, mask: Array | None) -> Array:
     last = last_valid(mask)
     picked = jnp.take_along_axis(ys, expand(jnp.maximum(last, 0)[None], ys), axis=0)[0]
     return fill_masked(picked, last >= 0)
+
+
+def at_first_valid(ys: Array, mask: Array | None) -> Array:
+    """``ys [T, B, …]`` at each row's first valid step; zeros for a row without one."""
+    return at_last_valid(ys[::-1], None if mask is None else mask[::-1])

@@ -9,9 +9,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from rnn_jax.arrays.masking import expand
+from rnn_jax.jaxprs import scan
 from rnn_jax.layers.base import adapted, initial_or, inside, run, single_steps
 from rnn_jax.layers.wrapper import Wrapper
 from rnn_jax.truncation import Truncated
@@ -53,7 +53,7 @@ class Perturbed(Wrapper):
             return carry, (carry if every else None, y)
 
         carry = initial_or(self.layer, params, carry, xs)
-        last, (carries, ys) = lax.scan(body, carry, single_steps(xs, along))
+        last, (carries, ys) = scan(body, carry, single_steps(xs, along))
         return (carries if every else last), ys
 
 

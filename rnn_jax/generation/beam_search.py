@@ -12,6 +12,7 @@ from jax import lax
 
 from rnn_jax.arrays.masking import expand
 from rnn_jax.generation.allowed import Allowed, allowed_tokens
+from rnn_jax.generation.drawn import NO_TOKEN, check_drawn
 from rnn_jax.generation.prefix import check_prefix, read_prefix
 from rnn_jax.host.checks import not_negative, positive
 from rnn_jax.jaxprs import in_auto_mode, spec_of, vary_over, varying_axes
@@ -62,11 +63,13 @@ def beam_search(
 
     Returns:
       The tokens ``int[L, B, K]``, from the best continuation to the worst, with the stop token
-      repeated after its end; and their scores ``float[B, K]``, ``-inf`` where there are fewer than
-      ``K``.
+      repeated after its end; and their scores ``float[B, K]``. Where there are fewer than ``K``,
+      scores are ``-inf`` and tokens -1; under jit, scores are NaN and tokens -1 where logits are
+      NaN or infinite.
 
     Raises:
-      ValueError: as `generate`; or a ``length_penalty`` that is negative or not finite.
+      ValueError: as `generate`; or a ``length_penalty`` that is negative or not finite. Or a row
+        has no continuation: logits are NaN or infinite, or ``-inf`` for every allowed token.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnn_jax
@@ -91,6 +94,7 @@ def beam_search(
     arguments = params, carry, prefix, mask, float(length_penalty)
     rows = spec_of(prefix)[1:]
     result: tuple[Array, Array] = in_auto_mode(run, arguments, ((None, *rows), rows))
+    check_drawn(result[0][..., 0])
     return result
 
 
@@ -143,6 +147,8 @@ def _run(
         (carry, logits, total, tokens), finished = search
         logits = logits.astype(total.dtype)
         log_probs = allowed.only(jax.nn.log_softmax(logits), step) + total[..., None]
+        # A beam that holds no continuation has no NaN either, whatever the model makes of it.
+        log_probs = jnp.where(total[..., None] == -jnp.inf, -jnp.inf, log_probs)
         if stop is not None:
             ended = jnp.where(jnp.arange(length)[:, *[None] * total.ndim] < step, tokens, stop)
             finished = finished.best(ended, score(log_probs[..., stop], step + 1))
@@ -170,4 +176,4 @@ def _run(
     if length:  # with no step, the body's indexing could not be traced
         (live, finished), _ = lax.scan(body, vary_over(axes, (live, finished)), jnp.arange(length))
     best = finished.best(live.tokens, score(live.total, length))
-    return best.tokens, best.scores
+    return jnp.where(best.scores[None] > -jnp.inf, best.tokens, NO_TOKEN), best.scores

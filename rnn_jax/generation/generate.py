@@ -6,6 +6,7 @@ from functools import partial
 
 import jax
 
+from rnn_jax.generation.drawn import check_drawn
 from rnn_jax.generation.prefix import check_prefix
 from rnn_jax.generation.sampling import Knobs, Sampling, begin, go_on, sampling
 from rnn_jax.host.checks import not_negative
@@ -59,12 +60,14 @@ def generate(
       min_length: the least number of tokens before the stop token.
 
     Returns:
-      The carry after the last token and the tokens ``int[L, B]``, without the prefix.
+      The carry after the last token and the tokens ``int[L, B]``, without the prefix. Under jit, -1
+      stands for a token that cannot be drawn.
 
     Raises:
       ValueError: the prefix is empty, an option is out of range, a token lies outside the
         vocabulary, ``min_length`` exceeds ``length`` or comes without ``stop``, or no token is
-        allowed.
+        allowed. Or a token cannot be drawn, because the logits are NaN or infinite, or ``-inf`` for
+        every allowed token.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnn_jax
@@ -92,6 +95,7 @@ def generate(
     carries, rows = layouts_of(given, prefix, every=False)
     arguments = params, carry, prefix, mask, key, knobs
     result: tuple[Carry, Array] = in_auto_mode(run, arguments, (carries, (None, *rows[1:])))
+    check_drawn(result[1])
     return result
 
 

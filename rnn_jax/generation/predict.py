@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
+
+from rnn_jax.arrays.masking import fill_masked
+from rnn_jax.generation.drawn import NO_TOKEN, any_choice, check_drawn
 from rnn_jax.types import Array, Carry, Model, Params
 
 __all__ = ["predict"]
@@ -22,7 +26,10 @@ def predict(
       mask: ``bool[T, B]``.
 
     Returns:
-      The new carry and ``int[T, B]``.
+      The new carry and ``int[T, B]``. Under jit, -1 stands where logits are NaN or infinite.
+
+    Raises:
+      ValueError: logits are NaN or infinite.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnn_jax
@@ -33,4 +40,6 @@ def predict(
       (3,)
     """
     carry, logits = model.apply(params, carry, tokens, mask=mask)
-    return carry, logits.argmax(-1)
+    best = jnp.where(any_choice(logits), logits.argmax(-1), NO_TOKEN)
+    check_drawn(fill_masked(best, mask))
+    return carry, best

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnn_jax.arrays.masking import at_last_valid, check_mask
-from rnn_jax.arrays.tokens import check_ids, is_ids
+from rnn_jax.arrays.tokens import as_index, check_ids, is_ids
 from rnn_jax.jaxprs import is_traced
 from rnn_jax.types import Array, Carry, Model, Params
 
@@ -37,7 +37,7 @@ def check_prefix(
     check_ids(prefix, model.output_size, mask)
     if carry is None:
         carry = model.initial_carry(prefix.shape[1:], params)
-    return carry, prefix.astype(int)  # a narrow dtype might not hold the generated tokens
+    return carry, as_index(prefix).astype(int)  # a narrow dtype might not hold the generated tokens
 
 
 def read_prefix(

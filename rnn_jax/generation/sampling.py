@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_jax.generation.allowed import Allowed, allowed_tokens
+from rnn_jax.generation.drawn import NO_TOKEN, any_choice
 from rnn_jax.generation.prefix import read_prefix
 from rnn_jax.host.checks import positive
-from rnn_jax.jaxprs import vary_over, varying_axes
+from rnn_jax.jaxprs import scan, vary_over, varying_axes
 from rnn_jax.types import Array, Carry, Model, Params
 
 __all__ = ["Knobs", "Sampling", "SamplingOptions", "State", "begin", "go_on", "sampling"]
@@ -56,9 +57,12 @@ class Sampling:
     nucleus: bool
 
     def choose(self, logits: Array, key: Array, step: Array, knobs: Knobs) -> Array:
-        """``int[B]`` from ``float[B, V]``."""
+        """``int[B]`` from ``float[B, V]``; `NO_TOKEN` where none can be chosen."""
         logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
         logits = self.allowed.only(logits, step)
+        return jnp.where(any_choice(logits), self._draw(logits, key, knobs), NO_TOKEN)
+
+    def _draw(self, logits: Array, key: Array, knobs: Knobs) -> Array:
         if self.greedy:
             return logits.argmax(-1)
         logits = logits / knobs.temperature
@@ -127,4 +131,4 @@ def go_on(
     axes = varying_axes(params, state, key)
     carry, logits, done = vary_over(axes, tuple(state[:3]))
     state = State(carry, logits, done, state.step)
-    return lax.scan(body, state, None, steps)
+    return scan(body, state, None, steps)

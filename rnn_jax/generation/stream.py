@@ -8,6 +8,7 @@ from typing import Unpack
 
 import jax
 
+from rnn_jax.generation.drawn import check_drawn
 from rnn_jax.generation.prefix import check_prefix
 from rnn_jax.generation.sampling import SamplingOptions, State, begin, go_on, sampling
 from rnn_jax.host.checks import positive
@@ -56,6 +57,7 @@ def stream(
 
     Raises:
       ValueError: as `generate`, raised by the call itself; or ``block`` is not a positive integer.
+        That a token cannot be drawn is raised in place of its block.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnn_jax
@@ -83,6 +85,7 @@ def stream(
             run, arguments = partial(_go_on, model, how, steps), (params, state, key, knobs)
             state, tokens = in_auto_mode(run, arguments, (kept, (None, *rows)))
             remaining = None if remaining is None else remaining - steps
+            check_drawn(tokens)
             yield tokens
             if how.allowed.stop is not None and state.done.all():
                 break

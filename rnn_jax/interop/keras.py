@@ -119,7 +119,7 @@ def to_keras(layer: Layer, params: Params) -> list[np.ndarray]:
     parts = [_direction(cell, values) for cell, _, values in both]
     if len({len(part) for part in parts}) != 1:
         raise ValueError("Keras has a bias in both directions or in none: give the other zeros")
-    return [np.array(array) for part in parts for array in part]
+    return [np.array(array, order="C") for part in parts for array in part]
 
 
 def _direction(cell: Cell, params: Params) -> list[Weights]:

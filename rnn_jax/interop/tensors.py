@@ -13,6 +13,7 @@ import numpy as np
 from rnn_jax.cells import LSTMCarry
 from rnn_jax.host.files import atomic_path, reason
 from rnn_jax.interop.checksums import check_tensors, tensor_checksums
+from rnn_jax.interop.containers import described, nested
 from rnn_jax.types import Params
 
 __all__ = ["load_params", "save_params"]
@@ -22,7 +23,8 @@ def save_params(path: str | os.PathLike[str], params: Params) -> None:
     """Write a tree of arrays to a safetensors file, whole or not at all.
 
     An array is named by its path, joined with dots: ``layer.w_ih``. The file's metadata hold a
-    checksum of each, by which `load_params` notices damage.
+    checksum of each, by which `load_params` notices damage, and note pairs, lists and empty
+    entries.
 
     Args:
       path: the file.
@@ -30,7 +32,7 @@ def save_params(path: str | os.PathLike[str], params: Params) -> None:
         `TrainState`, can be written as well, and read back with ``like``.
 
     Raises:
-      ValueError: the file cannot be written.
+      ValueError: the file cannot be written, or two arrays would have one name there.
 
     Example:
       >>> import tempfile, jax.numpy as jnp
@@ -41,10 +43,12 @@ def save_params(path: str | os.PathLike[str], params: Params) -> None:
     """
     from safetensors.numpy import save
 
-    flat = {name: np.asarray(leaf, order="C") for name, leaf in _named(params)}
+    named = _named(params)
+    flat = {name: np.asarray(leaf, order="C") for name, leaf in named}
+    _check_names([name for name, _ in named])
     try:
         with atomic_path(Path(path)) as temporary:
-            temporary.write_bytes(save(flat, tensor_checksums(flat)))
+            temporary.write_bytes(save(flat, {**tensor_checksums(flat), **described(params)}))
     except OSError as error:
         raise ValueError(
             f"cannot write {os.fspath(path)} ({reason(error)}): choose another path"
@@ -52,7 +56,7 @@ def save_params(path: str | os.PathLike[str], params: Params) -> None:
 
 
 def load_params(path: str | os.PathLike[str], like: Params = None) -> Params:
-    """Nested dicts of arrays from a safetensors file, as `save_params` wrote them.
+    """A tree of arrays from a safetensors file, as `save_params` wrote it; else nested dicts.
 
     Args:
       path: the file.
@@ -71,7 +75,7 @@ def load_params(path: str | os.PathLike[str], like: Params = None) -> Params:
         # Tensor by tensor, because safetensors.numpy.load does not know bfloat16.
         with safe_open(os.fspath(path), "numpy") as file:
             flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = file.metadata()
+            metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{os.fspath(path)} is not a readable safetensors file: {error}") from None
     check_tensors(os.fspath(path), flat, metadata)
@@ -93,14 +97,29 @@ def load_params(path: str | os.PathLike[str], like: Params = None) -> Params:
                 )
         restored = (_restored(flat[name], leaf) for name, leaf in wanted)
         return jax.tree.unflatten(jax.tree.structure(like), restored)
-    params: Params = {}
-    for name, leaf in flat.items():
-        *outer, last = name.split(".")
-        entries = params
-        for key in outer:
-            entries = entries.setdefault(key, {})
-        entries[last] = jnp.asarray(leaf)
-    return params
+    try:
+        return nested({name: jnp.asarray(leaf) for name, leaf in flat.items()}, metadata)
+    except ValueError as error:
+        raise ValueError(
+            f"{os.fspath(path)} does not hold a tree of parameters: {error}; pass like="
+        ) from None
+
+
+def _check_names(names: list[str]) -> None:
+    """Raise ValueError if two arrays have one name, or one's name is another's container."""
+    seen = set(names)
+    if len(seen) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(
+            f"two arrays would both be called {twice} in the file: use names without dots"
+        )
+    for name in names:
+        parts = name.split(".")
+        for end in range(1, len(parts)):
+            if (outer := ".".join(parts[:end])) in seen:
+                raise ValueError(
+                    f"{outer} would be an array in the file and hold {name}: use names without dots"
+                )
 
 
 def _restored(

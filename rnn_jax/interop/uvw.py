@@ -76,7 +76,9 @@ def to_uvw(params: Params) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             "only language_model(V, recurrent(elman(H, bias=False)), bias=False) has the matrices "
             "U, V and W alone"
         )
-    return np.asarray(w_ih).T, np.asarray(w).T, np.asarray(w_hh).T
+    # Copies in C order: a writer of raw memory, such as safetensors, takes no heed of strides.
+    U, V, W = (np.array(np.asarray(array).T, order="C") for array in (w_ih, w, w_hh))
+    return U, V, W
 
 
 def save_uvw(path: str | os.PathLike[str], params: Params) -> None:

@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Never
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
+from rnn_jax.arrays.masking import at_first_valid, at_last_valid
 from rnn_jax.host.checks import check_renamed
-from rnn_jax.jaxprs import in_auto_mode, vary_over, varying_axes
+from rnn_jax.jaxprs import in_auto_mode, scan, vary_over, varying_axes
 from rnn_jax.recurrence.gradient_scale import settled
 from rnn_jax.recurrence.layouts import batch_shape_of, layouts_of
 from rnn_jax.types import Along, Array, Carry, Layer, Model, Params, Steps
@@ -70,6 +70,11 @@ class BaseLayer:
         return None
 
     @property
+    def noise(self) -> str | None:
+        """What it draws from the key by itself, as ``dropout(0.5)``; None: nothing."""
+        return None
+
+    @property
     def recurrent_part(self) -> Layer | None:
         """Of a model, the part besides which all acts on each step alone; None for a layer."""
         return None
@@ -91,6 +96,24 @@ class BaseLayer:
         after every step, ``[T, B, …]``.
         """
         raise TypeError(f"{type(self).__name__} has no run: define one")
+
+    def run_last(
+        self, params: Params, carry: Carry, xs: Array, along: Along
+    ) -> tuple[Carry, Array]:
+        """As `run`, with the one output ``[B, …]`` for which a row's every step has been read.
+
+        That of its last valid step, or in reverse of its first; zeros for a row without one.
+
+        Raises:
+          ValueError: the layer reads in both directions and has no such output.
+        """
+        if not self.causal and not self.reverse:
+            raise ValueError(
+                f"no output of {self!r} has read all steps, for it reads in both directions: pool "
+                "the outputs by 'mean' or 'max'"
+            )
+        carry, ys = self.run(params, carry, xs, along, every=False)
+        return carry, (at_first_valid if self.reverse else at_last_valid)(ys, along.mask)
 
     def apply(
         self,
@@ -193,7 +216,8 @@ class _Adapted(BaseLayer):
 
         axes = varying_axes(params, carry, xs, along)
         carry = vary_over(axes, initial_or(self, params, carry, xs))
-        return lax.scan(body, carry, single_steps(xs, along))[1]
+        result: tuple[Carry, Array] = scan(body, carry, single_steps(xs, along))[1]
+        return result
 
 
 def single_steps(xs: Array, along: Along) -> tuple[Array, Array, Steps]:

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import jax
 import jax.numpy as jnp
 
-from rnn_jax.layers.base import BaseLayer, check_layer, initial_or, run
+from rnn_jax.layers.base import BaseLayer, adapted, check_layer, initial_or, run
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
 __all__ = ["Bidirectional", "Merge", "bidirectional"]
@@ -55,12 +55,27 @@ class Bidirectional(BaseLayer):
     ) -> tuple[Carry, Array]:
         """Both halves over ``xs``, and their outputs merged; the carry is a pair of theirs."""
         first, second = initial_or(self, params, carry, xs)
-        keys = (None, None) if along.key is None else jax.random.split(along.key)
-        forward, backward = (along._replace(key=key) for key in keys)
+        forward, backward = self._halves(along)
         first, ahead = run(self.forward, params["forward"], first, xs, forward, every=every)
         second, back = run(self.backward, params["backward"], second, xs, backward, every=every)
-        merged = ahead + back if self.merge == "sum" else jnp.concatenate([ahead, back], axis=-1)
-        return (first, second), merged
+        return (first, second), self._merged(ahead, back)
+
+    def run_last(
+        self, params: Params, carry: Carry, xs: Array, along: Along
+    ) -> tuple[Carry, Array]:
+        """The last outputs of both halves merged: the reversed one's is that of the first step."""
+        first, second = initial_or(self, params, carry, xs)
+        forward, backward = self._halves(along)
+        first, ahead = adapted(self.forward).run_last(params["forward"], first, xs, forward)
+        second, back = adapted(self.backward).run_last(params["backward"], second, xs, backward)
+        return (first, second), self._merged(ahead, back)
+
+    def _halves(self, along: Along) -> tuple[Along, Along]:
+        keys = (None, None) if along.key is None else jax.random.split(along.key)
+        return along._replace(key=keys[0]), along._replace(key=keys[1])
+
+    def _merged(self, ahead: Array, back: Array) -> Array:
+        return ahead + back if self.merge == "sum" else jnp.concatenate([ahead, back], axis=-1)
 
 
 def bidirectional(fwd: Layer, bwd: Layer, *, merge: Merge = "concat") -> Bidirectional:

@@ -32,6 +32,11 @@ class Dropout(BaseLayer):
     def __post_init__(self) -> None:
         check_rate("dropout rate", self.rate)
 
+    @property
+    def noise(self) -> str | None:
+        """What it draws, unless the rate is 0."""
+        return f"dropout({self.rate})" if self.rate else None
+
     def init(self, key: Array, input_size: int) -> Params:
         """No parameters: an empty dict."""
         return {}

@@ -47,7 +47,7 @@ class Serial(BaseLayer):
     def initial_carry(self, batch_shape: tuple[int, ...], params: Params = None) -> Carry:
         """A tuple of the layers' initial carries."""
         return tuple(
-            layer.initial_carry(batch_shape, None if params is None else params[str(i)])
+            layer.initial_carry(batch_shape, None if params is None else _part(params, i))
             for i, layer in enumerate(self.layers)
         )
 
@@ -56,13 +56,52 @@ class Serial(BaseLayer):
     ) -> tuple[Carry, Array]:
         """Every layer on the outputs of the one below; the carry is a tuple of theirs."""
         carry = initial_or(self, params, carry, xs)
-        count, key, new = len(self.layers), along.key, []
-        keys = [None] * count if key is None else list(jax.random.split(key, count))
-        for i, (layer, key) in enumerate(zip(self.layers, keys, strict=True)):
-            beside = along._replace(key=key)
-            c, xs = run(layer, params[str(i)], carry[i], xs, beside, every=every)
+        new = []
+        for i, (layer, beside) in enumerate(zip(self.layers, self._beside(along), strict=True)):
+            c, xs = run(layer, _part(params, i), carry[i], xs, beside, every=every)
             new.append(c)
         return tuple(new), xs
+
+    def run_last(
+        self, params: Params, carry: Carry, xs: Array, along: Along
+    ) -> tuple[Carry, Array]:
+        """That of the highest layer with a carry; those above it act on each step alone."""
+        if self.causal:
+            return super().run_last(params, carry, xs, along)
+        carry = initial_or(self, params, carry, xs)
+        length = xs.shape[0]
+        parts = enumerate(zip(self.layers, carry, strict=True))
+        top = max(i for i, part in parts if not _acts_on_each_step(*part))
+        new = []
+        for i, (layer, beside) in enumerate(zip(self.layers, self._beside(along), strict=True)):
+            part, own = _part(params, i), carry[i]
+            if i < top:
+                c, xs = run(layer, part, own, xs, beside, every=False)
+            elif i == top:
+                c, xs = adapted(layer).run_last(part, own, xs, beside)
+            else:
+                mask = None if along.mask is None else along.mask.any(axis=0)[None]
+                one = Along(mask, beside.key, start=along.start + length - 1, rows=along.rows)
+                c, ys = run(layer, part, own, xs[None], one, every=False)
+                xs = ys[0]
+            new.append(c)
+        return tuple(new), xs
+
+    def _beside(self, along: Along) -> list[Along]:
+        """What travels beside each layer's input: a key of its own."""
+        count, key = len(self.layers), along.key
+        keys = [None] * count if key is None else list(jax.random.split(key, count))
+        return [along._replace(key=key) for key in keys]
+
+
+def _part(params: Params, i: int) -> Params:
+    """The parameters of layer i; those of a layer without any are missing in some files."""
+    return params.get(str(i), {})
+
+
+def _acts_on_each_step(layer: Layer, carry: Carry) -> bool:
+    """Whether an output depends on the input of its step alone: nothing else could reach it."""
+    return layer.causal and not jax.tree.leaves(carry)
 
 
 def serial(*layers: Layer) -> Serial:

@@ -24,6 +24,11 @@ class WeightDrop(Wrapper):
     def __post_init__(self) -> None:
         check_rate("weight drop rate", self.rate)
 
+    @property
+    def noise(self) -> str | None:
+        """What it draws, unless the rate is 0."""
+        return f"weight_drop({self.rate})" if self.rate else None
+
     def init(self, key: Array, input_size: int) -> Params:
         """The layer's parameters, which must hold ``w_hh``."""
         params = self.layer.init(key, input_size)

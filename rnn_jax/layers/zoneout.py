@@ -46,6 +46,11 @@ class Zoneout(Wrapper):
                 f"elman, gru and lstm; that of {cell!r} is not"
             )
 
+    @property
+    def noise(self) -> str | None:
+        """What it draws, unless all rates are 0."""
+        return f"zoneout({self.rate})" if self.rate or self.cell_rate else None
+
     def run(
         self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
     ) -> tuple[Carry, Array]:

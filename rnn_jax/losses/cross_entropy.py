@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from rnn_jax.arrays.masking import check_mask, fill_masked
-from rnn_jax.arrays.tokens import check_ids, is_ids
+from rnn_jax.arrays.tokens import as_index, check_ids, is_ids
 from rnn_jax.jaxprs import in_auto_mode, spec_of
 from rnn_jax.types import Array
 
@@ -37,7 +37,7 @@ def cross_entropy(
 
     Raises:
       ValueError: the shapes do not fit, the reduction is unknown, or a target lies outside the
-        vocabulary (under jit the loss of such a step is NaN instead).
+        vocabulary (under jit the loss of such a step is NaN instead, and so is its gradient).
 
     Example:
       >>> import jax.numpy as jnp
@@ -64,11 +64,13 @@ def _cross_entropy(
     logits: Array, targets: Array, mask: Array | None, *, reduction: Reduction
 ) -> tuple[Array]:
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    logits, targets = fill_masked(logits, mask), fill_masked(targets, mask)
-    # mode="fill" gives NaN for an id outside the vocabulary; a negative one must not wrap around.
-    wanted = jnp.where(targets < 0, logits.shape[-1], targets)
-    picked = jnp.take_along_axis(logits, wanted[..., None], axis=-1, mode="fill")[..., 0]
-    return (reduce_loss(jax.nn.logsumexp(logits, axis=-1) - picked, mask, reduction),)
+    logits, targets = fill_masked(logits, mask), as_index(fill_masked(targets, mask))
+    known = (targets >= 0) & (targets < logits.shape[-1])
+    wanted = jnp.where(known, targets, 0)
+    picked = jnp.take_along_axis(logits, wanted[..., None], axis=-1)[..., 0]
+    # A factor and not a term: the gradient of an unknown target must be NaN like its loss.
+    one = jnp.where(known, 1, jnp.nan).astype(logits.dtype)
+    return (reduce_loss(one * jax.nn.logsumexp(logits, axis=-1) - picked, mask, reduction),)
 
 
 def reduce_loss(losses: Array, mask: Array | None, reduction: Reduction) -> Array:
@@ -81,7 +83,7 @@ def reduce_loss(losses: Array, mask: Array | None, reduction: Reduction) -> Arra
     if reduction == "sum":
         return losses.sum()
     count = losses.size if mask is None else mask.sum()
-    return losses.sum() / jnp.maximum(count, 1)
+    return losses.sum() / jnp.maximum(count, 1).astype(losses.dtype)
 
 
 def perplexity(loss: Array | float) -> Array:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnn_jax.arrays.masking import check_mask, expand, fill_masked
 from rnn_jax.host.checks import not_negative
@@ -44,7 +47,8 @@ def ridge(
       ``{"w": [H, O], "b": [O]}`` in the dtype of the features.
 
     Raises:
-      ValueError: the shapes do not fit, the penalty is negative, or the washout leaves no step.
+      ValueError: the shapes do not fit, the penalty is negative or not finite, or washout and
+        mask leave no step (under jit the read-out is NaN instead).
 
     Example:
       >>> import jax.numpy as jnp
@@ -64,16 +68,20 @@ def ridge(
         )
     check_mask(mask, features.shape[:-1])
     not_negative(washout=washout)
-    if not is_traced(penalty) and not penalty >= 0:
-        raise ValueError(f"penalty must be at least 0, not {penalty}")
+    if not is_traced(penalty) and not 0 <= penalty < math.inf:
+        raise ValueError(f"penalty must be finite and at least 0, not {penalty}")
     if washout >= features.shape[0]:
         raise ValueError(
             f"a washout of {washout} leaves none of {features.shape[0]} steps: make it smaller"
         )
     valid = jnp.ones(features.shape[:-1], bool) if mask is None else mask
     valid = valid[washout:].reshape(-1)
+    if not valid.size or not (is_traced(valid) or np.asarray(valid).any()):
+        raise ValueError(
+            f"a washout of {washout} and the mask leave no step to fit: leave some valid steps"
+        )
     dtype = jnp.promote_types(features.dtype, jnp.zeros((), jnp.result_type(float)).dtype)
-    count = jnp.maximum(valid.sum(), 1).astype(dtype)
+    count = valid.sum().astype(dtype)
 
     def centred(xs: Array) -> tuple[Array, Array]:
         rows = xs[washout:].reshape(-1, xs.shape[-1]).astype(dtype)
@@ -85,6 +93,8 @@ def ridge(
     size = x.shape[1]
     root = jnp.sqrt(jnp.asarray(penalty, dtype))
     q, upper = jnp.linalg.qr(jnp.concatenate([x, root * jnp.eye(size, dtype=dtype)]))
+    # Under jit nothing may be left to fit: 0/0 is NaN, and so is the read-out.
     w = jax.scipy.linalg.solve_triangular(upper, q[: len(x)].T @ y)
+    w = w * (count / count)
     b = y_mean - x_mean @ w
     return {"w": w.astype(features.dtype), "b": b.astype(features.dtype)}

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
-from rnn_jax.arrays.masking import at_last_valid
+from rnn_jax.arrays.masking import at_last_valid, expand, fill_masked
 from rnn_jax.arrays.products import affine
+from rnn_jax.arrays.tokens import is_ids
 from rnn_jax.cells.initializers import uniform_fan_in
 from rnn_jax.host.checks import positive
 from rnn_jax.layers.base import BaseLayer, adapted, check_layer, run
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
-__all__ = ["SequenceClassifier", "sequence_classifier"]
+__all__ = ["Pooling", "SequenceClassifier", "sequence_classifier"]
+
+Pooling = Literal["last", "mean", "max"]
 
 
 @dataclass(frozen=True)
@@ -26,10 +29,13 @@ class SequenceClassifier(BaseLayer):
     layer: Layer
     input_size: int
     bias: bool = True
+    pooling: Pooling = "last"
     one_output: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         positive(classes=self.classes, input_size=self.input_size)
+        if self.pooling not in get_args(Pooling):
+            raise ValueError(f"pooling must be one of {get_args(Pooling)}, not {self.pooling!r}")
 
     @property
     def output_size(self) -> int:
@@ -64,19 +70,54 @@ class SequenceClassifier(BaseLayer):
         self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
     ) -> tuple[Carry, Array]:
         """A sequence ``float[T, B, D]`` or ``int[T, B]`` to the new carry and ``float[B, C]``."""
-        carry, ys = run(self.layer, params["layer"], carry, xs, along, every=every)
+        _refuse_integer_features(xs, self.input_size)
+        part = params["layer"]
+        if self.pooling == "last":
+            carry, pooled = adapted(self.layer).run_last(part, carry, xs, along)
+        else:
+            carry, ys = run(self.layer, part, carry, xs, along, every=every)
+            pooled = _POOLING[self.pooling](ys, along.mask)
         readout = params["readout"]
-        return carry, affine(at_last_valid(ys, along.mask), readout["w"], readout.get("b"))
+        return carry, affine(pooled, readout["w"], readout.get("b"))
+
+
+def _mean(ys: Array, mask: Array | None) -> Array:
+    count = jnp.asarray(ys.shape[0]) if mask is None else expand(mask.sum(axis=0), ys[0])
+    return fill_masked(ys, mask).sum(axis=0) / jnp.maximum(count, 1).astype(ys.dtype)
+
+
+def _max(ys: Array, mask: Array | None) -> Array:
+    valid = jnp.ones(ys.shape[:-1], bool) if mask is None else mask
+    low = jnp.where(expand(valid, ys), ys, jnp.asarray(-jnp.inf, ys.dtype))
+    return fill_masked(low.max(axis=0, initial=-jnp.inf), valid.any(axis=0))
+
+
+_POOLING = {"last": at_last_valid, "mean": _mean, "max": _max}
+
+
+def _refuse_integer_features(xs: Array, input_size: int) -> None:
+    if is_ids(xs) and xs.ndim > 2 and xs.shape[-1] == input_size:
+        raise ValueError(
+            f"integers {xs.dtype}{list(xs.shape)} are token ids of a batch {list(xs.shape[1:])}: "
+            "if they are features, pass xs.astype(float), else flatten the batch to one axis"
+        )
 
 
 def sequence_classifier(
-    classes: int, layer: Layer, *, input_size: int, bias: bool = True
+    classes: int,
+    layer: Layer,
+    *,
+    input_size: int,
+    bias: bool = True,
+    pooling: Pooling = "last",
 ) -> SequenceClassifier:
     """A classifier of whole sequences: recurrent part, linear read-out of its last output.
 
     ``y = layer(x)``, ``logits = y_T W + b``, where ``T`` is each row's last valid step; a row
-    without one has the logits ``b``. Of a `bidirectional` layer the reversed half has, at that
-    step, read that step alone.
+    without one has the logits ``b``. What runs in reverse ends at the first valid step, and there
+    its output is read: of a `bidirectional` layer, ``[fwd(x)_T, bwd(x)_1]`` or their sum, which
+    are the final states that PyTorch and Keras hand out. Or the outputs of all valid steps are
+    pooled: ``logits = mean_t(y_t) W + b``, or with ``max_t(y_t)``, feature by feature.
 
     Parameters: ``{"layer": …, "readout": {"w": [H, C], "b": [C]}}``; ``w`` uniform in ±1/√H, ``b``
     zero.
@@ -86,6 +127,7 @@ def sequence_classifier(
       layer: the recurrent part, a `Layer`; its carry is the model's.
       input_size: ``D``, or the number of ids.
       bias: whether the read-out has a bias.
+      pooling: "last", "mean" or "max", what of all outputs is read.
 
     Returns:
       A model: ``init(key)``, ``apply(params, carry, xs, mask=…) -> (carry, float[B, C])`` for
@@ -93,7 +135,9 @@ def sequence_classifier(
       loss leaves out the mask of the steps, as below.
 
     Raises:
-      ValueError: sizes that are not positive, or something that is not a layer.
+      ValueError: sizes that are not positive, something that is not a layer, or an unknown
+        pooling. ``apply`` raises it where no output is the last of a layer that reads in both
+        directions, and for integers that look like features ``[T, B, D]``.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnn_jax
@@ -114,4 +158,4 @@ def sequence_classifier(
       for the last state as a summary of its sequence.
     """
     check_layer("sequence_classifier", layer)
-    return SequenceClassifier(classes, layer, input_size, bias)
+    return SequenceClassifier(classes, layer, input_size, bias, pooling)

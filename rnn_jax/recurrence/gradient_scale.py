@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_jax.arrays.masking import expand
-from rnn_jax.jaxprs import vary_alike
+from rnn_jax.jaxprs import scan, vary_alike
 from rnn_jax.types import Array, Carry, Steps
 
 __all__ = ["scale_gradient", "settled"]
@@ -58,4 +58,5 @@ def _delayed(factors: Array, mask: Array, reverse: bool) -> Array:
 
     ones = jnp.ones(factors.shape[1:], factors.dtype)
     ones, factors, mask = vary_alike((ones, factors, mask))
-    return lax.scan(body, ones, (factors, mask), reverse=reverse)[1]
+    delayed: Array = scan(body, ones, (factors, mask), reverse=reverse)[1]
+    return delayed

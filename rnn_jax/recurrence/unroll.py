@@ -7,16 +7,18 @@ from typing import Any, Literal, Never, Protocol, get_args
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from rnn_jax.arrays.masking import check_mask, fill_masked, select
+from rnn_jax.arrays.tokens import as_index, is_ids
 from rnn_jax.cells import Form, LinearCell, PointwiseCell, form_of
 from rnn_jax.cells.memory import named
 from rnn_jax.host.checks import check_renamed
 from rnn_jax.jaxprs import (
     in_auto_mode,
+    jit_disabled,
     returns_an_argument,
     reverse_mode_only,
+    scan,
     vary_alike,
     vary_over,
     varying_axes,
@@ -152,7 +154,7 @@ def _run(
         carry = cell.initial_carry(batch_shape, params)
     carry = _fitting_carry(cell, params, carry, batch_shape)
     steps = settled(steps, reverse=reverse)
-    xs = fill_masked(xs, steps.mask)
+    xs = fill_masked(as_index(xs) if is_ids(xs) else xs, steps.mask)
     forward = _form(cell, backend)
     last, carries, ys = forward(cell, params, carry, xs, steps, reverse=reverse, every=every)
     return (carries if every else last), ys
@@ -212,7 +214,9 @@ def _engine(
     every: bool,
 ) -> tuple[Carry, Carry, Array]:
     """The cell's fast form; see `rnn_jax.recurrence.engine`."""
-    if xs.shape[0] == 0 or not _has_engine(cell, carry):
+    # With jit disabled there is nothing to gain, and what the loops save could not be stacked.
+    plain = xs.shape[0] == 0 or jit_disabled()
+    if plain or not _has_engine(cell, carry):
         return _scan(cell, params, carry, xs, steps, reverse=reverse, every=every)
     resets = steps.resets
     initial = None if resets is None else cell.initial_carry(resets.shape[1:], params)
@@ -279,7 +283,7 @@ def _scan(
 
     zs = cell.project(params, xs)
     axes = varying_axes(params, carry, zs, steps)
-    carry, (carries, ys) = lax.scan(body, vary_over(axes, carry), (zs, steps), reverse=reverse)
+    carry, (carries, ys) = scan(body, vary_over(axes, carry), (zs, steps), reverse=reverse)
     return carry, carries, ys
 
 

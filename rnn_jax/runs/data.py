@@ -14,7 +14,7 @@ import numpy as np
 from rnn_jax import text
 from rnn_jax.runs.config import TrainConfig, make_model
 from rnn_jax.training import SentenceStream, Windows, sentence_stream
-from rnn_jax.training.batches import consecutive, stacked
+from rnn_jax.training.batches import covering, stacked
 from rnn_jax.types import Model, Params
 
 __all__ = ["RunData", "prepare"]
@@ -169,7 +169,7 @@ def _from_stream(
     rng = np.random.default_rng(0)
     cut_batches = text.sequential_batches if config.stateful else text.random_batches
     next(iter(cut_batches(training, config.batch_size, config.seq_length, rng)))  # long enough?
-    evaluation = _all_windows(held_out, config.batch_size, config.seq_length)
+    evaluation = covering(held_out, config.batch_size, config.seq_length)
     return RunData(
         config,
         documents.origin,
@@ -178,7 +178,7 @@ def _from_stream(
         training,
         evaluation,
         len(training) - 1,
-        _unigram_loss(training[1:], np.asarray(evaluation.targets).ravel(), len(vocabulary)),
+        _unigram_loss(training[1:], held_out[1:], len(vocabulary)),
     )
 
 
@@ -192,13 +192,6 @@ def _training_part(config: TrainConfig, size: int, unit: str) -> int:
             "use a larger corpus or --held-out 0"
         )
     return cut
-
-
-def _all_windows(ids: np.ndarray, batch_size: int, seq_length: int) -> Windows:
-    """As `consecutive`, with fewer or shorter rows where ``ids`` are few."""
-    rows = max(1, min(batch_size, (len(ids) - 1) // seq_length))
-    length = min(seq_length, (len(ids) - 1) // rows)
-    return consecutive(ids, rows, length)
 
 
 def _stream(sentences: text.Sentences, batch_size: int) -> SentenceStream:

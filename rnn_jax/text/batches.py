@@ -81,8 +81,9 @@ def sequential_batches(
     corpus, offset = _drop_offset(ids, batch_size, seq_length, seq_length, rng)
     length = (len(corpus) - offset - 1) // batch_size
     last = offset + length * batch_size
-    x = corpus[offset:last].reshape(batch_size, length).T
-    y = corpus[offset + 1 : last + 1].reshape(batch_size, length).T
+    # Copies, time first in memory too: a view's strides are lost on readers of raw memory.
+    x = np.ascontiguousarray(corpus[offset:last].reshape(batch_size, length).T)
+    y = np.ascontiguousarray(corpus[offset + 1 : last + 1].reshape(batch_size, length).T)
     cuts = (slice(i, i + seq_length) for i in range(0, length - seq_length + 1, seq_length))
     return ((x[cut], y[cut]) for cut in cuts)
 
@@ -90,7 +91,10 @@ def sequential_batches(
 def _drop_offset(
     ids: ArrayLike, batch_size: int, seq_length: int, largest: int, rng: np.random.Generator
 ) -> tuple[Ids, int]:
-    corpus = np.asarray(ids, np.int32)
+    corpus = np.asarray(ids)
+    if corpus.size and not (-(2**31) <= corpus.min() and corpus.max() < 2**31):
+        raise ValueError("an id does not fit 32 bits: number the tokens from 0")
+    corpus = corpus.astype(np.int32, copy=False)
     for option, size in (("--batch-size", batch_size), ("--seq-length", seq_length)):
         if size < 1:
             raise ValueError(f"{option} {size} is too small; it must be at least 1")

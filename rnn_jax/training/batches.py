@@ -21,7 +21,14 @@ from rnn_jax.arrays.masking import length_mask
 from rnn_jax.host.checks import positive
 from rnn_jax.types import Array, Batch
 
-__all__ = ["SentenceStream", "Windows", "consecutive", "sentence_stream", "stacked"]
+__all__ = [
+    "SentenceStream",
+    "Windows",
+    "consecutive",
+    "covering",
+    "sentence_stream",
+    "stacked",
+]
 
 State = TypeVar("State")
 Consume = Callable[[State, Batch], State]
@@ -30,10 +37,14 @@ Consume = Callable[[State, Batch], State]
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Windows:
-    """Batches of equal shape: ``inputs`` and ``targets``, ``int[N, T, B]``."""
+    """Batches of equal shape: ``inputs`` and ``targets``, ``int[N, T, B]``.
+
+    mask: ``bool[N, T, B]``, where some steps are padding.
+    """
 
     inputs: Array
     targets: Array
+    mask: Array | None = None
 
     @property
     def count(self) -> int:
@@ -47,7 +58,8 @@ class Windows:
 
     def visit(self, index: Array, consume: Consume[State], state: State) -> State:
         """``consume(state, batch)`` on batch ``index``."""
-        return consume(state, Batch(self.inputs[index], self.targets[index]))
+        mask = None if self.mask is None else self.mask[index]
+        return consume(state, Batch(self.inputs[index], self.targets[index], mask))
 
 
 def stacked(pairs: Iterable[tuple[np.ndarray, np.ndarray]], count: int | None = None) -> Windows:
@@ -97,6 +109,37 @@ def consecutive(ids: np.ndarray, batch_size: int, seq_length: int) -> Windows:
         for side in (ids[:used], ids[1 : used + 1])
     )
     return Windows(inputs, targets)
+
+
+def covering(ids: np.ndarray, batch_size: int, seq_length: int) -> Windows:
+    """All of ``ids [N]``, every target exactly once, as rows that continue from window to window.
+
+    At most ``B`` rows of lengths that differ by one at most, the last window of each padded. Where
+    ``ids`` are few, there are fewer rows, so that each fills a window, and then a shorter window.
+
+    Raises:
+      ValueError: there is no target, because there are less than two tokens.
+
+    Example:
+      >>> data = covering(np.arange(14), 2, 3)
+      >>> sorted(data.targets[data.mask].tolist()) == [*range(1, 14)]
+      True
+      >>> data.inputs[:, :, 1].tolist()  # 7, 8, … continues from window to window
+      [[6, 7, 8], [9, 10, 11], [12, 0, 0]]
+    """
+    positive(batch_size=batch_size, seq_length=seq_length)
+    targets = len(ids) - 1
+    if targets < 1:
+        raise ValueError(f"{len(ids)} tokens hold no target: use a longer text")
+    rows = max(1, min(batch_size, targets // seq_length))
+    begins = targets * np.arange(rows + 1) // rows
+    lengths = np.diff(begins)
+    length = min(seq_length, int(lengths.max()))
+    steps = np.arange(-(-lengths.max() // length) * length).reshape(-1, length, 1)
+    mask = steps < lengths
+    at = np.where(mask, begins[:-1] + steps, 0)
+    inputs, wanted = (jnp.asarray(np.where(mask, ids[at + i], 0), jnp.int32) for i in (0, 1))
+    return Windows(inputs, wanted, None if mask.all() else jnp.asarray(mask))
 
 
 @jax.tree_util.register_dataclass
@@ -178,6 +221,8 @@ def sentence_stream(
         raise ValueError(
             f"a sentence of {lengths.max()} steps exceeds the last bucket {buckets[-1]}"
         )
+    if len(stream) + buckets[-1] + 1 >= 2**31:
+        raise ValueError(f"{len(stream)} tokens are too many for one stream: pass less than 2**31")
     fill = -len(starts) % batch_size
     return SentenceStream(
         jnp.asarray(np.pad(stream, (0, buckets[-1] + 1)), jnp.int32),

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from rnn_jax.arrays.masking import fill_masked
 from rnn_jax.arrays.paths import at_path, replace_at
-from rnn_jax.arrays.tokens import check_ids, look_up
+from rnn_jax.arrays.tokens import as_index, check_ids, look_up
 from rnn_jax.types import Array, Params
 
 __all__ = ["add_rows", "gather_rows"]
@@ -38,6 +38,6 @@ def gather_rows(
 
 def add_rows(table: Array, ids: Array, mask: Array | None, updates: Array) -> Array:
     """``table [V, H]`` with ``updates [T·B, H]`` added to the rows of ``ids``, repeated or not."""
-    where = fill_masked(ids, mask).reshape(-1)
+    where = as_index(fill_masked(ids, mask)).reshape(-1)
     added: Array = table.at[where].add(updates, mode="drop", wrap_negative_indices=False)
     return added

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 import jax
@@ -11,10 +14,11 @@ import optax
 from rnn_jax.arrays.paths import at_path, replace_at
 from rnn_jax.arrays.tokens import is_ids
 from rnn_jax.jaxprs import spec_of, varying_axes
-from rnn_jax.layers.base import adapted
+from rnn_jax.layers.base import BaseLayer, adapted, inside
 from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.training.rows import add_rows, gather_rows
 from rnn_jax.training.sgd import PlainSGD
+from rnn_jax.truncation.kinds import Truncation
 from rnn_jax.types import Array, Batch, Carry, Model, Params
 
 __all__ = ["Loss", "Metrics", "TrainState", "TrainStep", "init_train_state", "make_train_step"]
@@ -77,7 +81,8 @@ def init_train_state(
       (True, 0)
     """
     carry = None if batch_shape is None else model.initial_carry(batch_shape, params)
-    return TrainState(params, optimizer.init(params), carry, jnp.zeros((), jnp.int32))
+    opt_state = _distinct(optimizer.init(params), params)
+    return TrainState(params, opt_state, carry, jnp.zeros((), jnp.int32))
 
 
 def _is_distributed(inputs: Array) -> bool:
@@ -86,7 +91,11 @@ def _is_distributed(inputs: Array) -> bool:
 
 
 def make_train_step(
-    model: Model, optimizer: optax.GradientTransformation, *, loss: Loss = cross_entropy
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    *,
+    loss: Loss = cross_entropy,
+    noise: bool = True,
 ) -> TrainStep:
     """The step ``(state, batch, *, key=None) -> (state, metrics)``, pure; the caller jits it.
 
@@ -97,12 +106,20 @@ def make_train_step(
 
     Args:
       model: a `Model`, truncated or not.
-      optimizer: any optax optimiser.
+      optimizer: any optax optimiser, one that needs the loss or searches along a line included: it
+        gets ``value``, ``grad`` and ``value_fn``, the loss of the batch as a function of the
+        parameters.
       loss: ``loss(logits, targets, mask=…) -> scalar``; the mean cross-entropy by default.
+      noise: whether dropout, zoneout, `weight_drop` and `randomized` truncation act; False trains
+        as if they were not there, and the step then takes no key.
 
     Returns:
-      The step. ``key`` is for dropout and randomised truncation; None means none. The metrics are
+      The step. ``key`` is for what draws noise; a model without any needs none. The metrics are
       ``loss`` and ``tokens``, the number of valid steps.
+
+    Raises:
+      ValueError: by the step: the model draws noise and there is no key, or a key comes with
+        ``noise=False``; the optimiser needs something that a step does not have.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnn_jax
@@ -118,11 +135,20 @@ def make_train_step(
       >>> losses == sorted(losses, reverse=True)
       True
     """
+    drawn = _drawn(model) if noise else None
+    update = optax.with_extra_args_support(optimizer).update
     path = adapted(model).input_table if isinstance(optimizer, PlainSGD) else None
 
     def train_step(
         state: TrainState, batch: Batch, *, key: Array | None = None
     ) -> tuple[TrainState, Metrics]:
+        if drawn and key is None:
+            raise ValueError(
+                f"{drawn} draws noise, but the step has no key: pass key=, or train as if it were "
+                "not there by make_train_step(…, noise=False)"
+            )
+        if key is not None and not noise:
+            raise ValueError("a step made with noise=False takes no key: leave out one of the two")
         inputs, targets, mask = batch
         rows = path if is_ids(inputs) and not _is_distributed(inputs) else None
         params = state.params
@@ -134,7 +160,11 @@ def make_train_step(
             return loss(logits, targets, mask=mask), carry
 
         (value, carry), grads = jax.value_and_grad(objective, has_aux=True)(params)
-        updates, opt_state = optimizer.update(grads, state.opt_state, params)
+        with _what_is_at_hand():
+            updates, opt_state = update(
+                grads, state.opt_state, params,
+                value=value, grad=grads, value_fn=lambda params: objective(params)[0],
+            )  # fmt: skip
         if rows is not None:
             table = at_path(state.params, rows)
             table = add_rows(table, batch.inputs, mask, at_path(updates, rows))
@@ -148,3 +178,40 @@ def make_train_step(
         return new, {"loss": value, "tokens": tokens}
 
     return train_step
+
+
+def _distinct(opt_state: optax.OptState, params: Params) -> optax.OptState:
+    """``opt_state`` in arrays of its own: a step whose state is donated gives each away once.
+
+    Some optimisers begin with the parameters themselves, or with one array twice.
+    """
+    seen = {id(leaf) for leaf in jax.tree.leaves(params)}
+
+    def own(leaf: Array) -> Array:
+        copy = jnp.copy(leaf) if id(leaf) in seen else leaf
+        seen.add(id(leaf))
+        return copy
+
+    return jax.tree.map(own, opt_state)
+
+
+def _drawn(model: Model) -> str | None:
+    """What draws noise in a model, ``dropout(0.5) and randomized(0.9)``; None if nothing does."""
+    names = [part.noise for part in inside(model) if isinstance(part, BaseLayer | Truncation)]
+    found = dict.fromkeys(name for name in names if name)
+    return " and ".join(found) or None
+
+
+@contextmanager
+def _what_is_at_hand() -> Iterator[None]:
+    """Turns an optimiser's error about arguments that no train step has into a sentence."""
+    try:
+        yield
+    except TypeError as error:
+        missing = re.search(r"missing \d+ required keyword-only arguments?: (.*)", str(error))
+        if missing is None:
+            raise
+        raise ValueError(
+            f"the optimiser needs {missing[1]}, which a train step does not have: use another one, "
+            "or write the step yourself with jax.value_and_grad"
+        ) from None

@@ -43,6 +43,11 @@ class Truncation:
     ``shape`` is ``[T, B]``, of the steps and rows of one call.
     """
 
+    @property
+    def noise(self) -> str | None:
+        """What it draws from the key, as ``randomized(0.9)``; None: nothing."""
+        return None
+
     def gradient_scale(self, shape: tuple[int, ...], along: Along) -> Array | None:
         """``float[T, B]``, the factor on the carry's gradient before each step; None for ones."""
         return None
@@ -126,6 +131,11 @@ class Randomized(Truncation):
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:
             raise ValueError(f"keep must be a probability in (0, 1], not {self.keep}")
+
+    @property
+    def noise(self) -> str | None:
+        """What it draws, unless it keeps everything."""
+        return f"randomized({self.keep})" if self.keep < 1 else None
 
     def gradient_scale(self, shape: tuple[int, ...], along: Along) -> Array | None:
         """``1/keep`` with probability ``keep``, else 0, for every step and row; none unkeyed."""

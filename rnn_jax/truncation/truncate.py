@@ -41,6 +41,11 @@ class Truncated(BaseLayer):
         return adapted(self.layer).input_table
 
     @property
+    def noise(self) -> str | None:
+        """What its kind draws."""
+        return self.kind.noise
+
+    @property
     def encode(self) -> Any:
         """That of an encoder-decoder; no other model has one."""
         return self.layer.encode  # type: ignore[union-attr]

@@ -98,3 +98,15 @@ def test_keras(name: str) -> None:
         assert_equal(ours, theirs)
     for ours, theirs in zip(to_keras(layer, params), weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_classifier_reads_pytorchs_final_states() -> None:
+    golden = read("torch-gru-2-bidirectional")
+    layer, params = from_torch(group(golden, "weights"), kind="gru")
+    model = r.sequence_classifier(8, layer, input_size=3, bias=False)
+    carry = unstacked(layer, members(golden, "initial"))
+    mask = r.length_mask(golden["lengths"], len(golden["inputs"]))
+    params = {"layer": params, "readout": {"w": jnp.eye(8)}}
+    _, got = model.apply(params, carry, jnp.asarray(golden["inputs"]), mask=mask)
+    forward, backward = golden["final/0"][-2:]
+    assert_equal(got, np.concatenate([forward, backward], axis=-1))

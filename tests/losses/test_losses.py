@@ -140,3 +140,19 @@ def test_bad_input(logits: Any, targets: Any, options: Any, message: str) -> Non
 def test_targets_must_be_integers() -> None:
     with pytest.raises(ValueError, match="targets must be token ids, integers, not float32"):
         r.cross_entropy(jnp.zeros((4, 5)), jnp.zeros(4))
+
+
+def test_ridge_with_nothing_left_to_fit_is_an_error_and_nan_under_jit() -> None:
+    features, targets = jnp.ones((5, 2, 3)), jnp.ones((5, 2, 1))
+    early = r.length_mask(jnp.array([2, 1]), 5)
+    for washout, mask in ((0, jnp.zeros((5, 2), bool)), (2, early)):
+        with pytest.raises(ValueError, match="leave no step to fit"):
+            r.ridge(features, targets, penalty=0.1, washout=washout, mask=mask)
+        fit = jax.jit(
+            lambda m, w=washout: r.ridge(features, targets, penalty=0.1, washout=w, mask=m)
+        )
+        assert all(np.isnan(leaf).all() for leaf in jax.tree.leaves(fit(mask)))
+    with pytest.raises(ValueError, match="leave no step"):
+        r.ridge(features[:, :0], targets[:, :0], penalty=0.1)
+    with pytest.raises(ValueError, match="must be finite"):
+        r.ridge(features, targets, penalty=float("inf"))

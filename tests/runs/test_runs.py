@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -364,3 +365,30 @@ def test_a_prefix_that_the_model_cannot_know(tmp_path: Path) -> None:
     sample = (data.model, data.initial_parameters, data.vocabulary, data.config)
     with pytest.warns(UserWarning, match="does not know 'zzzxq' and reads the unknown word"):
         runs.sample_texts(*sample, prefix="zzzxq", length=5, count=1)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    folder, data = start(tmp_path / "run", max_sentences=50)
+    for value in (np.nan, np.inf):
+        readout = data.initial_parameters["readout"]
+        broken = {**readout, "b": readout["b"].at[1].set(value)}
+        params = {**data.initial_parameters, "readout": broken}
+        folder.save_parameters(params)
+        with pytest.raises(ValueError, match=r"readout\.b in .* is not finite"):
+            folder.load_parameters()
+
+
+@pytest.mark.parametrize("held_out", [0.0, 0.01, 0.3])
+@pytest.mark.parametrize("batching", ["sequential", "random", "sentences"])
+def test_every_target_of_the_evaluation_text_counts_once(batching: str, held_out: float) -> None:
+    config = runs.TrainConfig(**SMALL | {"batching": batching, "held_out": held_out})
+    data = prepare(config)
+    whole = prepare(dataclasses.replace(config, held_out=0.0))
+    _, tokens = runs.evaluator(data.model)(data.initial_parameters, data)
+    if isinstance(whole.training, text.Sentences):
+        assert isinstance(data.training, text.Sentences)
+        part = whole.training.subset(len(data.training) if held_out else 0)
+        assert tokens == part.word_count
+    else:
+        cut = len(data.training) if held_out else 0
+        assert tokens == len(whole.training) - cut - 1
