@@ -43,6 +43,11 @@ class Truncation:
     ``shape`` is ``[T, B]``, of the steps and rows of one call.
     """
 
+    def __init_subclass__(cls, **options: object) -> None:
+        super().__init_subclass__(**options)
+        if "gate" in vars(cls):  # which nothing would call
+            raise TypeError(f"{cls.__name__}.gate: it is called gradient_scale now")
+
     def gradient_scale(self, shape: tuple[int, ...], along: Along) -> Array | None:
         """``float[T, B]``, the factor on the carry's gradient before each step; None for ones."""
         return None
