@@ -42,8 +42,10 @@ def once(draw: Draw[T], along: Along, batch_shape: tuple[int, ...]) -> T:
 
 def _rows(draw: Draw[T], key: Array, first: Array | int | None, batch_shape: tuple[int, ...]) -> T:
     """One draw for the whole batch, or one for each row from its global index."""
-    if first is None or not batch_shape:
+    if first is None:
         return draw(key, batch_shape)
+    if not batch_shape:
+        return draw(jax.random.fold_in(key, jnp.asarray(first).astype(jnp.uint32)), ())
     rows = (first + jnp.arange(batch_shape[0])).astype(jnp.uint32)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
     return jax.vmap(lambda key: draw(key, batch_shape[1:]))(keys)

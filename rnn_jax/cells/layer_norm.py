@@ -13,7 +13,7 @@ from jax import lax
 
 from rnn_jax.arrays.products import product
 from rnn_jax.cells.gated import GatedCell
-from rnn_jax.cells.memory import LSTMCarry, MemoryCell
+from rnn_jax.cells.memory import LSTMCarry, MemoryCell, named
 from rnn_jax.cells.projection import input_product
 from rnn_jax.types import Array, Carry, Params
 
@@ -195,4 +195,4 @@ class LayerNormLSTM(_TwoNorms, MemoryCell):
         c = jax.nn.sigmoid(f + self.forget_bias) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
         shown = _scale(_standardize(c), params["gain_c"], params.get("b_c"))
         h = jax.nn.sigmoid(o) * jnp.tanh(shown)
-        return LSTMCarry(h, c), h.astype(params["w_hh"].dtype)
+        return named(LSTMCarry(h, c), carry), h.astype(params["w_hh"].dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
@@ -47,9 +47,10 @@ class LinearCell(BaseCell):
     learned_carry: bool = False
     form: ClassVar[Form] = "linear"
 
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        cls.form = "linear" if cls.step is LinearCell.step else "plain"
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "form" not in vars(cls):
+            cls.form = "linear" if cls.step is LinearCell.step else "plain"
 
     # The gates between 0 and 1, in the order of `gate_activations`.
     gate_names: ClassVar[tuple[str, ...]] = ()

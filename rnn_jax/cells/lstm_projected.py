@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from rnn_jax.arrays.products import affine, product
 from rnn_jax.cells.initializers import draw
-from rnn_jax.cells.memory import LSTMCarry, MemoryCell
+from rnn_jax.cells.memory import LSTMCarry, MemoryCell, named
 from rnn_jax.host.checks import positive
 from rnn_jax.types import Array, Carry, Params
 
@@ -64,4 +64,4 @@ class ProjectedLSTM(MemoryCell):
         i, f, g, o = self.split(z + affine(h, params["w_hh"], params.get("b_hh")))
         c = jax.nn.sigmoid(f + self.forget_bias) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
         h = product(jax.nn.sigmoid(o) * jnp.tanh(c), params["w_hr"])
-        return LSTMCarry(h, c), h.astype(params["w_hh"].dtype)
+        return named(LSTMCarry(h, c), carry), h.astype(params["w_hh"].dtype)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,11 +28,22 @@ class LSTMCarry(NamedTuple):
 
 
 def named(new: Carry, like: Carry) -> Carry:
-    """``new``, a plain pair made an `LSTMCarry` where ``like`` is one.
+    """``new`` in the containers of ``like``: a plain pair for a plain pair, names for names.
 
-    A cell of one's own that derives from an LSTM may return ``(h, c)``.
+    Carries of LSTMs may be handed in, and returned by a custom cell, as ``(h, c)``; a loop over
+    steps needs one structure throughout. Trees that differ in anything else stay as they are.
+
+    Example:
+      >>> named((1.0, 2.0), LSTMCarry(0.0, 0.0)), named(LSTMCarry(1.0, 2.0), (0.0, 0.0))
+      (LSTMCarry(h=1.0, c=2.0), (1.0, 2.0))
     """
-    return LSTMCarry(*new) if isinstance(like, LSTMCarry) and type(new) is tuple else new
+    structure: Any = jax.tree.structure(like)
+    if jax.tree.structure(new) == structure:
+        return new
+    # As values, a NamedTuple and the tuple of its members are equal.
+    shapes = (jax.tree.map(jnp.shape, tree) for tree in (new, like))
+    same = operator.eq(*shapes)
+    return jax.tree.unflatten(structure, jax.tree.leaves(new)) if same else new
 
 
 @dataclass(frozen=True)
@@ -58,9 +70,10 @@ class MemoryCell(GatedCell):
         )
         return LSTMCarry(h, c)
 
-    def fed(self, carry: LSTMCarry) -> Array:
+    def fed(self, carry: Carry) -> Array:
         """``h``, which the recurrent matrix multiplies."""
-        return carry.h
+        h: Array = carry[0]
+        return h
 
     def gate_activations(
         self, params: Params, carry: Carry, new_carry: Carry, z: Array

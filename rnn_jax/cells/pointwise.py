@@ -45,9 +45,10 @@ class PointwiseCell(GatedCell):
     # Whether `project` is that of a `GatedCell`, whose bias the fast recurrence adds step by step.
     bias_by_step: ClassVar[bool] = True
 
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        cls.form = "pointwise" if cls.step is PointwiseCell.step else "plain"
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "form" not in vars(cls):
+            cls.form = "pointwise" if cls.step is PointwiseCell.step else "plain"
         cls.bias_by_step = cls.project is GatedCell.project
 
     def theta(self, params: Params) -> Params:

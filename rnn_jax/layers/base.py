@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from rnn_jax.arrays.masking import at_first_valid, at_last_valid
+from rnn_jax.cells.memory import named
 from rnn_jax.host.checks import check_renamed
 from rnn_jax.jaxprs import in_auto_mode, scan, vary_over, varying_axes
 from rnn_jax.recurrence.gradient_scale import settled
@@ -44,10 +45,17 @@ class BaseLayer:
       (7, 4, 3)
     """
 
+    # Whether `apply` is of the class's own and not made of `run`: then `adapted` goes by it.
+    own_apply: ClassVar[bool] = False
     # Whether it counts steps from the first of a call: what cuts calls must not hold it.
     counts_steps: ClassVar[bool] = False
     # Whether it gives one output for a whole sequence, ``[B, …]``.
     one_output: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        first = next(c for c in cls.__mro__ if {"apply", "run"} & set(vars(c)))
+        cls.own_apply = "run" not in vars(first)
 
     @property
     def output_size(self) -> int | None:
@@ -161,7 +169,7 @@ class BaseLayer:
         if not self.causal:
             raise ValueError(f"{self!r} is not causal: it has no carry after each step")
         along = Along(mask, key, gradient_scale, start, rows, resets)
-        return _laid_out(self, params, carry, xs, along, every=True)
+        return _laid_out(adapted(self), params, carry, xs, along, every=True)
 
 
 def _laid_out(
@@ -183,15 +191,30 @@ def initial_or(layer: Layer | Model | BaseLayer, params: Params, carry: Carry, x
 class _Adapted(BaseLayer):
     """A layer or model of somebody else's class, by its ``apply`` alone."""
 
-    layer: Layer | Model
+    layer: Any
 
     @property
     def output_size(self) -> int | None:
-        return self.layer.output_size if isinstance(self.layer, Layer) else None
+        return self.layer.output_size
 
     @property
     def causal(self) -> bool:
         return self.layer.causal
+
+    @property
+    def reverse(self) -> bool:
+        return isinstance(self.layer, BaseLayer) and self.layer.reverse
+
+    @property
+    def input_table(self) -> tuple[str, ...] | None:
+        return self.layer.input_table if isinstance(self.layer, BaseLayer) else None
+
+    @property
+    def recurrent_part(self) -> Layer | None:
+        return self.layer.recurrent_part if isinstance(self.layer, BaseLayer) else None
+
+    def over(self, layer: Layer) -> Any:
+        return self.layer.over(layer) if isinstance(self.layer, BaseLayer) else super().over(layer)
 
     def initial_carry(self, batch_shape: tuple[int, ...], params: Params = None) -> Carry:
         return self.layer.initial_carry(batch_shape, params)
@@ -203,7 +226,8 @@ class _Adapted(BaseLayer):
             return self._step_by_step(params, carry, xs, along)
         default, given = Along()._asdict(), along._asdict()
         options = {name: value for name, value in given.items() if value is not default[name]}
-        return self.layer.apply(params, carry, xs, **{"mask": None, "key": None, **options})
+        new, ys = self.layer.apply(params, carry, xs, **{"mask": None, "key": None, **options})
+        return (new if carry is None else named(new, carry)), ys
 
     def _step_by_step(
         self, params: Params, carry: Carry, xs: Array, along: Along
@@ -229,13 +253,24 @@ def single_steps(xs: Array, along: Along) -> tuple[Array, Array, Steps]:
     return positions, xs, steps
 
 
-def adapted(layer: Layer | Model) -> BaseLayer:
-    """``layer`` with all members of a `BaseLayer`, for a class that only meets the protocol."""
-    return layer if isinstance(layer, BaseLayer) else _Adapted(layer)
+def adapted(layer: Layer | Model | BaseLayer) -> BaseLayer:
+    """``layer`` with all members of a `BaseLayer`, and a `run` that is what its ``apply`` is.
+
+    Itself, unless it only meets the protocol or has an ``apply`` of its own.
+    """
+    if isinstance(layer, BaseLayer) and not layer.own_apply:
+        return layer
+    return _Adapted(layer)
 
 
 def run(
-    layer: Layer | Model, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
+    layer: Layer | Model | BaseLayer,
+    params: Params,
+    carry: Carry,
+    xs: Array,
+    along: Along,
+    *,
+    every: bool,
 ) -> tuple[Carry, Array]:
     """`BaseLayer.run` of any layer: how a layer runs one inside it."""
     return adapted(layer).run(params, carry, xs, along, every=every)

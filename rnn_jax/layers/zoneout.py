@@ -12,6 +12,7 @@ from jax import lax
 
 from rnn_jax.arrays.noise import every_step
 from rnn_jax.cells import PointwiseCell
+from rnn_jax.cells.memory import named
 from rnn_jax.jaxprs import returns_one_value
 from rnn_jax.layers.dropout import check_rate
 from rnn_jax.layers.recurrent import Recurrent, recurrent
@@ -108,7 +109,7 @@ def _puts_out_what_it_feeds(cell: Cell) -> bool:
 
 def _mix(factors: Any, old: Carry, new: Carry) -> Carry:
     """``keep · old + (1 - keep) · new``, a factor for each leaf of the carry."""
-    factors = jax.tree.unflatten(jax.tree.structure(old), factors)
+    factors, new = jax.tree.unflatten(jax.tree.structure(old), factors), named(new, old)
     return jax.tree.map(lambda keep, a, b: keep * a + (1 - keep) * b, factors, old, new)
 
 

@@ -152,12 +152,13 @@ def _run(
     _check_steps(steps, (xs.shape[0], *batch_shape))
     if carry is None:
         carry = cell.initial_carry(batch_shape, params)
+    containers = jax.tree.structure(carry)  # a plain pair comes back as one
     carry = _fitting_carry(cell, params, carry, batch_shape)
     steps = settled(steps, reverse=reverse)
     xs = fill_masked(as_index(xs) if is_ids(xs) else xs, steps.mask)
     forward = _form(cell, backend)
     last, carries, ys = forward(cell, params, carry, xs, steps, reverse=reverse, every=every)
-    return (carries if every else last), ys
+    return jax.tree.unflatten(containers, jax.tree.leaves(carries if every else last)), ys
 
 
 def _check_steps(steps: Steps, shape: tuple[int, ...]) -> None:

@@ -43,6 +43,11 @@ class Truncation:
     ``shape`` is ``[T, B]``, of the steps and rows of one call.
     """
 
+    def __init_subclass__(cls, **options: object) -> None:
+        super().__init_subclass__(**options)
+        if "gate" in vars(cls):  # which nothing would call
+            raise TypeError(f"{cls.__name__}.gate: it is called gradient_scale now")
+
     @property
     def noise(self) -> str | None:
         """What it draws from the key, as ``randomized(0.9)``; None: nothing."""

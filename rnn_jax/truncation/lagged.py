@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from rnn_jax.jaxprs import vary_alike, vary_over, varying_axes
 from rnn_jax.types import Array, Carry, Params
 
 __all__ = ["lagged"]
@@ -68,7 +69,8 @@ def lagged(
         return [_once(leaf) for leaf in gradients], None
 
     run.defvjp(run_and_keep, pull_back)
-    return run(*inputs)
+    # Inside shard_map: what is summed over devices is summed where these are cast, not by the rule.
+    return run(vary_over(varying_axes(*inputs), inputs[0]), inputs[1])
 
 
 def _pulled(
@@ -106,7 +108,7 @@ def _pulled(
         total = [a + b for a, b in zip(total, shifted, strict=True)]
         return (back, total, [a + b[0] for a, b in zip(first, back, strict=True)]), None
 
-    start = back, from_carries, [leaf[0] for leaf in back]
+    start = vary_alike((back, from_carries, [leaf[0] for leaf in back]))
     (_, total, first), _ = lax.scan(lag, start, None, length=lags)
     (read_bar,) = pull_read((total, from_ys))
     # Back into the order of (params, carry, xs).

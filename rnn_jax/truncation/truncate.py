@@ -156,6 +156,7 @@ def _windows(
     axes: Any = Along(
         mask=1,  # type: ignore[arg-type]
         gradient_scale=1,  # type: ignore[arg-type]
+        start=0,
         resets=1,  # type: ignore[arg-type]
     )
     carries = jax.tree.map(first_carries, carry, before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -110,9 +110,95 @@ def test_the_carry_of_an_lstm_is_a_pair_with_names() -> None:
     assert isinstance(carry, r.LSTMCarry)
     assert carry.h is h and carry.c is c
     np.testing.assert_array_equal(h, ys[-1])
-    # A plain pair may be handed in, and comes back with names.
-    again, _ = LAYER.apply(PARAMS, (h, c), XS)
-    assert isinstance(again, r.LSTMCarry)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        LAYER,
+        r.recurrent(r.lstm(3), backend="scan"),
+        r.recurrent(r.lstm(3, layer_norm=True)),
+        r.recurrent(r.lstm(3, proj_size=2)),
+        r.remat(LAYER, 2),
+        r.zoneout(r.lstm(3), 0.2),
+        r.truncate(LAYER, r.sliding(1)),
+        r.truncate(LAYER, r.chunked(2)),
+    ],
+    ids=["engine", "scan", "norm", "projection", "remat", "zoneout", "sliding", "chunked"],
+)
+def test_a_plain_pair_goes_in_and_comes_out(layer: Any) -> None:
+    params = layer.init(jax.random.key(0), 2)
+    names = layer.initial_carry((4,), params)
+
+    def by_steps(carry: Any) -> Any:
+        def body(carry: Any, x: Any) -> Any:
+            return layer.apply(params, carry, x[None])
+
+        return jax.lax.scan(body, carry, XS)
+
+    for apply in (lambda carry: layer.apply(params, carry, XS), by_steps):
+        pair, ys = apply(tuple(names))
+        expected, others = apply(names)
+        assert type(pair) is tuple and type(expected) is r.LSTMCarry
+        for leaf, other in zip((*pair, ys), (*expected, others), strict=True):
+            np.testing.assert_array_equal(leaf, other)
+    if isinstance(layer, r.Recurrent):
+        zs = layer.cell.project(params, XS)
+        assert type(layer.cell.step(params, tuple(names), zs[0])[0]) is tuple
+
+
+@dataclass(frozen=True)
+class Doubled(r.Recurrent):
+    """A class of somebody's own that derives from one of ours and changes ``apply``."""
+
+    def apply(self, *args: Any, **options: Any) -> Any:
+        carry, ys = super().apply(*args, **options)
+        return carry, 2 * ys
+
+
+@dataclass(frozen=True)
+class ApplyOnly(r.BaseLayer):
+    layer: Any = LAYER
+
+    def init(self, key: Any, input_size: int) -> Any:
+        return self.layer.init(key, input_size)
+
+    def initial_carry(self, batch_shape: tuple[int, ...], params: Any = None) -> Any:
+        return self.layer.initial_carry(batch_shape, params)
+
+    def apply(self, params: Any, carry: Any, xs: Any, **options: Any) -> Any:
+        (h, c), ys = self.layer.apply(params, carry, xs, **options)
+        return (h, c), 2 * ys
+
+
+@pytest.mark.parametrize("own", [Doubled(r.lstm(3)), ApplyOnly()], ids=["derived", "base"])
+def test_an_apply_of_ones_own_is_not_passed_over(own: Any) -> None:
+    plain = 2 * LAYER.apply(PARAMS, None, XS)[1]
+    for around in (
+        r.serial,
+        lambda layer: r.truncate(layer, r.sliding(1)),
+        lambda x: r.remat(x, 2),
+    ):
+        layer = around(own)
+        params = {"0": PARAMS} if around is r.serial else PARAMS
+        np.testing.assert_allclose(layer.apply(params, None, XS)[1], plain, rtol=1e-6)
+        np.testing.assert_allclose(r.all_carries(layer, params, None, XS)[1], plain, rtol=1e-6)
+
+
+def test_a_kind_of_truncation_with_the_old_method_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"Old\.gate: it is called gradient_scale now"):
+
+        class Old(r.Truncation):
+            def gate(self, steps: Any) -> Any:
+                return None
+
+
+def test_noise_of_one_row_depends_on_its_index() -> None:
+    xs = jnp.ones((5, 4, 8))
+    layer, key = r.dropout(0.5), jax.random.key(0)
+    rows = layer.apply({}, (), xs, key=key, rows=0)[1]
+    alone = jax.vmap(lambda i: layer.apply({}, (), xs[:, 0], key=key, rows=i)[1], out_axes=1)
+    np.testing.assert_array_equal(alone(jnp.arange(4)), rows)
 
 
 @dataclass(frozen=True)
@@ -171,6 +257,11 @@ def test_the_form_of_a_cell_is_settled_with_its_class() -> None:
     }  # fmt: skip
     assert {cell: form_of(cell) for cell in forms} == forms
     assert Own.bias_by_step and not OwnProject.bias_by_step
+
+    class Plain(Own):
+        form: ClassVar[Any] = "plain"
+
+    assert form_of(Plain(3)) == "plain"
     params = Own(3).init(jax.random.key(0), 2)
     plain, own = (r.unroll(cell, params, None, XS)[1] for cell in (Own(3), OwnStep(3)))
     np.testing.assert_allclose(plain, own, rtol=1e-6)
