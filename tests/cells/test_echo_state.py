@@ -115,19 +115,22 @@ def test_ridge_keeps_the_digits_that_normal_equations_lose() -> None:
     np.testing.assert_allclose(got["w"], 1, rtol=1e-6)
 
 
-def test_ridge_of_nothing_valid_is_zero() -> None:
-    nothing = jnp.zeros((T, B), bool)
+def test_ridge_of_nothing_valid_is_an_error_and_nan_under_jit() -> None:
+    arguments = jnp.ones((T, B, H)), jnp.ones((T, B, 1))
+    ridge = partial(r.ridge, penalty=1.0, mask=jnp.zeros((T, B), bool))
+    with pytest.raises(ValueError, match="leave no step to fit"):
+        ridge(*arguments)
     fit = quick_jit(partial(r.ridge, penalty=1.0), static=())(
-        jnp.ones((T, B, H)), jnp.ones((T, B, 1)), mask=nothing
+        *arguments, mask=jnp.zeros((T, B), bool)
     )
-    assert not fit["w"].any() and not fit["b"].any()
+    assert np.isnan(fit["w"]).all() and np.isnan(fit["b"]).all()
 
 
 @pytest.mark.parametrize(
     "targets, options, message",
     [
         ((T, 1), {"penalty": 1.0}, "do not fit"),
-        ((T, B, 1), {"penalty": -1.0}, "penalty must be at least 0"),
+        ((T, B, 1), {"penalty": -1.0}, "penalty must be finite and at least 0"),
         ((T, B, 1), {"penalty": 1.0, "washout": T}, "washout of 6 leaves none of 6 steps"),
         ((T, B, 1), {"penalty": 1.0, "washout": -1}, "washout must be an integer"),
         ((T, B, 1), {"penalty": 1.0, "mask": jnp.ones(T, bool)}, "mask has shape"),
