@@ -12,7 +12,7 @@ import numpy as np
 from rnn_jax.cells.elman import Elman, elman
 from rnn_jax.cells.gru import GRUAfter, gru
 from rnn_jax.cells.lstm import LSTM, lstm
-from rnn_jax.interop.weights import Weights, joined_bias, owned, plain_weights
+from rnn_jax.interop.weights import Weights, bare, joined_bias, owned, plain_weights
 from rnn_jax.layers.recurrent import Recurrent, recurrent
 from rnn_jax.types import Cell, Layer, Params
 
@@ -131,6 +131,8 @@ def to_flax(
       >>> sorted(to_flax(cell, cell.init(jax.random.key(0), 5)))
       ['h', 'i']
     """
+    if isinstance(layer, Layer):
+        layer = bare(layer)
     cell = layer.cell if isinstance(layer, Recurrent) else layer
     # By exact class: a cell derived from one of these computes something else.
     if not isinstance(cell, Elman | GRUAfter | LSTM) or type(cell) not in _CELLS:

@@ -1,23 +1,22 @@
-"""Weights from and to PyTorch's ``nn.RNN``, ``nn.GRU`` and ``nn.LSTM``, without importing torch."""
+"""Weights from and to PyTorch's recurrent modules and cells, without importing torch."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnn_jax.cells.elman import Elman, elman
-from rnn_jax.cells.gru import GRUAfter, gru
-from rnn_jax.cells.lstm import LSTM, lstm
+from rnn_jax.cells.elman import Elman
+from rnn_jax.cells.gru import GRUAfter
+from rnn_jax.cells.lstm import LSTM
 from rnn_jax.cells.lstm_projected import ProjectedLSTM
+from rnn_jax.interop.pytorch_modules import MODES, NAMES, kind_of, state_dict_of, structure
 from rnn_jax.interop.tensors import load_params, save_params
-from rnn_jax.interop.weights import Weights, directions, owned, plain_weights
+from rnn_jax.interop.weights import Weights, bare, directions, owned, plain_weights
 from rnn_jax.layers.bidirectional import Bidirectional, bidirectional
 from rnn_jax.layers.dropout import Dropout, dropout
 from rnn_jax.layers.recurrent import recurrent
@@ -25,23 +24,6 @@ from rnn_jax.layers.serial import Serial, serial
 from rnn_jax.types import Cell, Layer, Params
 
 __all__ = ["from_torch", "load_torch", "save_torch", "to_torch"]
-
-# By PyTorch's mode: gates and factory. Its gates are in our order: i, f, g, o and r, z, n.
-_MODES: dict[str, tuple[int, Callable[..., Cell]]] = {
-    "rnn_tanh": (1, elman),
-    "rnn_relu": (1, partial(elman, activation=jax.nn.relu)),
-    "gru": (3, gru),
-    "lstm": (4, lstm),
-}
-
-# Our names and PyTorch's; every matrix there is the transpose of ours.
-_NAMES = {
-    "w_ih": "weight_ih",
-    "w_hh": "weight_hh",
-    "b": "bias_ih",
-    "b_hh": "bias_hh",
-    "w_hr": "weight_hr",
-}
 
 
 def from_torch(
@@ -54,8 +36,8 @@ def from_torch(
     train at half the speed. Sequences are time-major here, whatever ``batch_first`` was.
 
     Args:
-      source: an ``nn.RNN``, ``nn.GRU`` or ``nn.LSTM``, or the state dict of one, with tensors or
-        NumPy arrays as its values.
+      source: an ``nn.RNN``, ``nn.GRU`` or ``nn.LSTM``, an ``nn.RNNCell``, ``nn.GRUCell`` or
+        ``nn.LSTMCell``, or the state dict of one, with tensors or NumPy arrays as its values.
       kind: the kind of module that a state dict comes from: "rnn_tanh", "rnn_relu", "gru" or
         "lstm".
       dropout_rate: the rate between the layers; by default the module's, and 0 for a state dict.
@@ -82,20 +64,18 @@ def from_torch(
     """
     module = None if isinstance(source, Mapping) else source
     if module is not None:
-        mode = str(getattr(module, "mode", type(module).__name__)).lower()
-        if kind not in (None, mode):
-            raise ValueError(f"the module is of kind {mode!r}, not {kind!r}: leave kind out")
-        kind = mode
-    if kind not in _MODES:
+        kind = kind_of(module, kind)
+    if kind not in MODES:
         raise ValueError(
-            "from_torch takes an nn.RNN, nn.GRU or nn.LSTM, or a state dict with kind= one of "
-            f"{', '.join(_MODES)}, not kind={kind!r}"
+            "from_torch takes an nn.RNN, nn.GRU or nn.LSTM, a cell of these, or a state dict with "
+            f"kind= one of {', '.join(MODES)}, not kind={kind!r}"
         )
     if module is not None:
         source = module.state_dict()
-        dropout_rate = module.dropout if dropout_rate is None else dropout_rate
-    weights = {name: _numpy(tensor) for name, tensor in source.items()}
-    cell, depth, suffixes = _structure(kind, weights)
+        if dropout_rate is None:
+            dropout_rate = getattr(module, "dropout", 0.0)  # a cell has none
+    weights = state_dict_of(source)
+    cell, depth, suffixes = structure(kind, weights)
     layer: Layer = recurrent(cell)
     if len(suffixes) == 2:
         layer = bidirectional(recurrent(cell), recurrent(cell, reverse=True))
@@ -105,7 +85,7 @@ def from_torch(
         both = [
             {
                 ours: owned(weights[theirs + end].T)
-                for ours, theirs in _NAMES.items()
+                for ours, theirs in NAMES.items()
                 if theirs + end in weights
             }
             for end in ends
@@ -123,7 +103,7 @@ def from_torch(
     return serial(*stack), {str(i): part for i, part in enumerate(parts)}
 
 
-def to_torch(layer: Layer, params: Params) -> dict[str, np.ndarray]:
+def to_torch(layer: Layer | Cell, params: Params) -> dict[str, np.ndarray]:
     """The state dict, as NumPy arrays, of the PyTorch module that computes what a layer does.
 
     With ``arrays = to_torch(layer, params)``, PyTorch loads it by
@@ -133,12 +113,14 @@ def to_torch(layer: Layer, params: Params) -> dict[str, np.ndarray]:
     Args:
       layer: ``recurrent(cell)``, ``bidirectional`` of two, or a ``serial`` of these and of dropout
         (which has no weights). The cell is elman with tanh or relu, gru (reset after) or lstm, the
-        same in all layers.
+        same in all layers. `truncate` and `remat` around them change no weight. A bare cell gives
+        the state dict of ``nn.RNNCell``, ``nn.GRUCell`` or ``nn.LSTMCell``.
       params: its parameters.
 
     Returns:
       ``weight_ih_l0 [G·H, D]``, ``weight_hh_l0 [G·H, H]``, ``bias_ih_l0``, ``bias_hh_l0 [G·H]``,
-      ``weight_hr_l0 [P, H]`` and so on, with the suffix ``_reverse`` for the backward direction.
+      ``weight_hr_l0 [P, H]`` and so on, with the suffix ``_reverse`` for the backward direction;
+      ``weight_ih``, ``weight_hh``, ``bias_ih``, ``bias_hh`` for a cell.
 
     Raises:
       ValueError: PyTorch has no such module.
@@ -153,6 +135,11 @@ def to_torch(layer: Layer, params: Params) -> dict[str, np.ndarray]:
       bias_ih_l0 (12,)
       bias_hh_l0 (12,)
     """
+    if isinstance(layer, Cell) and not isinstance(layer, Layer):
+        if isinstance(layer, ProjectedLSTM):
+            raise ValueError("PyTorch's LSTMCell has no projection: pass recurrent(cell)")
+        arrays = to_torch(recurrent(layer), params)
+        return {name.removesuffix("_l0"): array for name, array in arrays.items()}
     by_suffix: dict[str, dict[str, Weights]] = {}
     forms = set()
     for index, (member, part) in enumerate(_members(layer, params)):
@@ -181,7 +168,7 @@ def to_torch(layer: Layer, params: Params) -> dict[str, np.ndarray]:
     return {
         theirs + suffix: np.array(weights[ours].T, order="C")
         for suffix, weights in by_suffix.items()
-        for ours, theirs in _NAMES.items()
+        for ours, theirs in NAMES.items()
         if ours in weights
     }
 
@@ -216,54 +203,9 @@ def load_torch(
     return from_torch(load_params(path), kind=kind, dropout_rate=dropout_rate)
 
 
-def _numpy(tensor: Any) -> Weights:
-    if not hasattr(tensor, "detach"):
-        return np.asarray(tensor)
-    tensor = tensor.detach().cpu()
-    if str(tensor.dtype) == "torch.bfloat16":  # NumPy has this dtype only through JAX
-        return np.asarray(tensor.float()).astype(jnp.bfloat16)
-    return np.asarray(tensor)
-
-
-def _structure(kind: str, weights: Mapping[str, Weights]) -> tuple[Cell, int, tuple[str, ...]]:
-    """The cell, the number of layers and the directions' suffixes, once all shapes are checked."""
-    gates, factory = _MODES[kind]
-    try:
-        rows, features = weights["weight_hh_l0"].shape[0], weights["weight_ih_l0"].shape[1]
-    except (KeyError, IndexError):
-        raise ValueError(
-            "the state dict of a recurrent module holds matrices weight_ih_l0 and weight_hh_l0, "
-            f"but this one has {', '.join(map(str, weights)) or 'nothing'}: pass the module's own "
-            "state dict, with names without a prefix"
-        ) from None
-    size, bias = rows // gates, "bias_ih_l0" in weights
-    projected = kind == "lstm" and "weight_hr_l0" in weights
-    output = len(weights["weight_hr_l0"]) if projected else size
-    depth = sum(re.fullmatch(r"weight_ih_l\d+", name) is not None for name in weights)
-    suffixes = ("", "_reverse") if "weight_ih_l0_reverse" in weights else ("",)
-    expected: dict[str, tuple[int, ...]] = {}
-    for index in range(depth):
-        inputs = len(suffixes) * output if index else features
-        for end in (f"_l{index}{suffix}" for suffix in suffixes):
-            expected["weight_ih" + end] = (gates * size, inputs)
-            expected["weight_hh" + end] = (gates * size, output)
-            if bias:
-                expected["bias_ih" + end] = expected["bias_hh" + end] = (gates * size,)
-            if projected:
-                expected["weight_hr" + end] = (output, size)
-    for name in sorted(weights.keys() | expected.keys()):
-        shape = weights[name].shape if name in weights else None
-        if shape != expected.get(name):
-            raise ValueError(
-                f"these are not the weights of one PyTorch {kind}: {name} has shape {shape}, "
-                f"but should have {expected.get(name)} (None means no such array)"
-            )
-    options = {"proj_size": output} if projected else {}
-    return factory(size, bias=bias, recurrent_bias=bias, **options), depth, suffixes
-
-
 def _members(layer: Layer, params: Params) -> Iterator[tuple[Layer, Params]]:
     """The layers that have weights, from the bottom up."""
+    layer = bare(layer)
     if isinstance(layer, Serial):
         for i, member in enumerate(layer.layers):
             yield from _members(member, params[str(i)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,9 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from rnn_jax.cells.memory import MemoryCell
 from rnn_jax.layers.bidirectional import Bidirectional
 from rnn_jax.layers.recurrent import Recurrent
+from rnn_jax.layers.remat import Remat
+from rnn_jax.truncation.truncate import Truncated
 from rnn_jax.types import Array, Cell, Layer, Params
 
-__all__ = ["Weights", "directions", "joined_bias", "owned", "plain_weights", "reordered"]
+__all__ = ["Weights", "bare", "directions", "joined_bias", "owned", "plain_weights", "reordered"]
 
 Weights = NDArray[Any]
 
@@ -26,8 +28,16 @@ class Direction(NamedTuple):
     params: Params
 
 
+def bare(layer: Layer) -> Layer:
+    """The layer inside `truncate` and `remat`, which change neither weights nor values."""
+    while isinstance(layer, Truncated | Remat):
+        layer = cast(Layer, layer.layer)
+    return layer
+
+
 def directions(layer: Layer, params: Params) -> list[Direction]:
     """The cell of a `Recurrent`, or the two of a `Bidirectional`; empty for any other layer."""
+    layer = bare(layer)
     if isinstance(layer, Recurrent):
         return [Direction(layer.cell, layer.reverse, params)]
     if isinstance(layer, Bidirectional):

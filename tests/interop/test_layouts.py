@@ -61,6 +61,35 @@ def test_torch_round_trip_and_file(name: str, tmp_path: Path) -> None:
     same(back, params)
 
 
+@pytest.mark.parametrize(
+    "kind, cell",
+    [
+        ("rnn_tanh", r.elman(H, recurrent_bias=True)),
+        ("lstm", r.lstm(H, recurrent_bias=True)),
+        ("gru", r.gru(H, bias=False)),
+    ],
+)
+def test_torch_cells(kind: str, cell: r.Cell) -> None:
+    params = cell.init(KEY, D)
+    state_dict = to_torch(cell, params)
+    names = {"weight_ih", "weight_hh"} | ({"bias_ih", "bias_hh"} if "b" in params else set())
+    assert state_dict.keys() == names
+    layer, back = from_torch(state_dict, kind=kind)
+    assert layer == r.recurrent(cell)
+    same(back, params)
+
+
+@pytest.mark.parametrize("wrap", [lambda x: r.truncate(x, r.sliding(3)), r.remat])
+def test_what_changes_no_weight_is_looked_through(wrap: Callable[[r.Layer], r.Layer]) -> None:
+    layer = r.recurrent(r.gru(H))
+    params = layer.init(KEY, D)
+    for convert in (to_torch, to_keras, to_flax):
+        same(convert(wrap(layer), params), convert(layer, params))
+    stack = r.serial(wrap(layer), wrap(r.recurrent(r.gru(H))))
+    params = stack.init(KEY, D)
+    same(to_torch(stack, params), to_torch(r.serial(layer, layer), params))
+
+
 def test_torch_names_and_shapes() -> None:
     layer = TORCH["projected"][1]
     shapes = {name: a.shape for name, a in to_torch(layer, layer.init(KEY, D)).items()}
@@ -101,6 +130,7 @@ def converted(convert: Callable[..., Any], layer: Any, **options: Any) -> Callab
 
 
 GRU = to_torch(r.recurrent(r.gru(H)), r.gru(H).init(KEY, D))
+RAW = {("weight_hh_l0_raw" if k == "weight_hh_l0" else k): v for k, v in GRU.items()}
 GRU_AFTER_TRAINING = {**r.gru(H).init(KEY, D), "b_hh": jnp.ones(3 * H)}
 LEARNED = r.recurrent(r.gru(H, learned_carry=True))
 UNEQUAL = r.serial(r.recurrent(r.gru(H)), r.recurrent(r.gru(H + 1)))
@@ -112,10 +142,10 @@ FAILURES: dict[str, tuple[Callable[[], Any], str]] = {
     "a number": (lambda: from_torch(3), "not kind='int'"),
     "prefix": (
         lambda: from_torch({f"rnn.{k}": v for k, v in GRU.items()}, kind="gru"),
-        "without a prefix",
+        "the prefix 'rnn.' and take it off",
     ),
     "empty": (lambda: from_torch({}, kind="gru"), "but this one has nothing"),
-    "flat": (lambda: from_torch({k: v.ravel() for k, v in GRU.items()}, kind="gru"), "matrices"),
+    "flat": (lambda: from_torch({k: v.ravel() for k, v in GRU.items()}, kind="gru"), "be a matrix"),
     "wrong kind": (lambda: from_torch(GRU, kind="lstm"), r"should have \(12, 3\)"),
     "one bias": (
         lambda: from_torch({k: v for k, v in GRU.items() if "bias_hh" not in k}, kind="gru"),
@@ -132,7 +162,17 @@ FAILURES: dict[str, tuple[Callable[[], Any], str]] = {
     "torch own cell": (converted(to_torch, r.recurrent(Leaky(H))), "not for Leaky"),
     "torch reverse": (converted(to_torch, r.recurrent(r.gru(H), reverse=True)), "are stacks of"),
     "torch sum": (converted(to_torch, both(r.gru(H), merge="sum")), "that concatenates"),
-    "torch model": (lambda: to_torch(r.gru(H), {}), "are stacks of"),  # type: ignore[arg-type]
+    "torch number": (lambda: to_torch(3, {}), "are stacks of"),  # type: ignore[arg-type]
+    "torch cell": (converted(to_torch, r.lstm(H, proj_size=2)), "LSTMCell has no projection"),
+    "cell flat": (
+        lambda: from_torch({"weight_ih": np.ones(3), "weight_hh": np.ones((3, 1))}, kind="gru"),
+        r"weight_ih_l0 should be a matrix, but has shape \(3,\)",
+    ),
+    "raw weights": (
+        lambda: from_torch({**GRU, "weight_hh_l0_raw": GRU["weight_hh_l0"]}, kind="gru"),
+        "weight_hh_l0_raw has shape",
+    ),
+    "only raw weights": (lambda: from_torch(RAW, kind="gru"), "in the place of weight_hh_l0_raw"),
     "torch unequal": (converted(to_torch, UNEQUAL), "convert them one by one"),
     "torch carry": (converted(to_torch, LEARNED), "no initial carry"),
     "keras other": (lambda: from_keras(3), "not int"),
