@@ -29,7 +29,8 @@ def as_index(ids: Array) -> Array:
       Array([ 7, -1], dtype=int32)
     """
     if isinstance(ids, np.ndarray) and ids.dtype.itemsize == 8 and not jax.config.jax_enable_x64:
-        ids = np.where((ids >= -(2**31)) & (ids < 2**31), ids, -1)  # before JAX cuts bits off
+        # Before JAX cuts bits off.
+        ids = np.where((ids >= -(2**31)) & (ids < 2**31), ids.astype(np.int64), -1)
     ids = jnp.asarray(ids)
     dtype = jnp.int64 if ids.dtype.itemsize == 8 else jnp.int32
     if ids.dtype == dtype:

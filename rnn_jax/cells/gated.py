@@ -12,7 +12,7 @@ from rnn_jax.arrays.products import affine
 from rnn_jax.cells.base import BaseCell
 from rnn_jax.cells.initializers import Initializer, check_initializer, draw
 from rnn_jax.cells.projection import input_product
-from rnn_jax.host.checks import positive
+from rnn_jax.host.checks import check_members, positive
 from rnn_jax.types import Array, Carry, Params, state_dtype
 
 __all__ = ["CellOptions", "GatedCell"]
@@ -100,6 +100,7 @@ class GatedCell(BaseCell):
         """Zeros, or what ``params`` hold as ``carry``; in their `state_dtype`."""
         if params is None:
             return self.zero_carry(batch_shape, None)
+        check_members(self, params)
         if "w_hh" not in params:  # `project` says so
             return self.zero_carry(batch_shape, None)
         dtype = state_dtype(params["w_hh"].dtype)
@@ -116,12 +117,7 @@ class GatedCell(BaseCell):
         Raises:
           ValueError: the parameters are those of another cell.
         """
-        missing = [name for name in ("w_ih", "w_hh") if name not in params]
-        if missing:
-            raise ValueError(
-                f"the parameters lack {' and '.join(missing)}: pass those that "
-                f"{type(self).__name__}'s init gives"
-            )
+        check_members(self, params, "w_ih", "w_hh")
         columns = self.gates * self.hidden_size
         given = {name: params[name].shape for name in ("w_ih", "w_hh")}
         wanted = {"w_ih": (params["w_ih"].shape[0], columns), "w_hh": (self.output_size, columns)}

@@ -15,6 +15,7 @@ from rnn_jax.arrays.products import product
 from rnn_jax.cells.gated import GatedCell
 from rnn_jax.cells.memory import LSTMCarry, MemoryCell, named
 from rnn_jax.cells.projection import input_product
+from rnn_jax.host.checks import check_members
 from rnn_jax.types import Array, Carry, Params
 
 __all__ = ["LayerNormElman", "LayerNormGRU", "LayerNormLSTM"]
@@ -73,6 +74,7 @@ class LayerNormElman(GatedCell):
 
     def project(self, params: Params, xs: Array) -> Array:
         """``x W_ih`` for all steps; the bias waits for the norm."""
+        check_members(self, params, "w_ih", "w_hh")
         return input_product(params["w_ih"], xs)
 
     def step(self, params: Params, carry: Carry, z: Array) -> tuple[Carry, Array]:
@@ -100,6 +102,7 @@ class _TwoNorms(GatedCell):
 
     def project(self, params: Params, xs: Array) -> Array:
         """``LN(x W_ih)`` for all steps: ``[T, B, G·H]`` in `state_dtype`."""
+        check_members(self, params, "w_ih", "w_hh")
         return self._norm(input_product(params["w_ih"], xs), params["gain_ih"], params.get("b"))
 
     def recur(self, params: Params, h: Array) -> Array:

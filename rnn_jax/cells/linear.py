@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from rnn_jax.cells.base import BaseCell, Form
 from rnn_jax.cells.projection import input_product
-from rnn_jax.host.checks import positive
+from rnn_jax.host.checks import check_members, positive
 from rnn_jax.types import Array, Params, state_dtype
 
 __all__ = ["LinearCell"]
@@ -84,6 +84,7 @@ class LinearCell(BaseCell):
         """Zeros, or what ``params`` hold as ``carry``; in their `state_dtype`."""
         if params is None:
             return jnp.zeros((*batch_shape, self.hidden_size))
+        check_members(self, params, "w_ih")
         carry = params.get("carry", jnp.zeros(self.hidden_size))
         return jnp.broadcast_to(
             carry.astype(state_dtype(params["w_ih"].dtype)), (*batch_shape, self.hidden_size)
@@ -91,6 +92,7 @@ class LinearCell(BaseCell):
 
     def project(self, params: Params, xs: Array) -> Array:
         """``z = x W_ih (+ b)`` for all steps: ``[T, B, G]`` in `state_dtype`."""
+        check_members(self, params, "w_ih")
         return input_product(params["w_ih"], xs, params.get("b"))
 
     def step(self, params: Params, carry: Array, z: Array) -> tuple[Array, Array]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from rnn_jax.arrays.products import affine
 from rnn_jax.cells.linear import LinearCell
-from rnn_jax.host.checks import positive
+from rnn_jax.host.checks import member, positive
 from rnn_jax.types import Array, Params, state_dtype
 
 __all__ = ["LRU", "lru"]
@@ -63,7 +63,9 @@ class LRU(LinearCell):
 
     def initial_carry(self, batch_shape: tuple[int, ...], params: Params = None) -> Array:
         """Zeros, or what ``params`` hold as ``carry [2H]``, real and imaginary parts."""
-        dtype = None if params is None else state_dtype(params["w_ih"].dtype)
+        dtype = None
+        if params is not None:
+            dtype = state_dtype(member(self, params, "w_ih").dtype)
         carry = jnp.zeros(2 * self.hidden_size, dtype)
         if params is not None and "carry" in params:
             carry = params["carry"].astype(dtype)

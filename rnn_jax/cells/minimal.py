@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from rnn_jax.cells.initializers import Initializer, check_initializer, draw
 from rnn_jax.cells.linear import LinearCell
-from rnn_jax.host.checks import positive
+from rnn_jax.host.checks import check_members, positive
 from rnn_jax.types import Array, Params
 
 __all__ = ["MinGRU", "MinLSTM", "MinimalOptions", "min_gru", "min_lstm"]
@@ -55,6 +55,17 @@ class _Minimal(LinearCell):
         if self.learned_carry:
             params["carry"] = jnp.zeros_like(params["w_ih"], shape=size)
         return params
+
+    def project(self, params: Params, xs: Array) -> Array:
+        """``z = x W_ih (+ b)`` for all steps: ``[T, B, G·H]`` in `state_dtype`."""
+        check_members(self, params, "w_ih")
+        given, columns = params["w_ih"].shape, self.gates * self.hidden_size
+        if given[1:] != (columns,):
+            raise ValueError(
+                f"w_ih has shape {given}, but {type(self).__name__} of {self.hidden_size} units "
+                f"needs {columns} columns: pass the parameters that its init gives"
+            )
+        return super().project(params, xs)
 
     def candidate(self, u: Array) -> Array:
         """``u``, or ``g(u)``."""

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Mapping
 from typing import Any, SupportsIndex
 
-__all__ = ["check_renamed", "not_negative", "positive"]
+__all__ = ["check_members", "check_renamed", "member", "not_negative", "positive"]
 
 
 def positive(**sizes: SupportsIndex) -> None:
@@ -39,6 +39,36 @@ def _at_least(least: int, sizes: Mapping[str, SupportsIndex]) -> None:
             good = False
         if not good:
             raise ValueError(f"{name} must be an integer of at least {least}, not {size!r}")
+
+
+def check_members(owner: object, params: Any, *names: str) -> None:
+    """Raise ValueError unless the parameters are a dict with these entries.
+
+    Example:
+      >>> check_members(object(), {"w_ih": 1}, "w_ih", "w_hh")
+      Traceback (most recent call last):
+      ValueError: the parameters lack w_hh: pass those that object's init gives
+    """
+    if not isinstance(params, Mapping):
+        problem = f"must be a dict, not {type(params).__name__}"
+    elif missing := [name for name in names if name not in params]:
+        problem = f"lack {' and '.join(missing)}"
+    else:
+        return
+    raise ValueError(
+        f"the parameters {problem}: pass those that {type(owner).__name__}'s init gives"
+    )
+
+
+def member(owner: object, params: Any, name: str) -> Any:
+    """One entry of the parameters; a ValueError, as by `check_members`, where there is none.
+
+    Example:
+      >>> member(object(), {"w_ih": 1}, "w_ih")
+      1
+    """
+    check_members(owner, params, name)
+    return params[name]
 
 
 # What keywords were called before.

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import jax
 import jax.numpy as jnp
 
+from rnn_jax.host.checks import check_members, member
 from rnn_jax.layers.base import BaseLayer, adapted, check_layer, initial_or, run
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
@@ -46,7 +47,7 @@ class Bidirectional(BaseLayer):
     def initial_carry(self, batch_shape: tuple[int, ...], params: Params = None) -> Carry:
         """The pair of both initial carries."""
         return tuple(
-            half.initial_carry(batch_shape, None if params is None else params[name])
+            half.initial_carry(batch_shape, None if params is None else member(self, params, name))
             for name, half in (("forward", self.forward), ("backward", self.backward))
         )
 
@@ -54,6 +55,7 @@ class Bidirectional(BaseLayer):
         self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
     ) -> tuple[Carry, Array]:
         """Both halves over ``xs``, and their outputs merged; the carry is a pair of theirs."""
+        check_members(self, params, "forward", "backward")
         first, second = initial_or(self, params, carry, xs)
         forward, backward = self._halves(along)
         first, ahead = run(self.forward, params["forward"], first, xs, forward, every=every)
@@ -64,6 +66,7 @@ class Bidirectional(BaseLayer):
         self, params: Params, carry: Carry, xs: Array, along: Along
     ) -> tuple[Carry, Array]:
         """The last outputs of both halves merged: the reversed one's is that of the first step."""
+        check_members(self, params, "forward", "backward")
         first, second = initial_or(self, params, carry, xs)
         forward, backward = self._halves(along)
         first, ahead = adapted(self.forward).run_last(params["forward"], first, xs, forward)

@@ -8,7 +8,7 @@ import jax
 
 from rnn_jax.arrays.masking import check_mask, fill_masked
 from rnn_jax.arrays.tokens import check_ids, is_ids, look_up
-from rnn_jax.host.checks import positive
+from rnn_jax.host.checks import member, positive
 from rnn_jax.layers.base import BaseLayer
 from rnn_jax.types import Along, Array, Carry, Params
 
@@ -47,7 +47,7 @@ class Embedding(BaseLayer):
             raise ValueError(f"an embedding reads token ids, integers, not {xs.dtype}")
         mask = along.mask
         check_mask(mask, xs.shape)
-        table = params["embedding"]
+        table = member(self, params, "embedding")
         check_ids(xs, table.shape[0], mask)
         return (), fill_masked(look_up(table, fill_masked(xs, mask)), mask)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
@@ -96,6 +97,11 @@ class Serial(BaseLayer):
 
 def _part(params: Params, i: int) -> Params:
     """The parameters of layer i; those of a layer without any are missing in some files."""
+    if not isinstance(params, Mapping):
+        raise ValueError(
+            "the parameters of serial() must be a dict, one entry for each layer, not "
+            f"{type(params).__name__}: pass those that its init gives"
+        )
     return params.get(str(i), {})
 
 

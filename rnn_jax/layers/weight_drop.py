@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
+from rnn_jax.host.checks import member
 from rnn_jax.layers.base import check_layer, run
 from rnn_jax.layers.dropout import check_rate
 from rnn_jax.layers.wrapper import Wrapper
@@ -50,7 +51,7 @@ class WeightDrop(Wrapper):
         if key is None:
             return params, None
         key, noise = jax.random.split(key)
-        w = params["w_hh"]
+        w = member(self.layer, params, "w_hh")
         keep = jax.random.bernoulli(noise, 1 - self.rate, w.shape)
         dropped = jnp.where(keep, w / (1 - self.rate), jnp.zeros((), w.dtype))
         return {**params, "w_hh": dropped}, key

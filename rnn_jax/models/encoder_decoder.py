@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from rnn_jax.arrays.products import affine
 from rnn_jax.cells.initializers import uniform_fan_in
-from rnn_jax.host.checks import positive
+from rnn_jax.host.checks import check_members, positive
 from rnn_jax.layers.base import BaseLayer
 from rnn_jax.models.language_model import LanguageModel
 from rnn_jax.recurrence.unroll import batch_shape_of
@@ -84,6 +84,7 @@ class EncoderDecoder(BaseLayer):
         self, params: Params, source: Array, mask: Array | None = None, *, key: Array | None = None
     ) -> Carry:
         """The decoder's carry after the encoder has read ``float[S, B, D]`` or ``int[S, B]``."""
+        check_members(self, params, "encoder", "decoder", *(["bridge"] if self.bridge else []))
         carry, _ = self.encoder.apply(params["encoder"], None, source, mask=mask, key=key)
         wanted, tree = jax.tree.flatten(self._wanted(batch_shape_of(source), params))
         leaves = jax.tree.leaves(carry)
@@ -100,6 +101,7 @@ class EncoderDecoder(BaseLayer):
         """The decoder over tokens ``int[T, B]`` (teacher forcing) from the carry of ``encode``."""
         if carry is None:
             raise ValueError(_UNREAD)
+        check_members(self, params, "decoder")
         return self.decoder.run(params["decoder"], carry, xs, along, every=every)
 
     def _wanted(self, batch_shape: tuple[int, ...], params: Params) -> Any:

@@ -13,7 +13,7 @@ from rnn_jax.arrays.paths import at_path
 from rnn_jax.arrays.products import affine
 from rnn_jax.arrays.tokens import check_ids, is_ids
 from rnn_jax.cells.initializers import uniform_fan_in
-from rnn_jax.host.checks import positive
+from rnn_jax.host.checks import check_members, member, positive
 from rnn_jax.layers import Embedding
 from rnn_jax.layers.base import BaseLayer, adapted, check_layer, run
 from rnn_jax.types import Along, Array, Carry, Layer, Params
@@ -90,7 +90,8 @@ class LanguageModel(BaseLayer):
 
     def initial_carry(self, batch_shape: tuple[int, ...], params: Params = None) -> Carry:
         """The recurrent part's initial carry."""
-        return self.layer.initial_carry(batch_shape, None if params is None else params["layer"])
+        part = None if params is None else member(self, params, "layer")
+        return self.layer.initial_carry(batch_shape, part)
 
     def run(
         self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
@@ -101,6 +102,8 @@ class LanguageModel(BaseLayer):
         """
         if not is_ids(xs):
             raise ValueError(f"a language model reads token ids, integers, not {xs.dtype}")
+        parts = {"layer": True, "embedding": self.embedding is not None, "readout": not self.tied}
+        check_members(self, params, *(name for name, needed in parts.items() if needed))
         check_mask(along.mask, xs.shape)
         if self.embedding is not None:
             _, xs = self.embedding.run(params, (), xs, along, every=False)

@@ -12,7 +12,7 @@ from rnn_jax.arrays.masking import at_last_valid, expand, fill_masked
 from rnn_jax.arrays.products import affine
 from rnn_jax.arrays.tokens import is_ids
 from rnn_jax.cells.initializers import uniform_fan_in
-from rnn_jax.host.checks import positive
+from rnn_jax.host.checks import check_members, member, positive
 from rnn_jax.layers.base import BaseLayer, adapted, check_layer, run
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
@@ -64,13 +64,15 @@ class SequenceClassifier(BaseLayer):
 
     def initial_carry(self, batch_shape: tuple[int, ...], params: Params = None) -> Carry:
         """The recurrent part's initial carry."""
-        return self.layer.initial_carry(batch_shape, None if params is None else params["layer"])
+        part = None if params is None else member(self, params, "layer")
+        return self.layer.initial_carry(batch_shape, part)
 
     def run(
         self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
     ) -> tuple[Carry, Array]:
         """A sequence ``float[T, B, D]`` or ``int[T, B]`` to the new carry and ``float[B, C]``."""
         _refuse_integer_features(xs, self.input_size)
+        check_members(self, params, "layer", "readout")
         part = params["layer"]
         if self.pooling == "last":
             carry, pooled = adapted(self.layer).run_last(part, carry, xs, along)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from rnn_jax.arrays.tokens import is_ids
 from rnn_jax.jaxprs import spec_of
@@ -17,8 +19,17 @@ def batch_shape_of(xs: Array) -> tuple[int, ...]:
     """The batch shape of ``float[T, B, D]`` or ``int[T, B]``.
 
     Raises:
-      ValueError: there is no time axis.
+      ValueError: there is no time axis, or it is no array of real numbers or ids.
     """
+    if not isinstance(xs, jax.Array | np.ndarray):
+        raise ValueError(
+            f"a sequence is an array, float[T, B, D] or int[T, B], not {type(xs).__name__}: pass "
+            "jnp.asarray(…) of it"
+        )
+    if jnp.issubdtype(xs.dtype, jnp.complexfloating):
+        raise ValueError(
+            f"inputs must be real, not {xs.dtype}: pass real and imaginary parts side by side"
+        )
     if xs.ndim < (1 if is_ids(xs) else 2):
         raise ValueError(
             f"a sequence of shape {xs.shape} and dtype {xs.dtype} has no time axis: pass "

@@ -34,9 +34,9 @@ def linear_scan(
     the carry before step ``t`` is ``sg(c) + g_t (c - sg(c))``: the same values, its gradient times
     ``g_t``. Where ``a_t = 0``, the state before it is not read; it may be NaN.
 
-    The derivative is written as another linear scan, in the other direction, so that reverse mode
-    works to any order, under ``vmap`` and ``jit``. Forward mode (``jvp``, ``jacfwd``,
-    ``hessian``) does not: that needs a plain ``lax.scan``.
+    The derivative is written as another linear scan, in the other direction. What follows from it
+    works in either mode, to any order, under ``vmap`` and ``jit``, ``jax.hessian`` as well; only
+    forward mode at first order (``jvp``, ``jacfwd``) needs a plain ``lax.scan``.
 
     Args:
       a: ``[T, B, H]``, real or complex; any axis may be of size one.
@@ -61,6 +61,7 @@ def linear_scan(
       Parallelizing linear recurrent neural nets over sequence length, ICLR 2018.
     """
     check_renamed("linear_scan", renamed)
+    a, b, carry = (jnp.asarray(x) for x in (a, b, carry))
     fits = a.ndim == b.ndim and all(m in (1, n) for m, n in zip(a.shape, b.shape, strict=True))
     if not (b.ndim and fits and carry.shape == b.shape[1:]):
         raise ValueError(
@@ -90,23 +91,65 @@ def _directed(
     return (jnp.flip(_states(jnp.flip(a, 0), jnp.flip(b, 0), carry, scale), 0),)
 
 
-@jax.custom_vjp
+@jax.custom_jvp
 @jax.jit  # else, outside jit, each of the tree's many slices and sums is a call of its own
-def _states(a: Array, b: Array, carry: Array, scale: Array | None) -> Array:
-    def then(first: Any, second: Any) -> Any:
-        # Where nothing is kept, what came before is not read: 0 * NaN would be NaN.
-        kept = second[0] != 0
-        a, b = (jnp.where(kept, second[0] * x, 0) for x in first)
-        return a, b + second[1]
+def _plain(a: Array, b: Array, carry: Array, scale: Array | None) -> Array:
+    """The states, whose derivatives JAX makes itself: of any order, in either mode."""
+    return _tree(a, b, carry, None)
 
-    _, first = then((carry[None], carry[None]), (a[:1], b[:1]))
-    states: Array = lax.associative_scan(then, (a, jnp.concatenate([first, b[1:]])))[1]
+
+@_plain.defjvp
+def _plain_derivative(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    a, b, carry, scale = primals
+    if scale is None:
+        return jax.jvp(partial(_tree, factors=None), primals[:3], tangents[:3])
+    factors = expand(scale, b).astype(b.dtype)
+    shape = jnp.broadcast_shapes(a.shape, factors.shape)  # one for all rows has a factor in each
+    tangent = expand(tangents[3], b).astype(b.dtype)
+    a, a_dot = (jnp.broadcast_to(x, shape) for x in (a, tangents[0]))
+    return jax.jvp(_tree, (a, b, carry, factors), (a_dot, *tangents[1:3], tangent))
+
+
+def _tree(a: Array, b: Array, carry: Array, factors: Array | None) -> Array:
+    """The associative scan itself."""
+    if not len(b):
+        return b
+
+    def then(first: Any, second: Any) -> Any:
+        (a1, b1, *g1), (a2, b2, *g2) = first, second
+        if g2:
+            a1, b1 = _scaled(a1, g2[0]), _scaled(b1, g2[0])
+        # Where nothing is kept, what came before is not read: 0 * NaN would be NaN.
+        a, b = (jnp.where(a2 != 0, a2 * x, 0) for x in (a1, b1))
+        return a, b + b2, *(x * y for x, y in zip(g1, g2, strict=True))
+
+    steps = (a, b) if factors is None else (a, b, factors)
+    handed_in = (carry[None], carry[None], *(jnp.ones_like(g[:1]) for g in steps[2:]))
+    _, first, *_ = then(handed_in, tuple(x[:1] for x in steps))
+    b = jnp.concatenate([first, b[1:]])
+    states: Array = lax.associative_scan(then, (a, b, *steps[2:]))[1]
     return states
 
 
+@jax.custom_jvp
+def _scaled(x: Array, factor: Array) -> Array:
+    """``x``, its derivative times ``factor``."""
+    return x
+
+
+@_scaled.defjvp
+def _scaled_derivative(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    x, factor = primals
+    # Of one shape: an axis of size one in the factor is that of rows or units.
+    return _scaled(x, factor), jnp.broadcast_to(factor, x.shape) * tangents[0]
+
+
+# The same, with a first derivative that is one linear scan more and keeps nothing of the tree.
+_states = jax.custom_vjp(_plain)
+
+
 def _forward(a: Array, b: Array, carry: Array, scale: Array | None) -> tuple[Array, Any]:
-    # By `_states` and not what is in it: then second derivatives come by this rule, too, scaled.
-    states = _states(a, b, carry, scale)
+    states = _plain(a, b, carry, scale)
     return states, (a, carry, scale, states)
 
 
@@ -119,7 +162,8 @@ def _backward(saved: Any, cotangent: Array) -> tuple[Array, Array, Array, None]:
         before, back = scale_gradient(before, scale), a * expand(scale, before).astype(a.dtype)
     # d_t = cotangent_t + g_{t+1} a_{t+1} d_{t+1}: what loss gains from b_t.
     following = jnp.concatenate([back[1:], jnp.zeros_like(back[:1])])
-    d = linear_scan(following, cotangent, jnp.zeros_like(carry), reverse=True)
+    flipped = (jnp.flip(x, 0) for x in (following, cotangent))
+    d = jnp.flip(_plain(*flipped, jnp.zeros_like(carry), None), 0)
     one_for_all = tuple(i for i, (m, n) in enumerate(zip(a.shape, d.shape, strict=True)) if m != n)
     da = (d * before).sum(one_for_all, keepdims=True)
     # No values depend on the scale.

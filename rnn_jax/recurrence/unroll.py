@@ -12,7 +12,7 @@ from rnn_jax.arrays.masking import check_mask, fill_masked, select
 from rnn_jax.arrays.tokens import as_index, is_ids
 from rnn_jax.cells import Form, LinearCell, PointwiseCell, form_of
 from rnn_jax.cells.memory import named
-from rnn_jax.host.checks import check_renamed
+from rnn_jax.host.checks import check_members, check_renamed
 from rnn_jax.jaxprs import (
     in_auto_mode,
     jit_disabled,
@@ -221,6 +221,7 @@ def _engine(
         return _scan(cell, params, carry, xs, steps, reverse=reverse, every=every)
     resets = steps.resets
     initial = None if resets is None else cell.initial_carry(resets.shape[1:], params)
+    check_members(cell, params)
     params, b = dict(params), None
     if cell.bias_by_step:
         # Added inside the loop a bias costs nothing; here it would be one more pass over all steps.
@@ -301,5 +302,11 @@ def _fitting_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple[
             "pass initial_carry(batch_shape) or None"
         )
     leaves, (states, tree) = jax.tree.leaves(carry), jax.tree.flatten(like)
+    for leaf, state in zip(leaves, states, strict=True):
+        if jnp.iscomplexobj(leaf) and not jnp.issubdtype(state.dtype, jnp.complexfloating):
+            raise ValueError(
+                f"the carry is {leaf.dtype}, but that of {type(cell).__name__} is real: pass "
+                "initial_carry(batch_shape) or None"
+            )
     fitting = (jnp.asarray(c, state.dtype) for c, state in zip(leaves, states, strict=True))
     return jax.tree.unflatten(tree, fitting)

@@ -229,6 +229,28 @@ def test_forward_mode_needs_the_plain_scan() -> None:
 # The cells by hand.
 
 
+@pytest.mark.parametrize("make", [r.min_gru, r.lru])
+def test_hessian_equals_that_of_the_plain_scan(make: Any) -> None:
+    """Forward mode over reverse mode, with a factor on the carry's gradient, a mask and a reset."""
+    cell = make(2)
+    params = cell.init(jax.random.key(0), 2)
+    xs = jax.random.normal(jax.random.key(1), (4, 2, 2))
+    beside: dict[str, Any] = {
+        "mask": r.length_mask(jnp.array([4, 3]), 4),
+        "gradient_scale": jnp.linspace(0.2, 1, 8).reshape(4, 2),
+        "resets": jnp.zeros((4, 2), bool).at[2, 0].set(True),
+    }
+
+    def loss(params: Any, backend: Any) -> Any:
+        carry, ys = r.unroll(cell, params, None, xs, backend=backend, **beside)
+        return jnp.sum(ys**3) + jnp.sum(jnp.abs(carry) ** 2)
+
+    fast, plain = (
+        quick_jit(jax.hessian(partial(loss, backend=b)), ())(params) for b in ("auto", "scan")
+    )
+    assert_close(fast, plain)
+
+
 def test_min_gru_by_hand() -> None:
     cell = r.min_gru(H)
     params, h, xs = draw(cell)
