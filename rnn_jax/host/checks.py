@@ -6,7 +6,7 @@ import operator
 from collections.abc import Mapping
 from typing import Any, SupportsIndex
 
-__all__ = ["check_members", "check_renamed", "member", "not_negative", "positive"]
+__all__ = ["check_members", "check_parts", "check_renamed", "member", "not_negative", "positive"]
 
 
 def positive(**sizes: SupportsIndex) -> None:
@@ -69,6 +69,22 @@ def member(owner: object, params: Any, name: str) -> Any:
     """
     check_members(owner, params, name)
     return params[name]
+
+
+def check_parts(owner: object, carry: Any, count: int) -> None:
+    """Raise ValueError unless the carry is a tuple or list of ``count`` parts.
+
+    Example:
+      >>> check_parts(object(), (1,), 2)
+      Traceback (most recent call last):
+      ValueError: the carry of object has 2 parts, not 1: pass initial_carry(batch_shape) or None
+    """
+    if not isinstance(carry, tuple | list) or len(carry) != count:
+        given = len(carry) if isinstance(carry, tuple | list) else type(carry).__name__
+        raise ValueError(
+            f"the carry of {type(owner).__name__} has {count} parts, not {given}: pass "
+            "initial_carry(batch_shape) or None"
+        )
 
 
 # What keywords were called before.

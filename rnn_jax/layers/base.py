@@ -16,7 +16,7 @@ from rnn_jax.cells.memory import named
 from rnn_jax.host.checks import check_renamed
 from rnn_jax.jaxprs import in_auto_mode, scan, vary_over, varying_axes
 from rnn_jax.recurrence.gradient_scale import settled
-from rnn_jax.recurrence.layouts import batch_shape_of, layouts_of
+from rnn_jax.recurrence.layouts import batch_shape_of, checked_steps, layouts_of
 from rnn_jax.types import Along, Array, Carry, Layer, Model, Params, Steps
 
 __all__ = ["BaseLayer", "adapted", "check_layer", "initial_or", "inside", "run", "single_steps"]
@@ -177,6 +177,7 @@ def _laid_out(
 ) -> tuple[Carry, Array]:
     """`BaseLayer.run`, also of arrays that are laid out over Explicit axes of a mesh."""
     run, (carries, steps) = partial(layer.run, every=every), layouts_of(carry, xs, every=every)
+    along = along.over(checked_steps(xs, along.steps), along.start)
     layouts = carries, steps[1:] if layer.one_output else steps
     result: tuple[Carry, Array] = in_auto_mode(run, (params, carry, xs, along), layouts)
     return result

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import jax
 import jax.numpy as jnp
 
-from rnn_jax.host.checks import check_members, member
+from rnn_jax.host.checks import check_members, check_parts, member
 from rnn_jax.layers.base import BaseLayer, adapted, check_layer, initial_or, run
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
@@ -56,7 +56,9 @@ class Bidirectional(BaseLayer):
     ) -> tuple[Carry, Array]:
         """Both halves over ``xs``, and their outputs merged; the carry is a pair of theirs."""
         check_members(self, params, "forward", "backward")
-        first, second = initial_or(self, params, carry, xs)
+        carry = initial_or(self, params, carry, xs)
+        check_parts(self, carry, 2)
+        first, second = carry
         forward, backward = self._halves(along)
         first, ahead = run(self.forward, params["forward"], first, xs, forward, every=every)
         second, back = run(self.backward, params["backward"], second, xs, backward, every=every)
@@ -67,7 +69,9 @@ class Bidirectional(BaseLayer):
     ) -> tuple[Carry, Array]:
         """The last outputs of both halves merged: the reversed one's is that of the first step."""
         check_members(self, params, "forward", "backward")
-        first, second = initial_or(self, params, carry, xs)
+        carry = initial_or(self, params, carry, xs)
+        check_parts(self, carry, 2)
+        first, second = carry
         forward, backward = self._halves(along)
         first, ahead = adapted(self.forward).run_last(params["forward"], first, xs, forward)
         second, back = adapted(self.backward).run_last(params["backward"], second, xs, backward)

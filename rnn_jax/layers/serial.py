@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import jax
 
+from rnn_jax.host.checks import check_parts
 from rnn_jax.layers.base import BaseLayer, adapted, check_layer, initial_or, run
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
@@ -57,6 +58,7 @@ class Serial(BaseLayer):
     ) -> tuple[Carry, Array]:
         """Every layer on the outputs of the one below; the carry is a tuple of theirs."""
         carry = initial_or(self, params, carry, xs)
+        check_parts(self, carry, len(self.layers))
         new = []
         for i, (layer, beside) in enumerate(zip(self.layers, self._beside(along), strict=True)):
             c, xs = run(layer, _part(params, i), carry[i], xs, beside, every=every)
@@ -70,6 +72,7 @@ class Serial(BaseLayer):
         if self.causal:
             return super().run_last(params, carry, xs, along)
         carry = initial_or(self, params, carry, xs)
+        check_parts(self, carry, len(self.layers))
         length = xs.shape[0]
         parts = enumerate(zip(self.layers, carry, strict=True))
         top = max(i for i, part in parts if not _acts_on_each_step(*part))

@@ -8,7 +8,7 @@ from typing import Any, Literal, Never, Protocol, get_args
 import jax
 import jax.numpy as jnp
 
-from rnn_jax.arrays.masking import check_mask, fill_masked, select
+from rnn_jax.arrays.masking import fill_masked, select
 from rnn_jax.arrays.tokens import as_index, is_ids
 from rnn_jax.cells import Form, LinearCell, PointwiseCell, form_of
 from rnn_jax.cells.memory import named
@@ -25,7 +25,7 @@ from rnn_jax.jaxprs import (
 )
 from rnn_jax.recurrence import engine
 from rnn_jax.recurrence.gradient_scale import scale_gradient, settled
-from rnn_jax.recurrence.layouts import batch_shape_of, layouts_of
+from rnn_jax.recurrence.layouts import batch_shape_of, checked_steps, layouts_of
 from rnn_jax.recurrence.linear import unroll_linear
 from rnn_jax.recurrence.plan import Operands, Plan, reads_only_sums
 from rnn_jax.types import Array, Carry, Cell, Params, Steps
@@ -130,7 +130,7 @@ def run(
     backend: Backend,
 ) -> tuple[Carry, Array]:
     """What `unroll` (``every=False``) and `unroll_carries` (``every=True``) have in common."""
-    steps = Steps(*(None if a is None else jnp.asarray(a) for a in steps))
+    steps = checked_steps(xs, steps)
     along_time = partial(_run, cell, reverse=reverse, every=every, backend=backend)
     layouts = layouts_of(carry, xs, every=every)
     result: tuple[Carry, Array] = in_auto_mode(along_time, (params, carry, xs, steps), layouts)
@@ -149,7 +149,6 @@ def _run(
     backend: Backend,
 ) -> tuple[Carry, Array]:
     batch_shape = batch_shape_of(xs)
-    _check_steps(steps, (xs.shape[0], *batch_shape))
     if carry is None:
         carry = cell.initial_carry(batch_shape, params)
     containers = jax.tree.structure(carry)  # a plain pair comes back as one
@@ -159,17 +158,6 @@ def _run(
     forward = _form(cell, backend)
     last, carries, ys = forward(cell, params, carry, xs, steps, reverse=reverse, every=every)
     return jax.tree.unflatten(containers, jax.tree.leaves(carries if every else last)), ys
-
-
-def _check_steps(steps: Steps, shape: tuple[int, ...]) -> None:
-    check_mask(steps.mask, shape)
-    check_mask(steps.resets, shape, "resets")
-    scale = steps.gradient_scale
-    if scale is not None and scale.shape != shape:
-        raise ValueError(
-            f"the gradient_scale has shape {scale.shape}, but the inputs have steps and rows "
-            f"{shape}: pass one of that shape"
-        )
 
 
 class _Forward(Protocol):
