@@ -94,7 +94,9 @@ def _ours(workload: Language, arrays: Arrays, tokens: np.ndarray, pass_name: str
         run = rnn_jax.make_train_steps(step)
         compiled: list[Any] = []
         compile_s = first_call(
-            lambda: compiled.append(run.lower(state, data, 0, STEPS, key).compile())  # type: ignore[attr-defined]
+            lambda: compiled.append(
+                jax.jit(run, donate_argnums=0).lower(state, data, 0, STEPS, key).compile()
+            )
         )
         program = Program(compiled[0], compile_s)
 

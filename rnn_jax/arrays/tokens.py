@@ -40,7 +40,9 @@ def as_index(ids: Array) -> Array:
     return jnp.where(index < 0, -1, index) if unsigned else index
 
 
-def check_ids(ids: Array, size: int, mask: Array | None = None, *, what: str = "token id") -> None:
+def check_ids(
+    ids: Array | np.ndarray, size: int, mask: Array | None = None, *, what: str = "token id"
+) -> None:
     """Raise ValueError if a valid id lies outside ``0 … size-1``; silent under jit.
 
     Args:
@@ -51,6 +53,7 @@ def check_ids(ids: Array, size: int, mask: Array | None = None, *, what: str = "
     """
     if is_traced(ids, mask):
         return
+    ids, mask = jax.device_get((ids, mask))  # in so many words, as a transfer guard asks for
     valid = np.asarray(ids) if mask is None else np.asarray(ids)[np.asarray(mask)]
     if valid.size and not (0 <= valid.min() and valid.max() < size):
         bad = valid[(valid < 0) | (valid >= size)][0]

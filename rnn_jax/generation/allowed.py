@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import SupportsIndex
 
 import jax.numpy as jnp
+import numpy as np
 
 from rnn_jax.arrays.tokens import check_ids
 from rnn_jax.host.checks import not_negative
@@ -53,7 +54,7 @@ def allowed_tokens(
     forbidden_ids = _token_ids("forbidden", forbidden)
     stop_id = None if stop is None else _token_ids("stop", (stop,))[0]
     special = [*forbidden_ids, *([] if stop_id is None else [stop_id])]
-    check_ids(jnp.array(special, int), vocab_size, what="forbidden or stop token")
+    check_ids(np.array(special, np.int64), vocab_size, what="forbidden or stop token")
     if min_length and stop_id is None:
         raise ValueError(f"min_length={min_length} needs a stop token to delay: pass stop")
     if length is not None and min_length > length:

@@ -89,12 +89,12 @@ def beam_search(
     if not (math.isfinite(length_penalty) and length_penalty >= 0):
         raise ValueError(f"length_penalty must be finite and at least 0, not {length_penalty}")
     allowed = allowed_tokens(model.output_size, length, forbidden, stop, min_length)
-    carry, prefix = check_prefix(model, params, carry, prefix, mask)
+    prefix = check_prefix(model, prefix, mask)
     run = partial(_run, model, allowed, beams, length)
-    arguments = params, carry, prefix, mask, float(length_penalty)
+    arguments = params, carry, prefix, mask, jax.device_put(float(length_penalty))
     rows = spec_of(prefix)[1:]
     result: tuple[Array, Array] = in_auto_mode(run, arguments, ((None, *rows), rows))
-    check_drawn(result[0][..., 0])
+    check_drawn(result[0], best=True)
     return result
 
 

@@ -22,15 +22,17 @@ def any_choice(logits: Array) -> Array:
     return jnp.isfinite(logits.max(-1))
 
 
-def check_drawn(tokens: Array) -> None:
+def check_drawn(tokens: Array, *, best: bool = False) -> None:
     """Raise ValueError if a token is `NO_TOKEN`; silent under jit.
 
     Args:
       tokens: ``int[T, …]``.
+      best: whether only the first along the last axis counts.
     """
     if is_traced(tokens) or not tokens.is_fully_addressable:
         return
-    missing = np.argwhere(np.asarray(jax.device_get(tokens)) == NO_TOKEN)
+    seen = np.asarray(jax.device_get(tokens))
+    missing = np.argwhere((seen[..., 0] if best else seen) == NO_TOKEN)
     if len(missing):
         raise ValueError(
             f"no token can be chosen at step {missing[0][0]}: the logits there are NaN or "

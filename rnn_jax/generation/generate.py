@@ -89,10 +89,9 @@ def generate(
         model.output_size, length, temperature=temperature, top_k=top_k, top_p=top_p,
         forbidden=forbidden, stop=stop, min_length=min_length,
     )  # fmt: skip
-    given = carry
-    carry, prefix = check_prefix(model, params, carry, prefix, mask)
+    prefix = check_prefix(model, prefix, mask)
     run = partial(_run, model, how, length)
-    carries, rows = layouts_of(given, prefix, every=False)
+    carries, rows = layouts_of(carry, prefix, every=False)
     arguments = params, carry, prefix, mask, key, knobs
     result: tuple[Carry, Array] = in_auto_mode(run, arguments, (carries, (None, *rows[1:])))
     check_drawn(result[1])

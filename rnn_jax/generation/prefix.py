@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -13,10 +14,8 @@ from rnn_jax.types import Array, Carry, Model, Params
 __all__ = ["check_prefix", "read_prefix"]
 
 
-def check_prefix(
-    model: Model, params: Params, carry: Carry, prefix: Array, mask: Array | None
-) -> tuple[Carry, Array]:
-    """The carry to start from and the prefix as token ids.
+def check_prefix(model: Model, prefix: Array, mask: Array | None) -> Array:
+    """The prefix as token ids.
 
     Raises:
       ValueError: the prefix or its mask is unusable, or the model is not causal.
@@ -30,14 +29,12 @@ def check_prefix(
         raise ValueError(f"{model!r} is not causal: generate with a model that runs forwards")
     check_mask(mask, prefix.shape)
     visible = mask is not None and not is_traced(mask)
-    if visible and not np.asarray(mask).any(axis=0).all():
+    if visible and not np.asarray(jax.device_get(mask)).any(axis=0).all():
         raise ValueError(
             "a row of the prefix is all masked: leave at least one valid token in each row"
         )
     check_ids(prefix, model.output_size, mask)
-    if carry is None:
-        carry = model.initial_carry(prefix.shape[1:], params)
-    return carry, as_index(prefix).astype(int)  # a narrow dtype might not hold the generated tokens
+    return as_index(prefix).astype(int)  # a narrow dtype might not hold the generated tokens
 
 
 def read_prefix(

@@ -101,7 +101,7 @@ def sampling(
     allowed = allowed_tokens(vocab_size, length, forbidden, stop, min_length)
     kept = 1.0 if top_p is None or top_p >= 1 else top_p
     how = Sampling(allowed, temperature == 0, top_k, nucleus=kept < 1)
-    return how, Knobs(max(temperature, 1e-6), kept)
+    return how, jax.device_put(Knobs(max(temperature, 1e-6), kept))
 
 
 def begin(model: Model, params: Params, carry: Carry, prefix: Array, mask: Array | None) -> State:

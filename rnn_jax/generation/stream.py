@@ -70,9 +70,8 @@ def stream(
     """
     positive(block=block)
     how, knobs = sampling(model.output_size, length, **options)
-    given = carry
-    carry, prefix = check_prefix(model, params, carry, prefix, mask)
-    carries, (_, *axes) = layouts_of(given, prefix, every=False)
+    prefix = check_prefix(model, prefix, mask)
+    carries, (_, *axes) = layouts_of(carry, prefix, every=False)
     rows = tuple(axes)
 
     def blocks() -> Generator[Array, None, Carry]:
@@ -87,7 +86,7 @@ def stream(
             remaining = None if remaining is None else remaining - steps
             check_drawn(tokens)
             yield tokens
-            if how.allowed.stop is not None and state.done.all():
+            if how.allowed.stop is not None and jax.device_get(state.done).all():
                 break
         return state.carry
 
