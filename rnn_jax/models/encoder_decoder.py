@@ -100,6 +100,11 @@ class EncoderDecoder(BaseLayer):
         """The decoder over tokens ``int[T, B]`` (teacher forcing) from the carry of ``encode``."""
         if carry is None:
             raise ValueError(_UNREAD)
+        if along.resets is not None:
+            raise ValueError(
+                "an encoder-decoder starts from what it has read and has nothing to reset to: give "
+                "each sequence a row of its own"
+            )
         return self.decoder.run(params["decoder"], carry, xs, along, every=every)
 
     def _wanted(self, batch_shape: tuple[int, ...], params: Params) -> Any:
