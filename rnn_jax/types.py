@@ -86,11 +86,16 @@ class Along(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """One batch of sequences: ``inputs [T, B(, D)]``, ``targets [T, B]``, ``mask bool[T, B]``."""
+    """One batch of sequences: ``inputs [T, B(, D)]``, ``targets [T, B]``, ``mask bool[T, B]``.
+
+    resets: ``bool[T, B]``, True on the first step of a new sequence within a row, such as a
+      document in a stream of them; see `Steps`.
+    """
 
     inputs: Array
     targets: Array
     mask: Array | None = None
+    resets: Array | None = None
 
 
 @runtime_checkable

@@ -71,9 +71,10 @@ def check_mask(mask: Array | None, shape: tuple[int, ...], name: str = "mask") -
     if mask is None:
         return
     if mask.shape != shape:
+        has = "have" if name.endswith("s") else "has"
         raise ValueError(
-            f"the {name} has shape {mask.shape}, but the inputs have steps and rows {shape}: "
-            f"pass a {name} of that shape"
+            f"the {name} {has} shape {mask.shape}, but the inputs have steps and rows {shape}: "
+            "pass one of that shape"
         )
     if mask.dtype != bool:
         raise ValueError(f"the {name} must be boolean, not {mask.dtype}: pass {name}.astype(bool)")

@@ -72,6 +72,8 @@ def _run(
     print(f"{data.origin}: {data.tokens:,} tokens to train on, vocabulary {len(data.vocabulary):,}")
     if data.left_out:
         print(f"{data.left_out:,} sentences of more than {config.max_length} tokens are left out")
+    if data.begins is not None:
+        print(f"documents at whose beginning the state starts anew: {data.begins.sum():,}")
     print(f"unigram perplexity {unigram:.1f}: what the {units} frequencies alone give\n")
     print(parameter_summary(data.initial_parameters))
     print(f"\nPython {platform.python_version()}, JAX {jax.__version__}, {jax.devices()[0]}\n")

@@ -15,6 +15,7 @@ from rnn_jax.arrays.masking import at_first_valid, at_last_valid
 from rnn_jax.cells.memory import named
 from rnn_jax.host.checks import check_renamed
 from rnn_jax.jaxprs import in_auto_mode, scan, vary_over, varying_axes
+from rnn_jax.layers.options import check_takes
 from rnn_jax.recurrence.gradient_scale import settled
 from rnn_jax.recurrence.layouts import batch_shape_of, checked_steps, layouts_of
 from rnn_jax.types import Along, Array, Carry, Layer, Model, Params, Steps
@@ -227,6 +228,7 @@ class _Adapted(BaseLayer):
             return self._step_by_step(params, carry, xs, along)
         default, given = Along()._asdict(), along._asdict()
         options = {name: value for name, value in given.items() if value is not default[name]}
+        check_takes(self.layer, options)
         new, ys = self.layer.apply(params, carry, xs, **{"mask": None, "key": None, **options})
         return (new if carry is None else named(new, carry)), ys
 

@@ -102,6 +102,11 @@ class EncoderDecoder(BaseLayer):
         if carry is None:
             raise ValueError(_UNREAD)
         check_members(self, params, "decoder")
+        if along.resets is not None:
+            raise ValueError(
+                "an encoder-decoder starts from what it has read and has nothing to reset to: give "
+                "each sequence a row of its own"
+            )
         return self.decoder.run(params["decoder"], carry, xs, along, every=every)
 
     def _wanted(self, batch_shape: tuple[int, ...], params: Params) -> Any:

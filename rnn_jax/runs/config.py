@@ -14,6 +14,7 @@ from rnn_jax.cells import elman, gru, lstm
 from rnn_jax.host.options import Options, option
 from rnn_jax.layers import dropout, recurrent, serial
 from rnn_jax.models import language_model
+from rnn_jax.text import LANGUAGES
 from rnn_jax.training import sgd
 from rnn_jax.truncation import parse_truncation, truncate
 from rnn_jax.types import Cell, Layer, Model
@@ -68,6 +69,7 @@ class TrainConfig(Options):
     max_length: int | None = option(
         None, "Longest sentence in tokens; longer ones are left out, and counted."
     )
+    language: str = option("english", f"Language of the sentence splitter: {', '.join(LANGUAGES)}.")
     vocab_size: int | None = option(
         None, "Tokens in the vocabulary; default: min(8000, distinct tokens)."
     )
@@ -86,6 +88,11 @@ class TrainConfig(Options):
     )
     batch_size: int = option(32, "Sentences or windows a step.")
     seq_length: int = option(35, "Tokens of a window.")
+    reset_at_documents: bool = option(
+        False,
+        "Start anew from the initial state wherever a text of the corpus begins, such as a row of "
+        "a .csv file.",
+    )
     optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad"] = option("adam", "Optimiser.")
     lr: float | None = option(
         None,
@@ -119,6 +126,17 @@ class TrainConfig(Options):
         self.require("clip", 0 <= self.clip < math.inf, "finite and at least 0")
         self.above_zero("lr")
         self.one_of("cell", CELLS)
+        self.one_of("language", LANGUAGES)
+        if not self.from_sentences and self.language != "english":
+            raise ValueError(
+                f"--language {self.language} is that of the sentence splitter, and this text is a "
+                "stream that is not split into sentences: leave it out"
+            )
+        if self.in_sentences and self.reset_at_documents:
+            raise ValueError(
+                "--reset-at-documents is for streams, and with --batching sentences every sentence "
+                "starts anew already: leave it out, or use --batching sequential or random"
+            )
         try:
             parse_truncation(self.bptt)
         except ValueError as error:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import jax
 import numpy as np
@@ -31,6 +32,8 @@ class RunData:
     unigram_loss: cross-entropy of the evaluation targets under the frequencies of the training
       targets (one added to each), in nats: what a model without any context reaches.
     left_out: the sentences that are longer than ``max_length``.
+    begins: ``bool[N]`` over the training stream, True where the state starts anew; None where it
+      never does.
     """
 
     config: TrainConfig
@@ -42,6 +45,7 @@ class RunData:
     tokens: int
     unigram_loss: float
     left_out: int = 0
+    begins: np.ndarray | None = None
 
     @cached_property
     def model(self) -> Model:
@@ -59,12 +63,14 @@ class RunData:
         if isinstance(self.training, text.Sentences):
             stream = _stream(self.training, config.batch_size)
             return stream, stream.count
-        rng = np.random.default_rng((config.seed, number))
-        cut = text.sequential_batches if config.stateful else text.random_batches
-        pairs = list(cut(self.training, config.batch_size, config.seq_length, rng))
+        pairs = list(_cut(config, self.training, (config.seed, number)))
+        resets = None
+        if self.begins is not None:
+            # With the same seed, they are cut in the same places.
+            resets = (begins for begins, _ in _cut(config, self.begins, (config.seed, number)))
         # The random offset may cost a batch; padding keeps the shape, so nothing is compiled anew.
         most = (len(self.training) - 1) // config.seq_length // config.batch_size
-        return stacked(pairs, most), len(pairs)
+        return stacked(pairs, most, resets=resets), len(pairs)
 
 
 def prepare(
@@ -89,6 +95,7 @@ def prepare(
             documents,
             level=config.level,
             letters_only=config.letters_only,
+            language=config.language,
             progress=progress,
         )
         if vocabulary is None:
@@ -107,23 +114,33 @@ def prepare(
             data = _from_sentences(config, documents, vocabulary, sentences)
             return dataclasses.replace(data, left_out=left_out)
         stream = sentences.stream
+        begins = sentences.document_begins() if config.reset_at_documents else None
     else:
         left_out = 0
         # Texts as they are need a line's end between them; cleaned ones have theirs.
         texts = documents.texts
         if not config.letters_only and len(texts) > 1:
-            texts = ("\n".join(texts),)
-        stream, found = text.character_corpus(
-            texts,
-            config.level,
-            letters_only=config.letters_only,
-            lines="glued" if config.glue_lines else "spaced",
-        )
+            texts = (*(f"{one}\n" for one in texts[:-1]), texts[-1])
+        reading: Any = {
+            "level": config.level,
+            "letters_only": config.letters_only,
+            "lines": "glued" if config.glue_lines else "spaced",
+        }
+        stream, found = text.character_corpus(texts, **reading)
+        begins = text.document_begins(texts, **reading) if config.reset_at_documents else None
         if vocabulary is None:
             vocabulary = _most_frequent(found, config.vocab_size)
         stream = text.renumbered(stream, vocabulary.encode(found.tokens))
-    data = _from_stream(config, documents, vocabulary, stream[: config.max_tokens])
+    data = _from_stream(config, documents, vocabulary, stream[: config.max_tokens], begins)
     return dataclasses.replace(data, left_out=left_out)
+
+
+def _cut(
+    config: TrainConfig, stream: np.ndarray, seed: int | tuple[int, ...]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The batches of one epoch, whose places depend on the seed and the stream's length."""
+    cut = text.sequential_batches if config.stateful else text.random_batches
+    return cut(stream, config.batch_size, config.seq_length, np.random.default_rng(seed))
 
 
 def _most_frequent(found: text.Vocabulary, size: int | None) -> text.Vocabulary:
@@ -162,14 +179,22 @@ def _from_stream(
     documents: text.Documents,
     vocabulary: text.Vocabulary,
     stream: np.ndarray,
+    document_begins: np.ndarray | None,
 ) -> RunData:
     cut = _training_part(config, len(stream), "tokens")
-    training = stream[:cut]
-    held_out = stream[cut:] if config.held_out else training
-    rng = np.random.default_rng(0)
-    cut_batches = text.sequential_batches if config.stateful else text.random_batches
-    next(iter(cut_batches(training, config.batch_size, config.seq_length, rng)))  # long enough?
-    evaluation = covering(held_out, config.batch_size, config.seq_length)
+    evaluated = slice(cut, None) if config.held_out else slice(cut)
+    training, held_out = stream[:cut], stream[evaluated]
+    next(iter(_cut(config, training, 0)))  # long enough?
+    begins = None
+    if document_begins is not None:
+        begins = np.zeros(len(stream), bool)
+        begins[document_begins[document_begins < len(stream)]] = True
+    evaluation = covering(
+        held_out,
+        config.batch_size,
+        config.seq_length,
+        begins=None if begins is None else begins[evaluated],
+    )
     return RunData(
         config,
         documents.origin,
@@ -179,6 +204,7 @@ def _from_stream(
         evaluation,
         len(training) - 1,
         _unigram_loss(training[1:], held_out[1:], len(vocabulary)),
+        begins=None if begins is None else begins[:cut],
     )
 
 

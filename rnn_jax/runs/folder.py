@@ -28,7 +28,12 @@ __all__ = ["FILES", "FORMAT", "RunFolder"]
 
 FORMAT = "rnn_jax run 1"
 # What settings that did not exist yet stood for in the folders of older versions.
-_BEFORE = {"glue_lines": True, "max_length": None}
+_BEFORE = {
+    "glue_lines": True,
+    "max_length": None,
+    "language": "english",
+    "reset_at_documents": False,
+}
 FILES = (
     "config.json",
     "metrics.jsonl",

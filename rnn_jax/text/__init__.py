@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rnn_jax.text.batches import bucket_lengths, random_batches, sequential_batches
 from rnn_jax.text.cache import cache_folder
-from rnn_jax.text.characters import character_corpus, renumbered
+from rnn_jax.text.characters import character_corpus, document_begins, renumbered
 from rnn_jax.text.corpus import (
     Sentences,
     TokenizedCorpus,
@@ -21,6 +21,7 @@ from rnn_jax.text.sources import (
     read_documents,
 )
 from rnn_jax.text.tokenize import (
+    LANGUAGES,
     iter_sentences,
     normalize_letters,
     split_sentences,
@@ -37,6 +38,7 @@ from rnn_jax.text.vocabulary import (
 
 __all__ = [
     "DEFAULT_CORPUS",
+    "LANGUAGES",
     "NAMED_CORPORA",
     "SENTENCE_END",
     "SENTENCE_START",
@@ -50,6 +52,7 @@ __all__ = [
     "cache_folder",
     "character_corpus",
     "collect",
+    "document_begins",
     "encode_sentences",
     "fetch",
     "frequency_vocabulary",

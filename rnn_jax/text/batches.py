@@ -81,11 +81,12 @@ def sequential_batches(
     corpus, offset = _drop_offset(ids, batch_size, seq_length, seq_length, rng)
     length = (len(corpus) - offset - 1) // batch_size
     last = offset + length * batch_size
-    # Copies, time first in memory too: a view's strides are lost on readers of raw memory.
-    x = np.ascontiguousarray(corpus[offset:last].reshape(batch_size, length).T)
-    y = np.ascontiguousarray(corpus[offset + 1 : last + 1].reshape(batch_size, length).T)
+    x = corpus[offset:last].reshape(batch_size, length).T
+    y = corpus[offset + 1 : last + 1].reshape(batch_size, length).T
     cuts = (slice(i, i + seq_length) for i in range(0, length - seq_length + 1, seq_length))
-    return ((x[cut], y[cut]) for cut in cuts)
+    # Copies, time first in memory too: a view's strides are lost on readers of raw memory. A batch
+    # at a time, for those of a long stream together are larger than it.
+    return ((np.ascontiguousarray(x[cut]), np.ascontiguousarray(y[cut])) for cut in cuts)
 
 
 def _drop_offset(

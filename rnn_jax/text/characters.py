@@ -78,6 +78,34 @@ def character_corpus(
     return renumbered(ids, vocabulary.encode(counts)), vocabulary
 
 
+def document_begins(
+    texts: Iterable[str],
+    level: Level = "char",
+    *,
+    letters_only: bool = True,
+    lines: Lines = "glued",
+) -> NDArray[np.int64]:
+    """Where each text begins in the stream that `character_corpus` makes of the same arguments.
+
+    Returns:
+        int64[D], increasing; texts without a token are left out.
+
+    Example:
+        >>> document_begins(["Ab!", "", "b a"], lines="spaced")
+        array([0, 3])
+    """
+    separator = " " if letters_only and (level == "word" or lines == "spaced") else ""
+    begins, end = array("q"), 0
+    for text in _cleaned(texts, separator) if letters_only else texts:
+        size = len(text if level == "char" else text.split())
+        # A cleaned text comes with the space that parts it from the one before it.
+        before = len(separator) if begins and level == "char" else 0
+        if size:
+            begins.append(end + before)
+        end += size
+    return np.array(begins, np.int64)
+
+
 def renumbered(ids: NDArray[np.int32], numbers: NDArray[np.int32]) -> NDArray[np.int32]:
     """``ids`` themselves, each replaced by its entry of ``numbers``.
 

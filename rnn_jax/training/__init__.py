@@ -1,6 +1,12 @@
 """Training: one pure step, and many of them inside one compiled call."""
 
-from rnn_jax.training.batches import SentenceStream, Windows, sentence_stream
+from rnn_jax.training.batches import (
+    SentenceStream,
+    Windows,
+    consecutive,
+    covering,
+    sentence_stream,
+)
 from rnn_jax.training.loop import make_evaluate, make_train_steps
 from rnn_jax.training.sgd import PlainSGD, sgd
 from rnn_jax.training.step import TrainState, init_train_state, make_train_step
@@ -10,6 +16,8 @@ __all__ = [
     "SentenceStream",
     "TrainState",
     "Windows",
+    "consecutive",
+    "covering",
     "init_train_state",
     "make_evaluate",
     "make_train_step",

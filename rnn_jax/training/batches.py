@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from numpy.typing import ArrayLike
 
 from rnn_jax.arrays.masking import length_mask
 from rnn_jax.host.checks import positive
@@ -40,11 +41,13 @@ class Windows:
     """Batches of equal shape: ``inputs`` and ``targets``, ``int[N, T, B]``.
 
     mask: ``bool[N, T, B]``, where some steps are padding.
+    resets: ``bool[N, T, B]``, True where a new sequence begins within a row.
     """
 
     inputs: Array
     targets: Array
     mask: Array | None = None
+    resets: Array | None = None
 
     @property
     def count(self) -> int:
@@ -57,18 +60,35 @@ class Windows:
         return self.inputs.shape[2]
 
     def visit(self, index: Array, consume: Consume[State], state: State) -> State:
-        """``consume(state, batch)`` on batch ``index``."""
-        mask = None if self.mask is None else self.mask[index]
-        return consume(state, Batch(self.inputs[index], self.targets[index], mask))
+        """``consume(state, batch)`` on batch ``index``.
+
+        Raises:
+          ValueError: the arrays are of different numbers of batches.
+        """
+        parts = Batch(self.inputs, self.targets, self.mask, self.resets)
+        for name, part in parts._asdict().items():
+            # An index beyond the end of one would be its last batch again.
+            if part is not None and part.shape[:1] != self.inputs.shape[:1]:
+                raise ValueError(
+                    f"the {name} of shape {part.shape} are not of {self.count} batches, as the "
+                    "inputs are: pass one for each batch"
+                )
+        return consume(state, jax.tree.map(lambda part: part[index], parts))
 
 
-def stacked(pairs: Iterable[tuple[np.ndarray, np.ndarray]], count: int | None = None) -> Windows:
+def stacked(
+    pairs: Iterable[tuple[np.ndarray, np.ndarray]],
+    count: int | None = None,
+    *,
+    resets: Iterable[np.ndarray] | None = None,
+) -> Windows:
     """The batches of one epoch, such as `rnn_jax.text.random_batches` cuts them, as `Windows`.
 
     Args:
       pairs: inputs and targets ``int[T, B]``, of equal shape.
       count: how many batches to hold; those that are missing are zeros at the end, so that epochs
         of unequal length have one shape. None for as many as there are.
+      resets: where a document begins, ``[T, B]`` for each pair.
 
     Example:
       >>> from rnn_jax.text import sequential_batches
@@ -76,27 +96,44 @@ def stacked(pairs: Iterable[tuple[np.ndarray, np.ndarray]], count: int | None = 
       >>> data.inputs.shape
       (2, 5, 2)
     """
-    inputs, targets = (np.stack(side) for side in zip(*pairs, strict=True))
-    if count is not None:
-        fill = [(0, count - len(inputs)), (0, 0), (0, 0)]
-        inputs, targets = np.pad(inputs, fill), np.pad(targets, fill)
-    return Windows(jnp.asarray(inputs), jnp.asarray(targets))
+
+    def whole(batches: Iterable[np.ndarray]) -> Array:
+        stack = np.stack(list(batches))
+        missing = 0 if count is None else count - len(stack)
+        return jnp.asarray(np.pad(stack, [(0, missing), (0, 0), (0, 0)]) if missing else stack)
+
+    inputs, targets = map(whole, zip(*pairs, strict=True))
+    return Windows(inputs, targets, None, None if resets is None else whole(resets).astype(bool))
 
 
-def consecutive(ids: np.ndarray, batch_size: int, seq_length: int) -> Windows:
+def consecutive(
+    ids: np.ndarray, batch_size: int, seq_length: int, *, begins: ArrayLike | None = None
+) -> Windows:
     """All of ``ids [N]`` but a remainder, as ``B`` rows that continue from window to window.
 
     Unlike `rnn_jax.text.sequential_batches` it drops no random offset: each call sees the same
     tokens.
 
+    Args:
+      ids: ``int[N]``.
+      batch_size: ``B``.
+      seq_length: ``T``.
+      begins: where documents begin: their positions in ``ids``, increasing, or ``bool[N]``, True on
+        the first token of each. There the windows have ``resets``; the first token of a document
+        stays a target, of the document before it.
+
     Raises:
-      ValueError: there are too few tokens for one window of ``batch_size`` rows.
+      ValueError: there are too few tokens for one window of ``batch_size`` rows, or ``begins`` is
+        neither of the two.
 
     Example:
-      >>> data = consecutive(np.arange(14), 2, 3)
+      >>> data = consecutive(np.arange(14), 2, 3, begins=[0, 4, 9])
       >>> data.inputs[:, :, 0].tolist(), data.targets[-1, :, 1].tolist()
       ([[0, 1, 2], [3, 4, 5]], [10, 11, 12])
+      >>> sorted(data.inputs[data.resets].tolist())
+      [0, 4, 9]
     """
+    first = _first_tokens(begins, len(ids))
     count = (len(ids) - 1) // batch_size // seq_length
     if count < 1:
         raise ValueError(
@@ -104,21 +141,26 @@ def consecutive(ids: np.ndarray, batch_size: int, seq_length: int) -> Windows:
             "text, fewer rows or shorter windows"
         )
     used = batch_size * count * seq_length
-    inputs, targets = (
-        jnp.asarray(side.reshape(batch_size, count, seq_length).transpose(1, 2, 0), jnp.int32)
-        for side in (ids[:used], ids[1 : used + 1])
-    )
-    return Windows(inputs, targets)
+
+    def cut(side: np.ndarray) -> np.ndarray:
+        return side.reshape(batch_size, count, seq_length).transpose(1, 2, 0)
+
+    inputs, targets = (jnp.asarray(cut(i), jnp.int32) for i in (ids[:used], ids[1 : used + 1]))
+    return Windows(inputs, targets, None, None if first is None else jnp.asarray(cut(first[:used])))
 
 
-def covering(ids: np.ndarray, batch_size: int, seq_length: int) -> Windows:
+def covering(
+    ids: np.ndarray, batch_size: int, seq_length: int, *, begins: ArrayLike | None = None
+) -> Windows:
     """All of ``ids [N]``, every target exactly once, as rows that continue from window to window.
 
     At most ``B`` rows of lengths that differ by one at most, the last window of each padded. Where
     ``ids`` are few, there are fewer rows, so that each fills a window, and then a shorter window.
+    For ``begins`` see `consecutive`.
 
     Raises:
-      ValueError: there is no target, because there are less than two tokens.
+      ValueError: there is no target, because there are less than two tokens; ``begins`` marks no
+        tokens of ``ids``.
 
     Example:
       >>> data = covering(np.arange(14), 2, 3)
@@ -128,6 +170,7 @@ def covering(ids: np.ndarray, batch_size: int, seq_length: int) -> Windows:
       [[6, 7, 8], [9, 10, 11], [12, 0, 0]]
     """
     positive(batch_size=batch_size, seq_length=seq_length)
+    first = _first_tokens(begins, len(ids))
     targets = len(ids) - 1
     if targets < 1:
         raise ValueError(f"{len(ids)} tokens hold no target: use a longer text")
@@ -139,7 +182,35 @@ def covering(ids: np.ndarray, batch_size: int, seq_length: int) -> Windows:
     mask = steps < lengths
     at = np.where(mask, begins[:-1] + steps, 0)
     inputs, wanted = (jnp.asarray(np.where(mask, ids[at + i], 0), jnp.int32) for i in (0, 1))
-    return Windows(inputs, wanted, None if mask.all() else jnp.asarray(mask))
+    return Windows(
+        inputs,
+        wanted,
+        None if mask.all() else jnp.asarray(mask),
+        None if first is None else jnp.asarray(mask & first[at]),
+    )
+
+
+def _first_tokens(begins: ArrayLike | None, size: int) -> np.ndarray | None:
+    """``bool[N]`` of the first tokens of documents, from such an array or from positions."""
+    if begins is None:
+        return None
+    given = np.asarray(begins)
+    if given.dtype == bool and given.shape == (size,):
+        return given
+    # Flags as integers, 0 and 1, do not increase and are not taken for positions.
+    positions = given if given.size else given.astype(int)
+    good = np.issubdtype(positions.dtype, np.integer) and positions.ndim == 1
+    if good and positions.size:
+        increasing = (positions[1:] > positions[:-1]).all()
+        good = bool(0 <= positions[0] and positions[-1] < size and increasing)
+    if not good:
+        raise ValueError(
+            f"begins must be increasing positions among {size} tokens, or {size} booleans, not "
+            f"{given.dtype}{list(given.shape)}: {np.array2string(given, threshold=6)}"
+        )
+    first = np.zeros(size, bool)
+    first[positions] = True
+    return first
 
 
 @jax.tree_util.register_dataclass

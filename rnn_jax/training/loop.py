@@ -12,7 +12,7 @@ from jax import lax
 from rnn_jax.jaxprs import vary_over, varying_axes
 from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.training.batches import SentenceStream, Windows
-from rnn_jax.training.step import TrainState, TrainStep
+from rnn_jax.training.step import TrainState, TrainStep, along_of
 from rnn_jax.types import Array, Batch, Carry, Model, Params
 
 __all__ = ["make_evaluate", "make_train_steps"]
@@ -99,7 +99,7 @@ def make_evaluate(model: Model) -> Callable[..., Totals]:
 
     Returns:
       ``evaluate(params, data, carry=None) -> (nats, tokens)``. With ``carry=None`` every batch
-      begins anew; with a carry each batch continues the one before.
+      begins anew; with a carry each batch continues the one before, up to the resets in it.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnn_jax
@@ -114,7 +114,8 @@ def make_evaluate(model: Model) -> Callable[..., Totals]:
     def evaluate(params: Params, data: Windows | SentenceStream, carry: Carry = None) -> Totals:
         def consume(loop: tuple[Carry, Totals], batch: Batch) -> tuple[Carry, Totals]:
             carry, (nats, tokens) = loop
-            new, logits = model.apply(params, carry, batch.inputs, mask=batch.mask)
+            along = along_of(model, batch.inputs, batch.mask, batch.resets)
+            new, logits = model.apply(params, carry, batch.inputs, **along)
             loss = cross_entropy(logits, batch.targets, mask=batch.mask, reduction="sum")
             count = batch.targets.size if batch.mask is None else batch.mask.sum()
             return (None if carry is None else new), (nats + loss, tokens + count)

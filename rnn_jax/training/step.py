@@ -5,23 +5,34 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from rnn_jax.arrays.masking import check_mask
 from rnn_jax.arrays.paths import at_path, replace_at
 from rnn_jax.arrays.tokens import is_ids
 from rnn_jax.jaxprs import spec_of, varying_axes
 from rnn_jax.layers.base import BaseLayer, adapted, inside
+from rnn_jax.layers.options import check_takes
 from rnn_jax.losses.cross_entropy import cross_entropy
+from rnn_jax.recurrence.layouts import batch_shape_of
 from rnn_jax.training.rows import add_rows, gather_rows
 from rnn_jax.training.sgd import PlainSGD
 from rnn_jax.truncation.kinds import Truncation
 from rnn_jax.types import Array, Batch, Carry, Model, Params
 
-__all__ = ["Loss", "Metrics", "TrainState", "TrainStep", "init_train_state", "make_train_step"]
+__all__ = [
+    "Loss",
+    "Metrics",
+    "TrainState",
+    "TrainStep",
+    "along_of",
+    "init_train_state",
+    "make_train_step",
+]
 
 Metrics = dict[str, Array]
 
@@ -100,7 +111,8 @@ def make_train_step(
     """The step ``(state, batch, *, key=None) -> (state, metrics)``, pure; the caller jits it.
 
     ``l, ∇ = value_and_grad(loss(model(params, inputs), targets))``, then the optimiser's update.
-    The carry from the batch before is a constant of the step: gradients stop between batches.
+    The carry from the batch before is a constant of the step: gradients stop between batches. Where
+    the batch has ``resets``, the carry is the initial one, and no gradient passes.
     With `sgd` only those rows of the input matrix that the batch uses are differentiated and
     updated; the result is the same.
 
@@ -119,7 +131,8 @@ def make_train_step(
 
     Raises:
       ValueError: by the step: the model draws noise and there is no key, or a key comes with
-        ``noise=False``; the optimiser needs something that a step does not have.
+        ``noise=False``; the optimiser needs something that a step does not have; the batch has
+        resets that are not ``bool[T, B]``, or that the model does not take.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnn_jax
@@ -149,14 +162,15 @@ def make_train_step(
             )
         if key is not None and not noise:
             raise ValueError("a step made with noise=False takes no key: leave out one of the two")
-        inputs, targets, mask = batch
+        inputs, targets, mask, resets = Batch(*batch)
+        along = along_of(model, inputs, mask, resets)
         rows = path if is_ids(inputs) and not _is_distributed(inputs) else None
-        params = state.params
+        params, ids = state.params, inputs
         if rows is not None:
             params, inputs = gather_rows(params, rows, inputs, mask)
 
         def objective(params: Params) -> tuple[Array, Carry]:
-            carry, logits = model.apply(params, state.carry, inputs, mask=mask, key=key)
+            carry, logits = model.apply(params, state.carry, inputs, key=key, **along)
             return loss(logits, targets, mask=mask), carry
 
         (value, carry), grads = jax.value_and_grad(objective, has_aux=True)(params)
@@ -167,7 +181,7 @@ def make_train_step(
             )  # fmt: skip
         if rows is not None:
             table = at_path(state.params, rows)
-            table = add_rows(table, batch.inputs, mask, at_path(updates, rows))
+            table = add_rows(table, ids, mask, at_path(updates, rows))
             rest = replace_at(params, rows, None), replace_at(updates, rows, None)
             params = replace_at(optax.apply_updates(*rest), rows, table)
         else:
@@ -178,6 +192,21 @@ def make_train_step(
         return new, {"loss": value, "tokens": tokens}
 
     return train_step
+
+
+def along_of(
+    model: Model, inputs: Array, mask: Array | None, resets: Array | None
+) -> dict[str, Any]:
+    """The options of ``model.apply`` that come with a batch, without those that it does not need.
+
+    Raises:
+      ValueError: the resets are not ``bool[T, B]``, or the model takes none.
+    """
+    if resets is None:
+        return {"mask": mask}
+    check_mask(resets, (inputs.shape[0], *batch_shape_of(inputs)), "resets")
+    check_takes(model, ["resets"])
+    return {"mask": mask, "resets": resets}
 
 
 def _distinct(opt_state: optax.OptState, params: Params) -> optax.OptState:

@@ -180,7 +180,7 @@ def training(way: str) -> None:
     model = r.language_model(SIZE, r.recurrent(r.gru(3)))
     params = Case("lm", model, ids=True, model=True).init()
     data = CAUSAL[-1].inputs(6, (T, B))
-    windows = r.Windows(data[:3], data[3:])
+    windows = r.Windows(data[:3], data[3:], resets=data[:3] % 4 == 0)
     summed = partial(r.cross_entropy, reduction="sum")
 
     def f(rows: Any, params: Any, carry: Any, windows: Any, mask: Any) -> Any:
@@ -191,7 +191,7 @@ def training(way: str) -> None:
             for start in (carry, None):
                 state = r.TrainState(params, optimizer.init(params), start, jnp.zeros((), int))
                 state, totals = run(state, windows, 0, 3)
-                batch = r.Batch(windows.inputs[0], windows.targets[0], mask)
+                batch = r.Batch(windows.inputs[0], windows.targets[0], mask, mask)
                 state, metrics = step(state, batch)
                 results.append((state.params, added_up((totals, metrics), rows)))
             results.append((state.params, added_up(r.make_evaluate(model)(params, windows), rows)))

@@ -36,6 +36,8 @@ ALSO = [
     "rnn_jax.cells.GatedCell",
     "rnn_jax.cells.minimal.MinimalOptions",
     "rnn_jax.cells.minimal.MinimalOptions",
+    "rnn_jax.training.batches.consecutive",
+    "rnn_jax.training.batches.covering",
     "rnn_jax.types.Along",
     "rnn_jax.types.Steps",
 ]

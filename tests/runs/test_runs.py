@@ -283,12 +283,13 @@ def test_folders_of_before_keep_their_reading_of_lines(tmp_path: Path) -> None:
     folder, _ = start(tmp_path / "run", max_sentences=50)
     file = folder.path / "config.json"
     content = json.loads(file.read_text())
-    for name in ("glue_lines", "max_length"):
+    for name in ("glue_lines", "max_length", "language", "reset_at_documents"):
         del content["config"][name]
     del content["checksum"]
     file.write_text(json.dumps(content))
     config = runs.open_folder(str(folder.path)).config
     assert (config.glue_lines, config.max_length) == (True, None)
+    assert (config.language, config.reset_at_documents) == ("english", False)
 
 
 def test_losses_do_not_depend_on_where_chunks_end(

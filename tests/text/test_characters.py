@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
 
-from rnn_jax.text import character_corpus, frequency_vocabulary, normalize_letters, renumbered
+from rnn_jax.text import (
+    character_corpus,
+    document_begins,
+    frequency_vocabulary,
+    normalize_letters,
+    renumbered,
+)
 from rnn_jax.text import characters as module
 
 POEM = "Roses are red,\nviolets are blue,\n\nsugar is sweet\n"
@@ -53,3 +60,27 @@ def test_renumbered_works_in_place() -> None:
     ids = np.array([0, 2, 1, 0], np.int32)
     assert renumbered(ids, np.array([5, 6, 7], np.int32)) is ids
     assert ids.tolist() == [5, 7, 6, 5]
+
+
+@pytest.mark.parametrize("level", ["char", "word"])
+@pytest.mark.parametrize("letters_only", [True, False])
+@pytest.mark.parametrize("lines", ["glued", "spaced"])
+def test_documents_begin_where_their_tokens_do(level: Any, letters_only: bool, lines: Any) -> None:
+    texts = ("Ab cd!\n", "...", "", "\nThe end.\n\nNo, not yet.", "b", "c")
+    reading: Any = {"level": level, "letters_only": letters_only, "lines": lines}
+    ids, vocabulary = character_corpus(texts, **reading)
+    begins = document_begins(texts, **reading)
+    parts = [vocabulary.decode(part) for part in np.split(ids, begins[1:])]
+    expected = []
+    for text in texts:
+        if letters_only:  # by itself, a text is what it is among others
+            try:
+                alone, own = character_corpus([text], **reading)
+                expected.append(own.decode(alone))
+            except ValueError:
+                continue
+        elif text:
+            expected.append(list(text) if level == "char" else text.split())
+    if letters_only and level == "char" and lines == "spaced":
+        expected = [[*part, " "] for part in expected[:-1]] + expected[-1:]
+    assert begins[0] == 0 and parts == expected

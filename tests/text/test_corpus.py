@@ -151,10 +151,12 @@ def test_second_call_reads_the_cache(monkeypatch, cache):
     monkeypatch.setattr(corpus, "iter_sentences", None)
     second = tokenize_corpus(documents(*COMMENTS))
     assert sentences_of(second) == sentences_of(first) and second.types == first.types
+    assert second.documents.tolist() == first.documents.tolist() == [0, 2, 3]
     # Other settings and other texts get their own entries.
     for call in (
         lambda: tokenize_corpus(documents(*COMMENTS), limit=2),
         lambda: tokenize_corpus(documents("".join(COMMENTS))),
+        lambda: tokenize_corpus(documents(*COMMENTS), language="german"),
     ):
         with pytest.raises(TypeError):
             call()
@@ -212,3 +214,21 @@ def test_time_machine_is_as_d2l_prints_it():
     assert (len(ids), len(vocabulary)) == (170580, 28)
     assert vocabulary.tokens[:5] == ("<unk>", " ", "e", "t", "a")
     assert "".join(vocabulary.decode(ids[:29])) == "the time machine by h g wells"
+
+
+def test_sentences_know_the_documents_they_are_from():
+    texts = ("One two. Three. Four.", "...", "Five. Six.", "Seven.")
+    tokenized = tokenize_corpus(documents(*texts), letters_only=True)  # the second has no words
+    assert tokenized.documents.tolist() == [0, 3, 5]
+    limited = tokenize_corpus(documents(*texts), letters_only=True, limit=4)
+    assert limited.documents.tolist() == [0, 3]
+    words = reference_vocabulary(tokenized.counts())
+    sentences = encode_sentences(tokenized, words)
+    assert sentences.document_begins().tolist() == [0, 10, 16]
+    assert sentences.subset(1, 5).document_begins().tolist() == [0, 6]
+    np.testing.assert_array_equal(sentences.subset(4).documents, [2, 3])
+    # Of a document whose first sentence is left out, the next one is the first.
+    assert sentences.up_to(3).document_begins().tolist() == [0, 6, 12]
+    np.testing.assert_array_equal(sentences.by_length().documents, [1, 1, 2, 2, 3, 1])
+    with pytest.raises(ValueError, match="do not tell their documents"):
+        corpus.Sentences(sentences.stream, sentences.offsets).document_begins()

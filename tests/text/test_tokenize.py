@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from rnn_jax.text import (
+    LANGUAGES,
     iter_sentences,
     normalize_letters,
     read_documents,
@@ -46,11 +47,11 @@ MARKS = [".", "!", "?", "...", "!!", "?!", '."', ".)", "!')", " .", '?"', "--", 
 SPACES = [" ", " ", "  ", "\n", "\n\n", "\t", "", "\u00a0", "\x0c"]
 
 
-def whole(text: str) -> list[str]:
+def whole(text: str, language: str = "english") -> list[str]:
     """The definition: NLTK on the text at once."""
     from rnn_jax.text.tokenize import _sentence_splitter
 
-    return list(_sentence_splitter().tokenize(text))
+    return list(_sentence_splitter(language).tokenize(text))
 
 
 def test_sentences_of_pieces_are_those_of_the_whole() -> None:
@@ -74,9 +75,12 @@ def test_sentences_of_pieces_of_a_real_text(piece: int) -> None:
 def test_no_piece_is_much_longer_than_its_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
     from rnn_jax.text import tokenize
 
-    splitter, lengths = tokenize._sentence_splitter(), []
+    splitter, lengths = tokenize._sentence_splitter("english"), []
 
     class Spy:
+        def __init__(self, language: str) -> None:
+            assert language == "english"
+
         def span_tokenize(self, text: str):
             lengths.append(len(text))
             return splitter.span_tokenize(text)
@@ -97,6 +101,8 @@ def test_what_nltk_gives_up_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> No
         raise TimeoutError
 
     class Slow:
+        def __init__(self, language: str) -> None: ...
+
         span_tokenize = give_up
 
     monkeypatch.setattr(tokenize, "_sentence_splitter", Slow)
@@ -110,13 +116,47 @@ def test_what_nltk_gives_up_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> No
 def test_parameters_are_those_of_punkt_tab():
     from rnn_jax.text.tokenize import _sentence_splitter
 
-    parameters = _sentence_splitter()._params
+    parameters = _sentence_splitter("english")._params
     # The sizes in bytes of the four files of NLTK's punkt_tab/english.
     assert len("\n".join(parameters.abbrev_types)) == 619
     assert len("\n".join(parameters.sent_starters)) == 241
     assert len("\n".join(map("\t".join, parameters.collocations))) == 594
     rows = (f"{word}\t{flags}" for word, flags in parameters.ortho_context.items())
     assert len("\n".join(rows).encode()) >= 236303  # looking up a word adds it
+
+
+@pytest.mark.parametrize(
+    "language, text, sentences",
+    [
+        ("english", "Das kostet 3 Mio. Euro. Gut.", 3),
+        ("german", "Das kostet 3 Mio. Euro. Gut.", 2),
+        ("english", "Он жил на ул. Ленина. Хорошо.", 3),
+        ("russian", "Он жил на ул. Ленина. Хорошо.", 2),
+    ],
+)
+def test_abbreviations_are_those_of_the_language(language: str, text: str, sentences: int) -> None:
+    assert len(split_sentences(text, language=language)) == sentences
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_language_splits_in_pieces(language: str) -> None:
+    text = "\n".join(read_documents("comments-sample").texts)[:5000]
+    sentences = whole(text, language)
+    assert list(iter_sentences(text, 999, language=language)) == sentences
+    assert len(sentences) > 20
+
+
+def test_an_unknown_language_is_named_with_those_there_are() -> None:
+    with pytest.raises(ValueError, match="language 'klingon': choose one of czech, danish, dutch"):
+        split_sentences("a", language="klingon")
+
+
+def test_a_language_that_is_not_installed_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rnn_jax.text import tokenize
+
+    monkeypatch.setattr(tokenize, "LANGUAGES", (*LANGUAGES, "latin"))
+    with pytest.raises(ValueError, match="no sentence splitter for latin: run pip install -U"):
+        split_sentences("a", language="latin")
 
 
 @pytest.mark.parametrize(
