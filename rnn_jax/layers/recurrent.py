@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from rnn_jax.cells import input_table_of
 from rnn_jax.layers.base import BaseLayer
@@ -47,10 +48,18 @@ class Recurrent(BaseLayer):
         self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
     ) -> tuple[Carry, Array]:
         """The cell run over ``xs``; see `unroll`."""
-        steps, reverse, backend = along.steps, self.reverse, self.backend
-        return run(
-            self.cell, params, carry, xs, steps, reverse=reverse, every=every, backend=backend
-        )
+        how: Any = {"reverse": self.reverse, "every": every, "backend": self.backend}
+        return run(self.cell, params, carry, xs, along.steps, **how)
+
+    def run_sliding(
+        self, lags: int, params: Params, carry: Carry, xs: Array, along: Along
+    ) -> tuple[Carry, Array]:
+        """The carries and outputs of every step; a loss reaches ``lags`` further steps back.
+
+        Only for a cell that `can_sweep`.
+        """
+        how: Any = {"reverse": False, "every": True, "backend": "auto", "lags": lags}
+        return run(self.cell, params, carry, xs, along.steps, **how)
 
 
 def recurrent(cell: Cell, *, reverse: bool = False, backend: Backend = "auto") -> Recurrent:

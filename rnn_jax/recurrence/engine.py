@@ -10,6 +10,7 @@ from jax import lax
 
 from rnn_jax.recurrence.loops import make_loops
 from rnn_jax.recurrence.plan import Loops, Operands, Plan, Results
+from rnn_jax.recurrence.sweeps import sweep_back
 
 __all__ = ["LOOPS", "run"]
 
@@ -52,7 +53,8 @@ def _forward(platform: str, plan: Plan, operands: Operands) -> tuple[Results, An
 
 def _backward(platform: str, plan: Plan, residuals: Any, cotangents: Results) -> tuple[Operands]:
     operands, saved = residuals
-    return (LOOPS[platform].backward(plan, operands, saved, cotangents),)
+    back = LOOPS[platform].backward if plan.lags is None else sweep_back
+    return (back(plan, operands, saved, cotangents),)
 
 
 _run.defvjp(_forward, _backward)

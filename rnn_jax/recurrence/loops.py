@@ -23,7 +23,7 @@ from rnn_jax.recurrence.gradient_scale import scale_gradient
 from rnn_jax.recurrence.plan import Loops, Operands, Plan, Results
 from rnn_jax.types import Array, Carry, Steps, state_dtype
 
-__all__ = ["make_loops"]
+__all__ = ["cut", "gradients", "joined", "make_loops"]
 
 
 def make_loops(*, group: bool, parts: Callable[[Operands], int]) -> Loops:
@@ -58,23 +58,23 @@ def make_loops(*, group: bool, parts: Callable[[Operands], int]) -> Loops:
             kept = new if plan.every else None
             return new, (kept, y, fed if save else None), pullback
 
-        initials = _cut(operands.initial, count)
+        initials = cut(operands.initial, count)
 
         def body(carries: list[Carry], step: Any) -> Any:
-            steps = zip(carries, initials, _cut(step, count), strict=True)
+            steps = zip(carries, initials, cut(step, count), strict=True)
             new, outputs, pullbacks = zip(*(one(*args) for args in steps), strict=True)
-            return list(new), (_joined(outputs), pullbacks)
+            return list(new), (joined(outputs), pullbacks)
 
         steps = (operands.zs, *operands.steps)
         carries, ((kept, ys, feds), pullbacks) = lax.scan(
-            body, _cut(operands.carry, count), steps, reverse=plan.reverse
+            body, cut(operands.carry, count), steps, reverse=plan.reverse
         )
-        return Results(_joined(carries), kept, ys), (feds, pullbacks) if save else None
+        return Results(joined(carries), kept, ys), (feds, pullbacks) if save else None
 
     def backward(plan: Plan, operands: Operands, saved: Any, cotangents: Results) -> Operands:
-        cell, w, count = plan.cell, operands.w_hh, parts(operands)
+        cell, count = plan.cell, parts(operands)
         feds, pullbacks = saved
-        transposed = w.T
+        transposed = operands.w_hh.T
 
         def one(sums: Any, step: Any, pullback: Any) -> Any:
             dcarry, dtheta, dinitial = sums
@@ -101,16 +101,16 @@ def make_loops(*, group: bool, parts: Callable[[Operands], int]) -> Loops:
         def body(state: Any, step: Any) -> Any:
             sums, dzs = state
             t, pullbacks, *step = step
-            steps = zip(sums, _cut(step, count), pullbacks, strict=True)
+            steps = zip(sums, cut(step, count), pullbacks, strict=True)
             new, outputs = zip(*(one(*args) for args in steps), strict=True)
-            dz, dr = _joined(outputs)
+            dz, dr = joined(outputs)
             return (list(new), lax.dynamic_update_index_in_dim(dzs, dz, t, 0)), dr
 
         zeros = jax.tree.map(jnp.zeros_like, (operands.theta, operands.initial))
         sums = [
             (dcarry, zeros[0], dinitial)
             for dcarry, dinitial in zip(
-                _cut(cotangents.carry, count), _cut(zeros[1], count), strict=True
+                cut(cotangents.carry, count), cut(zeros[1], count), strict=True
             )
         ]
         steps = (
@@ -120,21 +120,36 @@ def make_loops(*, group: bool, parts: Callable[[Operands], int]) -> Loops:
         # The cotangents take the place of the input products, which nothing needs any more.
         buffer = lax.stop_gradient(operands.zs)
         (sums, dzs), drs = lax.scan(body, (sums, buffer), steps, reverse=not plan.reverse)
-        drs = dzs if plan.sums else drs
-        dcarries, dthetas, dinitials = zip(*sums, strict=True)
-        dw = _rows(feds).T.astype(w.dtype)
-        return Operands(
-            jax.tree.map(lambda *leaves: sum(leaves), *dthetas),
-            product(dw, _rows(drs).astype(w.dtype)).astype(w.dtype),
-            _row_sum(dzs, operands.b),
-            _row_sum(drs, operands.b_hh),
-            _joined(dcarries),
-            _joined(dinitials),
-            dzs,
-            Steps(),
-        )  # fmt: skip
+        return gradients(plan, operands, feds, tuple(zip(*sums, strict=True)), (dzs, drs))
 
     return Loops(forward, backward)
+
+
+def gradients(
+    plan: Plan, operands: Operands, feds: Array, sums: tuple[Any, ...], steps: Any
+) -> Operands:
+    """The cotangents of the operands from those of the parts and steps.
+
+    Args:
+      plan: what is fixed.
+      operands: what was read.
+      feds: ``[T, B, H]``, what the recurrent matrix multiplied.
+      sums: for each part the cotangents of its first carry, of ``θ`` and of its initial carry.
+      steps: those of the input products, and of the recurrent ones where they differ.
+    """
+    (dcarries, dthetas, dinitials), (dzs, drs), w = sums, steps, operands.w_hh
+    drs = dzs if plan.sums else drs
+    dw = _rows(feds).T.astype(w.dtype)
+    return Operands(
+        jax.tree.map(lambda *leaves: sum(leaves), *dthetas),
+        product(dw, _rows(drs).astype(w.dtype)).astype(w.dtype),
+        _row_sum(dzs, operands.b),
+        _row_sum(drs, operands.b_hh),
+        joined(dcarries),
+        joined(dinitials),
+        dzs,
+        Steps(),
+    )  # fmt: skip
 
 
 def _plus(product: Array, bias: Array | None) -> Array:
@@ -149,7 +164,7 @@ def _row_sum(cotangents: Array, bias: Array | None) -> Array | None:
     return None if bias is None else _rows(cotangents).sum(0).astype(bias.dtype)
 
 
-def _cut(tree: Any, parts: int) -> list[Any]:
+def cut(tree: Any, parts: int) -> list[Any]:
     """``parts`` trees, each with its share of every leaf's first axis."""
     if parts == 1:
         return [tree]
@@ -161,7 +176,8 @@ def _cut(tree: Any, parts: int) -> list[Any]:
     return [jax.tree.map(lambda leaf, i=i: share(i, leaf), tree) for i in range(parts)]
 
 
-def _joined(trees: Any) -> Any:
+def joined(trees: Any) -> Any:
+    """The trees that `cut` made, as one again."""
     if len(trees) == 1:
         return trees[0]
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)

@@ -22,12 +22,14 @@ class Plan:
 
     every: whether the carry after every step is kept.
     sums: see `reads_only_sums`.
+    lags: how many steps a loss reaches back beyond its own; None for all.
     """
 
     cell: PointwiseCell
     reverse: bool
     every: bool
     sums: bool
+    lags: int | None = None
 
 
 class Operands(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Literal, Never, Protocol, get_args
+from typing import Any, Literal, Never, Protocol, cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,25 +12,15 @@ from rnn_jax.arrays.masking import fill_masked, select
 from rnn_jax.arrays.tokens import as_index, is_ids
 from rnn_jax.cells import Form, LinearCell, PointwiseCell, form_of
 from rnn_jax.cells.memory import named
-from rnn_jax.host.checks import check_members, check_renamed
-from rnn_jax.jaxprs import (
-    in_auto_mode,
-    jit_disabled,
-    returns_an_argument,
-    reverse_mode_only,
-    scan,
-    vary_alike,
-    vary_over,
-    varying_axes,
-)
-from rnn_jax.recurrence import engine
+from rnn_jax.host.checks import check_renamed
+from rnn_jax.jaxprs import in_auto_mode, reverse_mode_only, scan, vary_over, varying_axes
 from rnn_jax.recurrence.gradient_scale import scale_gradient, settled
 from rnn_jax.recurrence.layouts import batch_shape_of, checked_steps, layouts_of
 from rnn_jax.recurrence.linear import unroll_linear
-from rnn_jax.recurrence.plan import Operands, Plan, reads_only_sums
+from rnn_jax.recurrence.pointwise import is_fast, unroll_pointwise
 from rnn_jax.types import Array, Carry, Cell, Params, Steps
 
-__all__ = ["Backend", "batch_shape_of", "run", "unroll", "unroll_carries"]
+__all__ = ["Backend", "batch_shape_of", "can_sweep", "run", "unroll", "unroll_carries"]
 
 Backend = Literal["auto", "scan"]
 
@@ -128,10 +118,14 @@ def run(
     reverse: bool,
     every: bool,
     backend: Backend,
+    lags: int | None = None,
 ) -> tuple[Carry, Array]:
-    """What `unroll` (``every=False``) and `unroll_carries` (``every=True``) have in common."""
+    """What `unroll` (``every=False``) and `unroll_carries` (``every=True``) have in common.
+
+    With ``lags``, for a cell that `can_sweep`, a loss reaches so many steps back, and no further.
+    """
     steps = checked_steps(xs, steps)
-    along_time = partial(_run, cell, reverse=reverse, every=every, backend=backend)
+    along_time = partial(_run, cell, reverse=reverse, every=every, backend=backend, lags=lags)
     layouts = layouts_of(carry, xs, every=every)
     result: tuple[Carry, Array] = in_auto_mode(along_time, (params, carry, xs, steps), layouts)
     return result
@@ -147,6 +141,7 @@ def _run(
     reverse: bool,
     every: bool,
     backend: Backend,
+    lags: int | None,
 ) -> tuple[Carry, Array]:
     batch_shape = batch_shape_of(xs)
     if carry is None:
@@ -156,6 +151,8 @@ def _run(
     steps = settled(steps, reverse=reverse)
     xs = fill_masked(as_index(xs) if is_ids(xs) else xs, steps.mask)
     forward = _form(cell, backend)
+    if lags is not None:
+        forward = partial(_pointwise, lags=lags)
     last, carries, ys = forward(cell, params, carry, xs, steps, reverse=reverse, every=every)
     return jax.tree.unflatten(containers, jax.tree.leaves(carries if every else last)), ys
 
@@ -192,7 +189,7 @@ _REVERSE_ONLY = (
 )
 
 
-def _engine(
+def _pointwise(
     cell: PointwiseCell,
     params: Params,
     carry: Carry,
@@ -201,39 +198,23 @@ def _engine(
     *,
     reverse: bool,
     every: bool,
+    lags: int | None = None,
 ) -> tuple[Carry, Carry, Array]:
-    """The cell's fast form; see `rnn_jax.recurrence.engine`."""
-    # With jit disabled there is nothing to gain, and what the loops save could not be stacked.
-    plain = xs.shape[0] == 0 or jit_disabled()
-    if plain or not _has_engine(cell, carry):
+    """All steps by the fast recurrence; see `rnn_jax.recurrence.pointwise`."""
+    if not is_fast(cell, carry, xs.shape[0]):
         return _scan(cell, params, carry, xs, steps, reverse=reverse, every=every)
-    resets = steps.resets
-    initial = None if resets is None else cell.initial_carry(resets.shape[1:], params)
-    check_members(cell, params)
-    params, b = dict(params), None
-    if cell.bias_by_step:
-        # Added inside the loop a bias costs nothing; here it would be one more pass over all steps.
-        b = params.pop("b", None)
-    zs = cell.project(params, xs)  # which refuses parameters of another cell
-    operands = Operands(
-        theta=cell.theta(params),
-        w_hh=params["w_hh"],
-        b=b,
-        b_hh=params.get("b_hh"),
-        carry=carry,
-        initial=initial,
-        zs=zs,
-        steps=steps,
-    )
-    plan = Plan(cell, reverse, every, reads_only_sums(cell, operands))
+    how: Any = {"reverse": reverse, "every": every, "lags": lags}
     with reverse_mode_only(_REVERSE_ONLY):
-        return engine.run(plan, vary_alike(operands))
+        return unroll_pointwise(cell, params, carry, xs, steps, **how)
 
 
-def _has_engine(cell: PointwiseCell, carry: Carry) -> bool:
-    """Whether `fed` is a leaf of the carry, and every leaf has a gradient."""
-    differentiable = (jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in jax.tree.leaves(carry))
-    return returns_an_argument(cell.fed, carry) and all(differentiable)
+def can_sweep(cell: Cell, carry: Carry, xs: Array, backend: Backend) -> bool:
+    """Whether `run` takes ``lags``: the fast recurrence runs the cell."""
+    return (
+        backend == "auto"
+        and form_of(cell) == "pointwise"
+        and is_fast(cast(PointwiseCell, cell), carry, xs.shape[0])
+    )
 
 
 def _linear(
@@ -277,7 +258,7 @@ def _scan(
     return carry, carries, ys
 
 
-_FORMS: dict[Form, _Forward] = {"plain": _scan, "pointwise": _engine, "linear": _linear}
+_FORMS: dict[Form, _Forward] = {"plain": _scan, "pointwise": _pointwise, "linear": _linear}
 
 
 def _fitting_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple[int, ...]) -> Carry:

@@ -1,0 +1,84 @@
+"""The way back of sliding windows: all steps at once, one sweep for each lag."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from rnn_jax.arrays.masking import expand, select
+from rnn_jax.arrays.products import affine
+from rnn_jax.recurrence.loops import cut, gradients, joined
+from rnn_jax.recurrence.plan import Operands, Plan, Results
+from rnn_jax.types import Array, Carry, Steps, state_dtype
+
+__all__ = ["sweep_back"]
+
+
+def sweep_back(plan: Plan, operands: Operands, saved: Any, cotangents: Results) -> Operands:
+    """The cotangents of the operands where a loss reaches ``plan.lags`` steps back.
+
+    With ``pull_c`` from the carries after all steps, and their outputs, to the carries before them:
+
+        Λ⁰ = c̄        Λʲ⁺¹ = c̄ + shift(pull_c(Λʲ, ȳ))
+
+    where ``shift`` is by one step, from the carry before it to that after the one before. ``Λᵏ``
+    holds what ``k`` lags bring, and parameters and inputs are pulled back from it once. What the
+    forward loop saved for a step serves all sweeps: nothing is computed forwards again.
+    """
+    feds, pullbacks = saved
+    ends = jax.tree.map(lambda c, end: c.at[-1].add(end), cotangents.carries, cotangents.carry)
+    parts = jax.vmap(partial(cut, parts=len(pullbacks)))((ends, cotangents.ys, operands.steps))
+    results = [
+        _part(plan, operands, pullback, *part)
+        for pullback, part in zip(pullbacks, parts, strict=True)
+    ]
+    dcarries, dthetas, dinitials, steps = zip(*results, strict=True)
+    return gradients(plan, operands, feds, (dcarries, dthetas, dinitials), jax.vmap(joined)(steps))
+
+
+def _part(
+    plan: Plan, operands: Operands, pullback: Any, ends: Carry, dys: Array, steps: Steps
+) -> tuple[Any, Carry, Carry, Any]:
+    """For some rows the cotangents of the first carry, θ, the initial carry and the products."""
+    cell, transposed = plan.cell, operands.w_hh.T
+    dys = dys.astype(state_dtype(dys.dtype))
+
+    def pointwise(after: Carry) -> Any:
+        """From the carries after the steps to θ, the carries before them, and the products."""
+        new, dy = after, dys
+        if steps.mask is not None:
+            new, dy = select(steps.mask, (new, dy), jax.tree.map(jnp.zeros_like, (new, dy)))
+        theta, before, dz, dr = jax.vmap(lambda pull, given: pull(given))(pullback, (new, dy))
+        return theta, before, dz, jnp.concatenate(dr, axis=-1)
+
+    def before(after: Carry, direct: Carry, dr: Array, steps: Steps) -> tuple[Carry, Carry]:
+        """Of the carries before the steps, and of the initial one that a reset puts there."""
+        _, fed = jax.vjp(cell.fed, direct)
+        total, initial = jax.tree.map(jnp.add, direct, *fed(affine(dr, transposed))), None
+        if steps.resets is not None:
+            zeros = jax.tree.map(jnp.zeros_like, total)
+            initial = jax.tree.map(lambda d: d.sum(0), select(steps.resets, total, zeros))
+            total = select(steps.resets, zeros, total)
+        if (factor := steps.gradient_scale) is not None:
+            total = jax.tree.map(lambda d: d * expand(factor, d).astype(d.dtype), total)
+        return (total if steps.mask is None else select(steps.mask, total, after)), initial
+
+    def sweep(after: Carry, _: None) -> tuple[Carry, None]:
+        _, direct, _, dr = pointwise(after)
+        later = jax.tree.map(lambda leaf: leaf[1:], (after, direct, dr, steps))
+        back, _ = before(*later)
+        return jax.tree.map(lambda end, c: end.at[:-1].add(c), ends, back), None
+
+    after, _ = lax.scan(sweep, ends, None, length=plan.lags, unroll=True)
+    theta, direct, dz, dr = pointwise(after)
+    everything = after, direct, dr, steps
+    if steps.resets is None:  # else any carry may come from the initial one
+        everything = jax.tree.map(lambda leaf: leaf[:1], everything)
+    first, initial = before(*everything)
+    dz = dr if plan.sums else jnp.concatenate(dz, axis=-1)
+    theta, first = jax.tree.map(lambda d: d.sum(0), theta), jax.tree.map(lambda d: d[0], first)
+    return first, theta, initial, (dz, None if plan.sums else dr)
