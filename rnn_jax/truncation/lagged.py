@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,14 +17,19 @@ __all__ = ["lagged"]
 
 Step = Callable[[Params, Carry, Any], tuple[Carry, Any]]
 
-_FIRST_ONLY = (
-    "sliding() by lagged pull-backs has first derivatives only: for higher ones pass "
-    "truncate(…, reference=True), which runs every window"
-)
+_WINDOWS = "pass truncate(…, reference=True), which runs every window"
 
 
 def lagged(
-    forward: Step, step: Step, lags: int, params: Params, carry: Carry, xs: Any
+    forward: Step,
+    step: Step,
+    lags: int,
+    params: Params,
+    carry: Carry,
+    xs: Any,
+    *,
+    remedy: str = _WINDOWS,
+    cast: bool = True,
 ) -> tuple[Carry, Any]:
     """The values of ``forward``; gradients of output ``t`` reach the steps ``t, t-1, …, t-lags``.
 
@@ -46,6 +52,9 @@ def lagged(
       params: arrays that every step reads.
       carry: before the first step.
       xs: a tree of ``[T, …]``; what is not a floating-point array has no gradient.
+      remedy: what an error about derivatives of second order advises.
+      cast: inside ``shard_map``, whether every argument is to be of the type of one that differs
+        over devices; False where ``step`` is fixed to the types that they have.
 
     Returns:
       What ``forward`` returns.
@@ -65,21 +74,27 @@ def lagged(
 
     def pull_back(kept: Any, cotangents: tuple[Carry, Any]) -> tuple[list[Array], None]:
         inexact, rest, carries = kept
-        gradients = _pulled(step, lags, rejoin(inexact, rest), carries, cotangents)
-        return [_once(leaf) for leaf in gradients], None
+        gradients = _pulled(step, lags, cast, rejoin(inexact, rest), carries, cotangents)
+        return [_once(leaf, remedy) for leaf in gradients], None
 
     run.defvjp(run_and_keep, pull_back)
     # Inside shard_map: what is summed over devices is summed where these are cast, not by the rule.
-    return run(vary_over(varying_axes(*inputs), inputs[0]), inputs[1])
+    axes = varying_axes(*inputs) if cast else frozenset[str]()
+    return run(vary_over(axes, inputs[0]), inputs[1])
 
 
 def _pulled(
-    step: Step, lags: int, arguments: tuple[Params, Carry, Any], carries: Carry, cotangents: Any
+    step: Step,
+    lags: int,
+    cast: bool,
+    arguments: tuple[Params, Carry, Any],
+    carries: Carry,
+    cotangents: Any,
 ) -> list[Array]:
     """The gradients of the floating-point leaves of ``(params, carry, xs)``."""
     params, carry, xs = arguments
     before = jax.tree.map(
-        lambda first, after: jnp.concatenate([jnp.asarray(first, after.dtype)[None], after[:-1]]),
+        lambda first, after: jnp.concatenate([first.astype(after.dtype)[None], after[:-1]]),
         carry,
         carries,
     )
@@ -108,7 +123,8 @@ def _pulled(
         total = [a + b for a, b in zip(total, shifted, strict=True)]
         return (back, total, [a + b[0] for a, b in zip(first, back, strict=True)]), None
 
-    start = vary_alike((back, from_carries, [leaf[0] for leaf in back]))
+    start = back, from_carries, [leaf[0] for leaf in back]
+    start = vary_alike(start) if cast else start
     (_, total, first), _ = lax.scan(lag, start, None, length=lags)
     (read_bar,) = pull_read((total, from_ys))
     # Back into the order of (params, carry, xs).
@@ -136,8 +152,8 @@ def _split(
     return parts, rejoin
 
 
-@jax.custom_jvp
-def _once(leaf: Array) -> Array:
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _once(leaf: Array, remedy: str) -> Array:
     """``leaf``, which cannot be differentiated.
 
     It was computed from carries that are kept; those inside a window depend on the parameters.
@@ -146,5 +162,7 @@ def _once(leaf: Array) -> Array:
 
 
 @_once.defjvp
-def _refuse(primals: Any, tangents: Any) -> Any:
-    raise ValueError(_FIRST_ONLY)
+def _refuse(remedy: str, primals: Any, tangents: Any) -> Any:
+    raise ValueError(
+        f"sliding() by lagged pull-backs has first derivatives only: for higher ones {remedy}"
+    )

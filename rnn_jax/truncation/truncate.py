@@ -13,7 +13,7 @@ from rnn_jax.arrays.masking import expand, last_valid, select
 from rnn_jax.layers.base import BaseLayer, adapted, initial_or, inside, run
 from rnn_jax.recurrence.gradient_scale import settled
 from rnn_jax.recurrence.unroll import batch_shape_of
-from rnn_jax.truncation.kinds import Sliding, Tail, Truncation
+from rnn_jax.truncation.kinds import Sliding, Tail, Truncation, check_kind
 from rnn_jax.truncation.lagged import lagged
 from rnn_jax.types import Along, Array, Carry, Layer, Model, Params
 
@@ -219,8 +219,7 @@ def truncate(layer: Layer | Model, kind: Truncation, *, reference: bool = False)
       >>> bool(jnp.allclose(whole, long))
       True
     """
-    if not isinstance(kind, Truncation) or type(kind) is Truncation:
-        raise ValueError(f"{kind!r} is not a truncation: use full(), chunked(35), sliding(4), …")
+    check_kind(kind)
     if isinstance(layer, type) or not isinstance(layer, Layer | Model):
         raise ValueError(
             f"truncate() takes a layer or model, not {layer!r}: wrap a cell with recurrent()"
