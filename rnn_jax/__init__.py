@@ -100,6 +100,7 @@ from rnn_jax.truncation import (
     sliding,
     tail,
     truncate,
+    truncated_scan,
 )
 from rnn_jax.types import Batch, Cell, Layer, Model
 
@@ -193,6 +194,7 @@ __all__ = [
     "stream",
     "tail",
     "truncate",
+    "truncated_scan",
     "unroll",
     "unroll_carries",
     "weight_drop",

@@ -20,6 +20,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 __all__ = [
     "COSTLY",
     "grouped",
+    "hoisted",
     "in_auto_mode",
     "is_traced",
     "jit_disabled",
@@ -163,6 +164,7 @@ def scan(
     length: int | None = None,
     *,
     reverse: bool = False,
+    unroll: int | bool = 1,
 ) -> tuple[Any, Any]:
     """``lax.scan``, which without this refuses to take no step where jit is disabled.
 
@@ -177,8 +179,36 @@ def scan(
             step = jax.tree.map(lambda x: jnp.empty(x.shape[1:], x.dtype), xs)
             _, ys = jax.eval_shape(body, init, step)
             return init, jax.tree.map(lambda y: jnp.zeros((0, *y.shape), y.dtype), ys)
-    result: tuple[Any, Any] = lax.scan(body, init, xs, length, reverse=reverse)
+    result: tuple[Any, Any] = lax.scan(body, init, xs, length, reverse, unroll)
     return result
+
+
+def hoisted(
+    function: Callable[..., Any], *args: Any
+) -> tuple[Callable[..., Any], list[jax.typing.ArrayLike]]:
+    """``function`` with the arrays that it closes over as its first argument, and those arrays.
+
+    ``jax.closure_convert`` only hoists what has a gradient. Integers that are traced must not stay
+    behind either: inside a scan they would be of a trace that is over when its derivative is taken.
+
+    Args:
+      function: pure, from trees of arrays to a tree of arrays.
+      args: arguments of the types that it will be called with.
+
+    Example:
+      >>> n = jnp.array(3)
+      >>> converted, closed = hoisted(lambda x: n * x, 2.0)
+      >>> float(converted(closed, 5.0))
+      15.0
+    """
+    traced, shape = jax.make_jaxpr(function, return_shape=True)(*args)
+    structure = jax.tree.structure(shape)
+
+    def converted(closed: list[Any], *args: Any) -> Any:
+        leaves = jax.core.eval_jaxpr(traced.jaxpr, closed, *jax.tree.leaves(args))
+        return jax.tree.unflatten(structure, leaves)
+
+    return converted, traced.consts
 
 
 def saving_costly(function: Callable[..., Any]) -> Callable[..., Any]:

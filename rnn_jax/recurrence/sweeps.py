@@ -15,7 +15,9 @@ from rnn_jax.recurrence.loops import cut, gradients, joined
 from rnn_jax.recurrence.plan import Operands, Plan, Results
 from rnn_jax.types import Array, Carry, Steps, state_dtype
 
-__all__ = ["sweep_back"]
+__all__ = ["RUN_WINDOWS", "first_order_only", "sweep_back"]
+
+RUN_WINDOWS = "pass truncate(…, reference=True), which runs every window"
 
 
 def sweep_back(plan: Plan, operands: Operands, saved: Any, cotangents: Results) -> Operands:
@@ -37,7 +39,26 @@ def sweep_back(plan: Plan, operands: Operands, saved: Any, cotangents: Results) 
         for pullback, part in zip(pullbacks, parts, strict=True)
     ]
     dcarries, dthetas, dinitials, steps = zip(*results, strict=True)
-    return gradients(plan, operands, feds, (dcarries, dthetas, dinitials), jax.vmap(joined)(steps))
+    steps = jax.vmap(joined)(steps)
+    found = gradients(plan, operands, feds, (dcarries, dthetas, dinitials), steps)
+    return jax.tree.map(lambda leaf: first_order_only(leaf, RUN_WINDOWS), found)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def first_order_only(leaf: Array, remedy: str) -> Array:
+    """``leaf``, which cannot be differentiated; the error says so, and the remedy.
+
+    It was computed from carries that are kept, as if they were constants; those inside a window
+    depend on the parameters.
+    """
+    return leaf
+
+
+@first_order_only.defjvp
+def _refuse(remedy: str, primals: Any, tangents: Any) -> Any:
+    raise ValueError(
+        f"sliding() by lagged pull-backs has first derivatives only: for higher ones {remedy}"
+    )
 
 
 def _part(

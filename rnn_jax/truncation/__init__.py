@@ -15,6 +15,7 @@ from rnn_jax.truncation.kinds import (
     tail,
 )
 from rnn_jax.truncation.truncate import Truncated, truncate
+from rnn_jax.truncation.truncated_scan import truncated_scan
 
 __all__ = [
     "Chunked",
@@ -31,4 +32,5 @@ __all__ = [
     "sliding",
     "tail",
     "truncate",
+    "truncated_scan",
 ]

@@ -19,6 +19,7 @@ __all__ = [
     "Sliding",
     "Tail",
     "Truncation",
+    "check_kind",
     "chunked",
     "full",
     "parse_truncation",
@@ -60,6 +61,12 @@ class Truncation:
     def live_outputs(self, shape: tuple[int, ...], along: Along) -> Array | None:
         """``bool[T, B]``, which outputs send back a gradient at all; None for all."""
         return None
+
+
+def check_kind(kind: Truncation) -> None:
+    """Raise ValueError unless ``kind`` is a kind of truncation."""
+    if not isinstance(kind, Truncation) or type(kind) is Truncation:
+        raise ValueError(f"{kind!r} is not a truncation: use full(), chunked(35), sliding(4), …")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,42 +11,50 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_jax.jaxprs import vary_alike, vary_over, varying_axes
+from rnn_jax.recurrence.sweeps import RUN_WINDOWS, first_order_only
 from rnn_jax.types import Array, Carry, Params
 
 __all__ = ["lagged"]
 
-Step = Callable[[Params, Carry, Any], tuple[Carry, Any]]
-
-_FIRST_ONLY = (
-    "sliding() by lagged pull-backs has first derivatives only: for higher ones pass "
-    "truncate(…, reference=True), which runs every window"
-)
+Steps = Callable[[Params, Carry, Any], tuple[Carry, Any]]
 
 
 def lagged(
-    forward: Step, step: Step, lags: int, params: Params, carry: Carry, xs: Any
+    forward: Steps,
+    at_once: Steps,
+    lags: int,
+    params: Params,
+    carry: Carry,
+    xs: Any,
+    *,
+    remedy: str = RUN_WINDOWS,
+    cast: bool = True,
 ) -> tuple[Carry, Any]:
     """The values of ``forward``; gradients of output ``t`` reach the steps ``t, t-1, …, t-lags``.
 
-    With ``c_t, y_t = step(θ, c_{t-1}, x_t)``, the loss of step ``t`` sends ``λ⁰_t = (∂L_t/∂c_t,
-    ∂L_t/∂y_t)`` into its own step, and what comes out for the carry before it into the step before.
-    A pull-back is linear in what it is given, so all windows advance together, one lag at a time:
+    With ``c_t, y_t = f(θ, c_{t-1}, x_t)`` and ``c̄, ȳ`` the gradients of the loss in what each step
+    returns, a window lets ``c̄_t, ȳ_t`` go back through the steps ``t … t-lags``. A pull-back is
+    linear in what it is given, so all windows go back together, every step at once:
 
-        γ⁰   = pull_c(c̄, ȳ)              of every step t at once, from the kept carry before it
-        γʲ_t = pull_c(γʲ⁻¹_{t+1}, 0)_t    for j = 1 … lags
-        θ̄, x̄ = pull_θx(c̄ + Σ_j shift(γʲ⁻¹), ȳ)     once, for all lags
-        c̄_{-1} = Σ_j γʲ_0
+        Λ⁰ = c̄
+        Λʲ = c̄ + shift(pull_c(Λʲ⁻¹, ȳ))     for j = 1 … lags
+        θ̄, x̄ = pull_θx(Λ, ȳ)    c̄_{-1} = pull_c(Λ, ȳ)_0     from the last of them
 
-    That is ``lags + 1`` dependent steps backwards in place of ``T``, one gradient of the weights,
-    and no forward pass of a window.
+    ``pull_c`` leads to the carries before the steps, and ``shift`` by one step makes them those
+    after the steps before. That is ``lags + 1`` dependent steps backwards in place of ``T``, one
+    gradient of the weights, and no forward pass of a window.
 
     Args:
-      forward: all steps at once, ``(params, carry, xs) -> (carries, ys)``, ``[T, …]`` each.
-      step: one of them, ``(params, carry, x) -> (carry, y)``. Neither may close over arrays.
+      forward: all steps in a row, ``(params, carry, xs) -> (carries, ys)``, ``[T, …]`` each.
+      at_once: all steps side by side, each from a carry of its own:
+        ``(params, carries, xs) -> (carries, ys)``. Neither may close over arrays.
       lags: how many further steps a loss reaches back.
       params: arrays that every step reads.
       carry: before the first step.
       xs: a tree of ``[T, …]``; what is not a floating-point array has no gradient.
+      remedy: what an error about derivatives of second order advises.
+      cast: inside ``shard_map``, whether every argument is to be of the type of one that differs
+        over devices; False where ``at_once`` is fixed to the types that they have.
 
     Returns:
       What ``forward`` returns.
@@ -65,52 +74,53 @@ def lagged(
 
     def pull_back(kept: Any, cotangents: tuple[Carry, Any]) -> tuple[list[Array], None]:
         inexact, rest, carries = kept
-        gradients = _pulled(step, lags, rejoin(inexact, rest), carries, cotangents)
-        return [_once(leaf) for leaf in gradients], None
+        gradients = _pulled(at_once, lags, cast, rejoin(inexact, rest), carries, cotangents)
+        return [first_order_only(leaf, remedy) for leaf in gradients], None
 
     run.defvjp(run_and_keep, pull_back)
     # Inside shard_map: what is summed over devices is summed where these are cast, not by the rule.
-    return run(vary_over(varying_axes(*inputs), inputs[0]), inputs[1])
+    axes = varying_axes(*inputs) if cast else frozenset[str]()
+    return run(vary_over(axes, inputs[0]), inputs[1])
 
 
 def _pulled(
-    step: Step, lags: int, arguments: tuple[Params, Carry, Any], carries: Carry, cotangents: Any
+    at_once: Steps,
+    lags: int,
+    cast: bool,
+    arguments: tuple[Params, Carry, Any],
+    carries: Carry,
+    cotangents: Any,
 ) -> list[Array]:
     """The gradients of the floating-point leaves of ``(params, carry, xs)``."""
     params, carry, xs = arguments
     before = jax.tree.map(
-        lambda first, after: jnp.concatenate([jnp.asarray(first, after.dtype)[None], after[:-1]]),
+        lambda first, after: jnp.concatenate([first.astype(after.dtype)[None], after[:-1]]),
         carry,
         carries,
     )
     (read, unread), rejoin = _split((params, xs))
     (states, others), restore = _split(before)
 
-    def all_steps(read: list[Array], states: list[Array]) -> tuple[list[Array], list[Array]]:
+    def run(unread: list[Array], others: list[Array], read: Any, states: Any) -> Any:
         params, xs = rejoin(read, unread)
-        after, ys = jax.vmap(step, (None, 0, 0))(params, restore(states, others), xs)
+        after, ys = at_once(params, restore(states, others), xs)
         return _split(after)[0][0], _split(ys)[0][0]
 
-    (_, ys), pull_read = jax.vjp(lambda read: all_steps(read, states), read)
-    _, pull_states = jax.vjp(lambda states: all_steps(read, states), states)
+    _, pull = jax.vjp(partial(run, unread, others), read, states)
     # Cotangents of integers are of a type without numbers; they carry nothing.
-    from_carries, from_ys = (
+    ends, from_ys = (
         [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
         for tree in cotangents
     )
-    silent = [jnp.zeros_like(leaf) for leaf in ys]
-    (back,) = pull_states((from_carries, from_ys))
 
-    def lag(state: Any, _: None) -> tuple[Any, None]:
-        back, total, first = state
-        shifted = [jnp.concatenate([leaf[1:], jnp.zeros_like(leaf[:1])]) for leaf in back]
-        (back,) = pull_states((shifted, silent))
-        total = [a + b for a, b in zip(total, shifted, strict=True)]
-        return (back, total, [a + b[0] for a, b in zip(first, back, strict=True)]), None
+    def lag(after: list[Array], _: None) -> tuple[list[Array], None]:
+        _, back = pull((after, from_ys))
+        later = [end.at[:-1].add(leaf[1:]) for end, leaf in zip(ends, back, strict=True)]
+        return (vary_alike(later) if cast else later), None
 
-    start = vary_alike((back, from_carries, [leaf[0] for leaf in back]))
-    (_, total, first), _ = lax.scan(lag, start, None, length=lags)
-    (read_bar,) = pull_read((total, from_ys))
+    after, _ = lax.scan(lag, vary_alike(ends) if cast else ends, None, length=lags)
+    read_bar, back = pull((after, from_ys))
+    first = [leaf[0] for leaf in back]
     # Back into the order of (params, carry, xs).
     params_bar, xs_bar = rejoin(read_bar, unread)
     carry_bar = _split(carry)[1](first, _split(carry)[0][1])
@@ -134,17 +144,3 @@ def _split(
         [leaf for leaf, i in zip(leaves, inexact, strict=True) if not i],
     )
     return parts, rejoin
-
-
-@jax.custom_jvp
-def _once(leaf: Array) -> Array:
-    """``leaf``, which cannot be differentiated.
-
-    It was computed from carries that are kept; those inside a window depend on the parameters.
-    """
-    return leaf
-
-
-@_once.defjvp
-def _refuse(primals: Any, tangents: Any) -> Any:
-    raise ValueError(_FIRST_ONLY)

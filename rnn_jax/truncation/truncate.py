@@ -10,13 +10,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_jax.arrays.masking import expand, last_valid, select
+from rnn_jax.cells.base import BaseCell
 from rnn_jax.layers.base import BaseLayer, adapted, initial_or, inside, run
 from rnn_jax.layers.recurrent import Recurrent
 from rnn_jax.recurrence.gradient_scale import settled
 from rnn_jax.recurrence.unroll import batch_shape_of, can_sweep
-from rnn_jax.truncation.kinds import Sliding, Tail, Truncation
+from rnn_jax.truncation.kinds import Sliding, Tail, Truncation, check_kind
 from rnn_jax.truncation.lagged import lagged
-from rnn_jax.types import Along, Array, Carry, Layer, Model, Params
+from rnn_jax.types import Along, Array, Carry, Cell, Layer, Model, Params
 
 __all__ = ["Truncated", "truncate"]
 
@@ -115,8 +116,24 @@ def _lagged(
         carry, y = run(layer, params, carry, x, along.over(steps, position), every=False)
         return carry, y[0]
 
+    def one_more_axis(read: Any, carries: Carry, xs: Any) -> tuple[Carry, Array]:
+        (params, _), (xs, steps, _) = read, xs
+        xs, steps = jax.tree.map(lambda leaf: leaf[None], (xs, lax.stop_gradient(steps)))
+        carries, ys = run(layer, params, carries, xs, Along().over(steps, 0), every=False)
+        return carries, ys[0]
+
     read = params, Along(key=along.key, rows=along.rows)
-    return lagged(forward, step, kind.steps, read, carry, (xs, along.steps, positions))
+    # With time as one more axis of the batch, weights have one gradient, and not one for each step.
+    same_for_all = along.key is None and all(map(_takes_any_batch, inside(layer)))
+    at_once = one_more_axis if same_for_all else jax.vmap(step, (None, 0, 0))
+    return lagged(forward, at_once, kind.steps, read, carry, (xs, along.steps, positions))
+
+
+def _takes_any_batch(part: Any) -> bool:
+    """False for a layer or cell of somebody else's class, which may know one batch axis only."""
+    if isinstance(part, BaseLayer):
+        return not part.own_apply
+    return isinstance(part, BaseCell) or not isinstance(part, Layer | Model | Cell)
 
 
 def _windows(
@@ -222,8 +239,7 @@ def truncate(layer: Layer | Model, kind: Truncation, *, reference: bool = False)
       >>> bool(jnp.allclose(whole, long))
       True
     """
-    if not isinstance(kind, Truncation) or type(kind) is Truncation:
-        raise ValueError(f"{kind!r} is not a truncation: use full(), chunked(35), sliding(4), …")
+    check_kind(kind)
     if isinstance(layer, type) or not isinstance(layer, Layer | Model):
         raise ValueError(
             f"truncate() takes a layer or model, not {layer!r}: wrap a cell with recurrent()"

@@ -67,6 +67,16 @@ def test_weights_of_another_library_give_the_same_outputs(
         run(list(texts[at : at + 3]), page)
 
 
+@pytest.mark.parametrize("library", ["Flax", "Equinox"])
+def test_a_cell_of_another_library_is_truncated(library: str) -> None:
+    page = ROOT / "docs" / "how-to" / "truncation.md"
+    (text,) = (text for title, text in blocks(page) if title == library)
+    with warnings.catch_warnings(), jax.numpy_rank_promotion("allow"):
+        warnings.simplefilter("ignore")  # theirs, not ours
+        pytest.importorskip(OTHER_LIBRARIES[library])
+        run(["import jax, jax.numpy as jnp, rnn_jax", text], page)
+
+
 def test_the_commands_have_only_flags_that_exist() -> None:
     seen = set()
     for page in PAGES:
