@@ -14,7 +14,9 @@ __all__ = ["scale_gradient", "settled"]
 
 
 def scale_gradient(carry: Carry, factor: Array) -> Carry:
-    """``sg(c) + g · (c - sg(c))``: the value of ``c``, its gradient times ``g [B]``.
+    """``sg(c) + g · (c - sg(c))``: the value of ``c``, its gradient times ``g``.
+
+    What is not a floating-point array in the carry is left as it is.
 
     Example:
       >>> value, gradient = jax.value_and_grad(scale_gradient)(jnp.array(2.0), jnp.array(0.5))
@@ -23,8 +25,12 @@ def scale_gradient(carry: Carry, factor: Array) -> Carry:
     """
 
     def one(c: Array) -> Array:
-        held = lax.stop_gradient(c)
-        return held + expand(factor, c).astype(c.dtype) * (c - held)
+        if not jnp.issubdtype(c.dtype, jnp.inexact):
+            return c
+        held, g = lax.stop_gradient(c), expand(factor, c).astype(c.dtype)
+        moved = jnp.where(jnp.isfinite(held), c - held, 0)  # infinity less infinity is no number
+        # Chosen, not multiplied: where it is cut, an infinite gradient would come through as NaN.
+        return jnp.where(g == 0, held, jnp.where(g == 1, c, held + g * moved))
 
     return jax.tree.map(one, carry)
 

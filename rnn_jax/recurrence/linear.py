@@ -118,7 +118,7 @@ def _tree(a: Array, b: Array, carry: Array, factors: Array | None) -> Array:
     def then(first: Any, second: Any) -> Any:
         (a1, b1, *g1), (a2, b2, *g2) = first, second
         if g2:
-            a1, b1 = _scaled(a1, g2[0]), _scaled(b1, g2[0])
+            a1, b1 = scale_gradient((a1, b1), g2[0])
         # Where nothing is kept, what came before is not read: 0 * NaN would be NaN.
         a, b = (jnp.where(a2 != 0, a2 * x, 0) for x in (a1, b1))
         return a, b + b2, *(x * y for x, y in zip(g1, g2, strict=True))
@@ -129,19 +129,6 @@ def _tree(a: Array, b: Array, carry: Array, factors: Array | None) -> Array:
     b = jnp.concatenate([first, b[1:]])
     states: Array = lax.associative_scan(then, (a, b, *steps[2:]))[1]
     return states
-
-
-@jax.custom_jvp
-def _scaled(x: Array, factor: Array) -> Array:
-    """``x``, its derivative times ``factor``."""
-    return x
-
-
-@_scaled.defjvp
-def _scaled_derivative(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    x, factor = primals
-    # Of one shape: an axis of size one in the factor is that of rows or units.
-    return _scaled(x, factor), jnp.broadcast_to(factor, x.shape) * tangents[0]
 
 
 # The same, with a first derivative that is one linear scan more and keeps nothing of the tree.

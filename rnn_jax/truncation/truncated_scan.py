@@ -12,6 +12,7 @@ from jax import lax
 
 from rnn_jax.host.checks import not_negative
 from rnn_jax.jaxprs import hoisted, reverse_mode_only, scan
+from rnn_jax.recurrence.gradient_scale import scale_gradient
 from rnn_jax.truncation.kinds import Sliding, Truncation, check_kind
 from rnn_jax.truncation.lagged import lagged
 from rnn_jax.types import Along, Array, Carry
@@ -101,8 +102,10 @@ def truncated_scan(
 
     def body(carry: Carry, inputs: Any) -> tuple[Carry, Any]:
         x, scale, live = inputs
-        carry, y = step(_scaled(carry, scale), x)
-        return carry, _scaled(y, live)
+        carry, y = step(carry if scale is None else scale_gradient(carry, scale), x)
+        if live is not None:
+            y = jax.tree.map(lambda leaf: jnp.where(live, leaf, lax.stop_gradient(leaf)), y)
+        return carry, y
 
     return scan(body, init, (xs, scale, live), count, reverse=reverse, unroll=unroll)
 
@@ -134,34 +137,6 @@ def _lagged(
 
 def _reversed(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf[::-1], tree)
-
-
-def _scaled(tree: Any, factor: Array | None) -> Any:
-    """``tree``, whose gradient is multiplied by ``factor``."""
-    if factor is None:
-        return tree
-    leaves, structure = jax.tree.flatten(tree)
-    return jax.tree.unflatten(
-        structure, [_scale(leaf, factor) if _is_inexact(leaf) else leaf for leaf in leaves]
-    )
-
-
-# Not c ↦ sg(c) + g (c - sg(c)), which makes NaN of an infinite c, such as the logarithm of zero.
-@jax.custom_jvp
-def _scale(leaf: Array, factor: Array) -> Array:
-    return leaf
-
-
-@_scale.defjvp
-def _scale_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Any]) -> tuple[Array, Array]:
-    (leaf, factor), (tangent, _) = primals, tangents
-    # Where it is cut, no infinite gradient comes through as NaN either.
-    scaled = jnp.where(factor == 0, 0, tangent) * factor.astype(tangent.dtype)
-    return leaf, scaled
-
-
-def _is_inexact(leaf: Any) -> bool:
-    return bool(jnp.issubdtype(jnp.result_type(leaf), jnp.inexact))
 
 
 def _bound(f: Callable[..., tuple[Carry, Any]], params: Any) -> Step:

@@ -139,7 +139,8 @@ def test_equal_to_cutting_by_hand(name: str, length: int, reverse: bool) -> None
         )
         np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-10)
         for a, b in zip(*map(jax.tree.leaves, (ours[1], theirs[1])), strict=True):
-            np.testing.assert_array_equal(a, b)
+            # What the compiler fuses with what decides how the last bit is rounded.
+            np.testing.assert_allclose(a, b, rtol=1e-14)
         assert_close(grads, expected)
 
 
