@@ -19,6 +19,7 @@ __all__ = ["EVERY", "UNKNOWN", "as_kind", "measured_reach", "rounded"]
 EVERY = 200  # training steps from one measurement to the next, counted from the run's start
 # A measurement takes one backward pass for each step of a few rows.
 _ROWS, _STEPS = 8, 128
+_LOGITS = 1 << 21  # of those rows and steps; some of the backward passes run side by side
 # A reach is the k of `sliding`; these stand for what is not measured yet and for `full`.
 UNKNOWN, _FULL = -2, -1
 
@@ -60,7 +61,8 @@ def measured_reach(
       params: its parameters.
       carry: before the batch; None where every batch begins anew.
       batches: those of the epoch.
-      index: the batch to measure on: its first rows, at most 128 steps of them, without noise.
+      index: the batch to measure on: its first rows, at most eight, and of them at most 128 steps,
+        without noise.
       bound: the relative bias that is tolerated.
 
     Returns:
@@ -72,8 +74,9 @@ def measured_reach(
     used = int(mask.any(1).sum())
     # One of the lengths that batches have, because each is compiled.
     length = min(next(n for n in lengths if n >= used), _STEPS)
-    inputs, targets, mask = (side[:length] for side in (inputs, targets, mask))
-    carry = jax.tree.map(lambda c: c[:_ROWS], carry)
+    rows = max(1, min(_ROWS, _LOGITS // (length * model.output_size)))
+    inputs, targets, mask = (side[:length, :rows] for side in (inputs, targets, mask))
+    carry = jax.tree.map(lambda c: c[:rows], carry)
     norms = np.asarray(_mean_norms(model, params, carry, inputs, targets, mask))
     norms = norms[: min(used, length)]
     if len(norms) < 2 or not np.isfinite(norms).all():
