@@ -82,6 +82,8 @@ class TrainingReport:
             f"{row['epoch']:>7} {train:>13} {row['loss']:>6.3f} {row['perplexity']:>12.1f} "
             f"{rate:>10} {row['learning_rate']:>15.6g}"
         )
+        if row.get("bptt"):  # chosen while the run trains
+            line += f"   {row['bptt']}"
         if self._bar:
             self._bar.console.print(line, highlight=False, markup=False)
         else:

@@ -11,6 +11,7 @@ import jax
 import optax
 
 from rnn_jax.cells import elman, gru, lstm
+from rnn_jax.diagnostics.adaptive import check_bound
 from rnn_jax.host.options import Options, option
 from rnn_jax.layers import dropout, recurrent, serial
 from rnn_jax.models import language_model
@@ -80,7 +81,11 @@ class TrainConfig(Options):
     embedding_size: int = option(128, "Features of a token's embedding; 0: one-hot vectors.")
     bias: bool = option(True, "Biases in the cells and the read-out.")
     dropout: float = option(0.0, "Dropout rate before, between and after the layers.")
-    bptt: str = option("full", "Truncation: full, chunked:35, sliding:4, tail:4 or randomized:0.9.")
+    bptt: str = option(
+        "full",
+        "Truncation: full, chunked:35, sliding:4, tail:4 or randomized:0.9; adaptive:0.1 is "
+        "sliding, with as many steps as keep the measured relative bias within 0.1.",
+    )
     batching: Literal["sentences", "sequential", "random"] = option(
         "sequential",
         "One sentence after the other (loss summed), or windows of --seq-length tokens (loss "
@@ -138,7 +143,8 @@ class TrainConfig(Options):
                 "starts anew already: leave it out, or use --batching sequential or random"
             )
         try:
-            parse_truncation(self.bptt)
+            if self.bias_bound is None:
+                parse_truncation(self.bptt)
         except ValueError as error:
             raise ValueError(f"--bptt {error}") from None
 
@@ -147,6 +153,22 @@ class TrainConfig(Options):
         """``lr``, or the optimiser's default."""
         sgd_rate = _SENTENCE_RATE if self.in_sentences else _WINDOW_RATE
         return _RATES.get(self.optimizer, sgd_rate) if self.lr is None else self.lr
+
+    @property
+    def bias_bound(self) -> float | None:
+        """The bound of ``--bptt adaptive:BOUND``; None for a truncation that is fixed."""
+        name, _, number = self.bptt.strip().partition(":")
+        if name != "adaptive":
+            return None
+        try:
+            bound = float(number)
+        except ValueError:
+            raise ValueError(
+                f"{self.bptt!r} is not a truncation: write adaptive:0.1, with the relative bias to "
+                "keep to"
+            ) from None
+        check_bound(bound)
+        return bound
 
     @property
     def in_sentences(self) -> bool:
@@ -179,6 +201,11 @@ def make_model(config: TrainConfig, vocab_size: int) -> Model:
 
 def truncated(config: TrainConfig, model: Model) -> Model:
     """The model with its gradients truncated as ``bptt`` says: the one to train."""
+    if config.bias_bound is not None:
+        raise ValueError(
+            f"--bptt {config.bptt} chooses its truncation while a run trains: name one, such as "
+            "sliding:4"
+        )
     return truncate(model, parse_truncation(config.bptt))
 
 

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from types import FrameType
 from typing import Any, Protocol
 
@@ -18,20 +17,18 @@ import numpy as np
 import optax
 
 from rnn_jax.host.files import Row
-from rnn_jax.losses.cross_entropy import Reduction, cross_entropy
-from rnn_jax.runs.config import make_optimizer, truncated
+from rnn_jax.runs.config import make_optimizer
 from rnn_jax.runs.data import RunData
 from rnn_jax.runs.folder import RunFolder
 from rnn_jax.runs.history import History
-from rnn_jax.runs.loss_sum import begin_sum, end_sum, read_sum, summing
+from rnn_jax.runs.loss_sum import begin_sum, end_sum, read_sum
+from rnn_jax.runs.trainer import Trainer
 from rnn_jax.training import (
     SentenceStream,
     TrainState,
     Windows,
     init_train_state,
     make_evaluate,
-    make_train_step,
-    make_train_steps,
 )
 from rnn_jax.types import Array, Model, Params
 
@@ -91,8 +88,10 @@ def fit(
         jax.tree.map(jnp.copy, data.initial_parameters),
         batch_shape=batch_shape if config.stateful else None,
     )
+    train = Trainer(data, optimizer)
     # Everything a resumed run must know beside the state.
     done = {"epoch": 0, "batch": 0, "nats": 0.0, "tokens": 0, "seen": 0, "loss": math.inf}
+    done |= train.initial()
     history = History([])
     resume = resume and folder.trained
     if resume:
@@ -103,7 +102,7 @@ def fit(
         if learning_rate is not None:
             state = _with_rate(state, learning_rate)
             folder.save_checkpoint({"state": state, "done": done})
-    run = _Run(folder, data, listener, history, optimizer)
+    run = _Run(folder, data, listener, history, train)
     with _interrupts() as interrupted:
         if not resume:
             state, done = run.evaluate(state, done, None, 0.0)
@@ -139,21 +138,13 @@ class _Run:
         data: RunData,
         listener: Listener,
         history: History,
-        optimizer: optax.GradientTransformation,
+        train: Trainer,
     ) -> None:
         self.folder, self.data, self.listener, self.history = folder, data, listener, history
         self.news: list[Row] = []  # what the listener has still to hear
-        config = data.config
-        reduction: Reduction = "sum" if config.in_sentences else "mean"
-        step = make_train_step(
-            truncated(config, data.model),
-            optimizer,
-            loss=partial(cross_entropy, reduction=reduction),
-        )
-        self.train = make_train_steps(summing(step, summed=config.in_sentences))
-        self.compiled = False
+        self.train = train
         self.loss = evaluator(data.model)
-        self.key = jax.random.fold_in(jax.random.key(config.seed), 1)
+        self.key = jax.random.fold_in(jax.random.key(data.config.seed), 1)
 
     def epoch(
         self, state: TrainState, done: Row, interrupted: Callable[[], bool]
@@ -164,15 +155,17 @@ class _Run:
         chunk, timed_tokens, timed_seconds = 4, 0.0, 0.0
         state, nats = begin_sum(state, done["nats"]), done["nats"]
         while batch < count and not interrupted():
-            end, began = min(batch + chunk, count), time.perf_counter()
+            done = self.train.adapted(state, batches, batch, done)
+            end = min(batch + chunk, count)
+            end = int(min(end, batch + self.train.until_measured(state)))
+            compiled, began = self.train.compiled, time.perf_counter()
             state, (_, seen) = self.train(state, batches, batch, end, self.key)
             nats, new_tokens = read_sum(state), int(seen)
             seconds = time.perf_counter() - began
             if not math.isfinite(nats):
                 raise self.diverged(state)
-            if self.compiled:  # the first chunk of a process also compiles
+            if compiled:  # the first chunk of a process also compiles
                 timed_tokens, timed_seconds = timed_tokens + new_tokens, timed_seconds + seconds
-            self.compiled = True
             # Per-batch time from the latest chunk; the first one compiled and says nothing.
             pace = _CHUNK_SECONDS * (end - batch) / seconds
             chunk = 8 if chunk == 4 else int(np.clip(pace, 8, 8 * chunk))
@@ -231,6 +224,7 @@ class _Run:
             "tokens_per_second": round(rate),
             "learning_rate": current,
             "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+            **self.train.logged(done),
         }
         self.history.lines.append(row)
         self.folder.write_history(self.history)

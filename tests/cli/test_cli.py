@@ -161,6 +161,7 @@ def test_gradcheck_passes_and_fails_where_it_must(capsys: pytest.CaptureFixture[
         ("--clip inf", "--clip must be finite"),
         ("--bptt sliding", "--bptt 'sliding' is not a truncation"),
         ("--bptt tail:0", "--bptt 'tail:0' is not a truncation"),
+        ("--bptt adaptive:2", "--bptt the bound on the relative bias must lie in (0, 1), not 2.0"),
         ("--bptt randomized:2", "--bptt 'randomized:2' is not a truncation"),
         ("--batch-size 5000", "shorter than one batch"),
         ("--held-out 1", "--held-out must be at least 0 and below 1"),
