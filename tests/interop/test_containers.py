@@ -82,7 +82,7 @@ def test_names_that_collide_are_refused(tree: Any, message: str, tmp_path: Path)
 
 def test_files_of_before_the_notes_were_one_entry(tmp_path: Path) -> None:
     file = tmp_path / "t.safetensors"
-    tree = {"a": (jnp.ones(2), {})}
+    tree: Any = {"a": (jnp.ones(2), {})}
     arrays = {"a.0": np.ones(2, np.float32)}
     two = {
         "containers": '[[["a"], "tuple"], [["a", "1"], "dict"]]',
@@ -97,7 +97,10 @@ def test_files_of_before_the_notes_were_one_entry(tmp_path: Path) -> None:
 
 def test_a_flipped_bit_never_gives_another_tree(tmp_path: Path) -> None:
     file = tmp_path / "t.safetensors"
-    tree = {"a": (jnp.ones(2), [jnp.arange(3)], {}), "b": {"0": jnp.zeros(1), "1": jnp.ones(())}}
+    tree: Any = {
+        "a": (jnp.ones(2), [jnp.arange(3)], {}),
+        "b": {"0": jnp.zeros(1), "1": jnp.ones(())},
+    }
     save_params(file, tree)
     whole = file.read_bytes()
     rng = np.random.default_rng(0)
