@@ -89,7 +89,7 @@ def test_files_of_before_the_notes_were_one_entry(tmp_path: Path) -> None:
         "checksums": json.dumps(tensor_checksums(arrays)),
     }
     save_file(arrays, file, two)
-    assert jax.tree.structure(load_params(file)) == jax.tree.structure(tree)
+    assert str(jax.tree.structure(load_params(file))) == str(jax.tree.structure(tree))
     save_file({"a.0": np.zeros(2, np.float32)}, file, two)
     with pytest.raises(ValueError, match=r"is damaged: a\.0 in it is not what was written"):
         load_params(file)

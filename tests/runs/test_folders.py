@@ -123,7 +123,7 @@ def test_what_fails_later_keeps_what_was_trained(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, data = start(tmp_path_factory.mktemp("old") / "run", max_sentences=50, epochs=1)
     runs.fit(folder, data, Silent())
     return folder.path
@@ -134,8 +134,8 @@ def files(path: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def old(trained: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(trained, tmp_path / "run"))
+def old(trained_path: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained_path, tmp_path / "run"))
 
 
 def test_a_replaced_run_comes_back_if_the_new_one_does_not_come_about(old: Path) -> None:
