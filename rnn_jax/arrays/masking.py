@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnn_jax.arrays.checks import check_array
 from rnn_jax.arrays.tokens import as_index
 from rnn_jax.jaxprs import is_traced
 from rnn_jax.types import Array
@@ -70,6 +71,7 @@ def check_mask(mask: Array | None, shape: tuple[int, ...], name: str = "mask") -
     """Raise ValueError unless ``mask`` is None or ``bool`` of exactly ``shape``, ``[T, B]``."""
     if mask is None:
         return
+    check_array(f"the {name}", mask, "bool[T, B]")
     if mask.shape != shape:
         has = "have" if name.endswith("s") else "has"
         raise ValueError(

@@ -19,6 +19,7 @@ from rnn_jax.runs import (
     RunData,
     RunFolder,
     TrainConfig,
+    check_bytes,
     check_memory,
     fit,
     new_folder,
@@ -57,6 +58,13 @@ def train(
     """Train a language model, sample from it, and time its step against the NumPy baseline."""
     if resume is not None and (out is not None or force):
         raise ValueError("--resume goes on in its own folder: leave out --out and --force")
+    if (
+        resume is None
+        and config.glue_lines
+        and not (config.letters_only and config.level == "char")
+    ):
+        # Not in the configuration, where runs of before the option have it.
+        raise ValueError("--glue-lines is for --letters-only and --level char: leave it out")
     made = _new(config, out, force) if resume is None else _continued(resume, config, given)
     with made as (folder, data):
         rate = config.lr if resume is not None else None
@@ -106,6 +114,7 @@ def _new(config: TrainConfig, out: str | None, force: bool) -> Iterator[tuple[Ru
     with tokenizing() as progress:
         data = prepare(config, progress=progress)
     check_memory(data.model)
+    check_bytes(data.batch_bytes, f"the logits of a batch of --batch-size {config.batch_size} take")
     _ = data.initial_parameters
     with new_folder(out, force=force) as folder:
         folder.save_settings(config, data.vocabulary, data.sha256, data.origin)

@@ -1,8 +1,7 @@
-"""A checksum for each tensor, kept in the header of a safetensors file."""
+"""A checksum for each tensor of a file."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,43 +11,18 @@ from rnn_jax.host.checksums import checksum
 
 __all__ = ["check_tensors", "tensor_checksums"]
 
-_KEY = "checksums"  # one entry for all: several would come in another order in every process
-
 
 def tensor_checksums(tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """The metadata that hold the checksum of each tensor's dtype, shape and values."""
-    return {_KEY: json.dumps(_checksums(tensors))}
+    """The checksum of each tensor's dtype, shape and values."""
+    return {name: _checksum(tensor) for name, tensor in sorted(tensors.items())}
 
 
-def check_tensors(
-    path: str, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None
-) -> None:
-    """Raise ValueError unless the tensors are those whose checksums the metadata hold.
-
-    A file without checksums, from elsewhere or written before there were any, passes.
-    """
-    if _KEY not in (metadata or {}):
-        return
-    found = _checksums(tensors)
-    kept = _read(metadata[_KEY]) if metadata else {}
+def check_tensors(tensors: Mapping[str, np.ndarray], kept: Mapping[str, Any]) -> None:
+    """Raise ValueError unless the tensors are those of the checksums kept."""
+    found = tensor_checksums(tensors)
     damaged = sorted(name for name in kept.keys() | found if kept.get(name) != found.get(name))
     if damaged:
-        raise ValueError(
-            f"{path} is damaged: {damaged[0]} in it is not what was written; restore the file from "
-            "a copy"
-        )
-
-
-def _read(text: str) -> dict[str, Any]:
-    try:
-        content = json.loads(text)
-    except ValueError:
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _checksums(tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
-    return {name: _checksum(tensor) for name, tensor in sorted(tensors.items())}
+        raise ValueError(f"{damaged[0]} in it is not what was written")
 
 
 def _checksum(tensor: np.ndarray) -> str:

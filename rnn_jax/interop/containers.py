@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from rnn_jax.cells import LSTMCarry
 
-__all__ = ["KEY", "described", "nested"]
+__all__ = ["described", "nested"]
 
-KEY = "containers"  # in the metadata of a file
 _MAKE: dict[str, Any] = {
     "dict": dict,
     "tuple": tuple,
@@ -21,15 +19,14 @@ _MAKE: dict[str, Any] = {
 _KINDS: dict[type, str] = {dict: "dict", tuple: "tuple", list: "list", LSTMCarry: "LSTMCarry"}
 
 
-def described(tree: Any) -> dict[str, str]:
-    """Metadata for what differs from nested dicts with something in them; empty if nothing does.
+def described(tree: Any) -> list[tuple[tuple[str, ...], str]]:
+    """The path and kind of what differs from nested dicts with something in them.
 
     Example:
       >>> described({"layer": {"carry": (1.0, 2.0)}, "none": {}})
-      {'containers': '[[["layer", "carry"], "tuple"], [["none"], "dict"]]'}
+      [(('layer', 'carry'), 'tuple'), (('none',), 'dict')]
     """
-    found = list(_containers(tree, ()))
-    return {KEY: json.dumps(found)} if found else {}
+    return sorted(_containers(tree, ()))
 
 
 def _containers(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -43,8 +40,10 @@ def _containers(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, .
         yield from _containers(part, (*path, str(name)))
 
 
-def nested(flat: dict[str, Any], metadata: dict[str, str]) -> Any:
+def nested(flat: dict[str, Any], containers: Any) -> Any:
     """The tree of entries named by their paths, with its containers as `described`.
+
+    Without a description, None, they are dicts, but for what files of before there was any hold.
 
     Raises:
       ValueError: one name is that of an array and of a container, or the description is broken.
@@ -56,10 +55,10 @@ def nested(flat: dict[str, Any], metadata: dict[str, str]) -> Any:
         if last in entries:
             raise ValueError(f"{name} is the name of an array and of others' container")
         entries[last] = leaf
-    if KEY not in metadata:
+    if containers is None:
         return _older(root)
     try:
-        found = [(list(map(str, path)), _MAKE[kind]) for path, kind in json.loads(metadata[KEY])]
+        found = [(list(map(str, path)), _MAKE[kind]) for path, kind in containers]
         # From the inside out: a container is made of finished ones.
         whole = {"": root}
         for path, make in sorted(found, key=lambda entry: -len(entry[0])):

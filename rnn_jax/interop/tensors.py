@@ -12,8 +12,9 @@ import numpy as np
 
 from rnn_jax.cells import LSTMCarry
 from rnn_jax.host.files import atomic_path, reason
-from rnn_jax.interop.checksums import check_tensors, tensor_checksums
-from rnn_jax.interop.containers import described, nested
+from rnn_jax.interop.checksums import check_tensors
+from rnn_jax.interop.containers import nested
+from rnn_jax.interop.metadata import read_notes, written_notes
 from rnn_jax.types import Params
 
 __all__ = ["load_params", "save_params"]
@@ -24,7 +25,7 @@ def save_params(path: str | os.PathLike[str], params: Params) -> None:
 
     An array is named by its path, joined with dots: ``layer.w_ih``. The file's metadata hold a
     checksum of each, by which `load_params` notices damage, and note pairs, lists and empty
-    entries.
+    entries. Equal trees make equal files, byte for byte.
 
     Args:
       path: the file.
@@ -48,7 +49,7 @@ def save_params(path: str | os.PathLike[str], params: Params) -> None:
     _check_names([name for name, _ in named])
     try:
         with atomic_path(Path(path)) as temporary:
-            temporary.write_bytes(save(flat, {**tensor_checksums(flat), **described(params)}))
+            temporary.write_bytes(save(flat, written_notes(params, flat)))
     except OSError as error:
         raise ValueError(
             f"cannot write {os.fspath(path)} ({reason(error)}): choose another path"
@@ -78,7 +79,14 @@ def load_params(path: str | os.PathLike[str], like: Params = None) -> Params:
             metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{os.fspath(path)} is not a readable safetensors file: {error}") from None
-    check_tensors(os.fspath(path), flat, metadata)
+    try:
+        notes = read_notes(metadata)
+        if notes.checksums is not None:
+            check_tensors(flat, notes.checksums)
+    except ValueError as error:
+        raise ValueError(
+            f"{os.fspath(path)} is damaged: {error}; restore the file from a copy"
+        ) from None
     if like is not None:
         wanted = _named(like)
         expected = {(name, np.shape(leaf)) for name, leaf in wanted}
@@ -98,7 +106,7 @@ def load_params(path: str | os.PathLike[str], like: Params = None) -> Params:
         restored = (_restored(flat[name], leaf) for name, leaf in wanted)
         return jax.tree.unflatten(jax.tree.structure(like), restored)
     try:
-        return nested({name: jnp.asarray(leaf) for name, leaf in flat.items()}, metadata)
+        return nested({name: jnp.asarray(leaf) for name, leaf in flat.items()}, notes.containers)
     except ValueError as error:
         raise ValueError(
             f"{os.fspath(path)} does not hold a tree of parameters: {error}; pass like="

@@ -8,6 +8,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from rnn_jax.arrays.checks import check_array
 from rnn_jax.arrays.masking import check_mask, fill_masked
 from rnn_jax.arrays.tokens import as_index, check_ids, is_ids
 from rnn_jax.jaxprs import in_auto_mode, spec_of
@@ -36,8 +37,9 @@ def cross_entropy(
       A scalar, or ``float[T, B]``.
 
     Raises:
-      ValueError: the shapes do not fit, the reduction is unknown, or a target lies outside the
-        vocabulary (under jit the loss of such a step is NaN instead, and so is its gradient).
+      ValueError: these are no arrays, or complex; the shapes do not fit, the reduction is unknown,
+        or a target lies outside the vocabulary (under jit the loss of such a step is NaN instead,
+        and so is its gradient).
 
     Example:
       >>> import jax.numpy as jnp
@@ -45,7 +47,9 @@ def cross_entropy(
       >>> print(f"{loss:.3f}")  # ln 8000
       8.987
     """
-    if logits.shape[:-1] != targets.shape:
+    check_array("the logits", logits, "float[T, B, V]")
+    check_array("the targets", targets, "int[T, B]")
+    if not logits.ndim or logits.shape[:-1] != targets.shape:
         raise ValueError(
             f"targets of shape {targets.shape} do not fit logits of shape {logits.shape}: "
             "targets must have the logits' shape without its last axis"
@@ -63,6 +67,7 @@ def cross_entropy(
 def _cross_entropy(
     logits: Array, targets: Array, mask: Array | None, *, reduction: Reduction
 ) -> tuple[Array]:
+    logits = jnp.asarray(logits)
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     logits, targets = fill_masked(logits, mask), as_index(fill_masked(targets, mask))
     known = (targets >= 0) & (targets < logits.shape[-1])
@@ -94,4 +99,6 @@ def perplexity(loss: Array | float) -> Array:
       >>> print(f"{perplexity(math.log(50)):.1f}")
       50.0
     """
+    if not isinstance(loss, int | float):
+        check_array("the loss", loss, "float[]")
     return jnp.exp(jnp.asarray(loss))

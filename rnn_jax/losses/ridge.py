@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnn_jax.arrays.checks import check_array
 from rnn_jax.arrays.masking import check_mask, expand, fill_masked
 from rnn_jax.host.checks import not_negative
 from rnn_jax.jaxprs import is_traced
@@ -47,8 +48,8 @@ def ridge(
       ``{"w": [H, O], "b": [O]}`` in the dtype of the features.
 
     Raises:
-      ValueError: the shapes do not fit, the penalty is negative or not finite, or washout and
-        mask leave no step (under jit the read-out is NaN instead).
+      ValueError: these are no arrays, or complex; the shapes do not fit, the penalty is negative or
+        not finite, or washout and mask leave no step (under jit the read-out is NaN instead).
 
     Example:
       >>> import jax.numpy as jnp
@@ -61,6 +62,10 @@ def ridge(
       Hoerl and Kennard, Ridge regression, Technometrics 12 (1970); Lukoševičius, A practical guide
       to applying echo state networks (2012).
     """
+    check_array("features", features, "float[T, B, H]")
+    check_array("targets", targets, "float[T, B, O]")
+    if not isinstance(penalty, int | float):
+        check_array("the penalty", penalty, "float[]")
     if features.ndim < 2 or features.shape[:-1] != targets.shape[:-1]:
         raise ValueError(
             f"features {features.shape} and targets {targets.shape} do not fit: pass "

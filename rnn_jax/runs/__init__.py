@@ -6,7 +6,7 @@ from rnn_jax.runs.data import RunData, prepare
 from rnn_jax.runs.fit import Listener, evaluator, fit
 from rnn_jax.runs.folder import RunFolder
 from rnn_jax.runs.gradients import check_gradients
-from rnn_jax.runs.memory import check_memory
+from rnn_jax.runs.memory import check_bytes, check_memory
 from rnn_jax.runs.plots import plot_loss
 from rnn_jax.runs.samples import sample_texts
 
@@ -16,6 +16,7 @@ __all__ = [
     "RunData",
     "RunFolder",
     "TrainConfig",
+    "check_bytes",
     "check_gradients",
     "check_memory",
     "create_folder",

@@ -126,6 +126,11 @@ class TrainConfig(Options):
                 "--max-sentences counts sentences, and this text is a stream of "
                 f"{'characters' if self.level == 'char' else 'words'}: use --max-tokens"
             )
+        if not self.from_sentences and self.max_length is not None:
+            raise ValueError(
+                f"--max-length {self.max_length} limits sentences, and this text is a stream that "
+                "is not split into sentences: leave it out, or use --max-tokens"
+            )
         self.seeded()
         self.fraction("held_out", "dropout")
         self.require("clip", 0 <= self.clip < math.inf, "finite and at least 0")

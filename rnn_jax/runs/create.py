@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -12,6 +13,7 @@ from pathlib import Path
 from rnn_jax.host.files import reason, target_of
 from rnn_jax.host.locks import Locked, exclusive
 from rnn_jax.runs.folder import FILES, FORMAT, RunFolder
+from rnn_jax.runs.replaced import bring_back, discard, is_aside, set_aside
 
 __all__ = ["create_folder", "new_folder", "open_folder", "resumed_folder"]
 
@@ -22,7 +24,9 @@ _LOCK = ".lock"
 def new_folder(out: str | None, *, force: bool = False) -> Iterator[RunFolder]:
     """A new, empty folder for a run, which is this process's alone within the block.
 
-    Should the block raise before a step of training was saved, nothing of the run is left.
+    Should the block raise before a step of training was saved, nothing of the run is left, and the
+    run that it was to replace is there again: that one goes when the first step is saved, or when
+    the block ends.
 
     Args:
       out: its path, or None for a new one under ``runs/`` named by the time.
@@ -43,15 +47,19 @@ def new_folder(out: str | None, *, force: bool = False) -> Iterator[RunFolder]:
                 path.mkdir(parents=True, exist_ok=True)
         with _alone(path):
             with _writing(path):
+                bring_back(path, FILES)  # of a process that was killed
                 _check_vacant(path, force)  # another run may have come and gone since
-                _remove(path)
             folder = RunFolder(path)
             try:
+                with _writing(path):
+                    set_aside(path, FILES)
+                    _remove(path)
                 yield folder
             except BaseException:
-                if not folder.trained:
+                if not bring_back(path, FILES) and not folder.trained:
                     _remove(path)
                 raise
+            discard(path)
     except BaseException:
         for empty in made:
             with contextlib.suppress(OSError):  # one that holds something stays
@@ -84,17 +92,25 @@ def open_folder(path: str) -> RunFolder:
 def resumed_folder(path: str) -> Iterator[RunFolder]:
     """The folder of a run that goes on, which is this process's alone within the block.
 
-    One that was killed before it trained, perhaps between its first two files, begins anew.
+    One that was killed before it trained, perhaps between its first two files, begins anew; if it
+    was to replace another, that one is there again and goes on, and a warning says so.
 
     Raises:
       ValueError: it is not the folder of a run, a broken one, or in use.
     """
-    _opened(path)  # before anything is written into a folder that is not ours
+    if not any(is_aside(name) for name in _names(path)):
+        _opened(path)  # before anything is written into a folder that is not ours
     with _alone(Path(path)):
+        if bring_back(Path(path), FILES):
+            warnings.warn(
+                f"the run that was to replace the one in {path} was stopped before its first step "
+                "was saved: the old one is there again, and goes on",
+                stacklevel=3,
+            )
         folder = _opened(path)
         _ = folder.existing_vocabulary
         for file in folder.path.iterdir():
-            if file.name != _LOCK and _is_leftover(file.name):
+            if file.name != _LOCK and _is_leftover(file.name) and file.is_file():
                 file.unlink()
         yield folder
 
@@ -155,7 +171,7 @@ def _check_vacant(path: Path, force: bool) -> None:
         if force:
             raise ValueError(f"--out {path} is a file: choose a folder")
         raise _taken(path)
-    names = sorted(file.name for file in path.iterdir()) if path.exists() else []
+    names = _names(path)
     names = [name for name in names if not _is_leftover(name)]
     if not names:
         return
@@ -168,6 +184,12 @@ def _check_vacant(path: Path, force: bool) -> None:
         raise ValueError(
             f"--force would delete {foreign[0]} in {path}, which is not part of a run: move it"
         )
+
+
+def _names(path: Path | str) -> list[str]:
+    """The names in a folder; none where there is no folder."""
+    path = Path(path)
+    return sorted(file.name for file in path.iterdir()) if path.is_dir() else []
 
 
 def _taken(path: Path) -> ValueError:
@@ -191,11 +213,12 @@ def _is_ours(path: Path, names: list[str]) -> bool:
 
 def _is_leftover(name: str) -> bool:
     """Whether a file is what a killed process left of one it was writing."""
-    return name in (_LOCK, ".writable") or target_of(name) in FILES
+    return name in (_LOCK, ".writable") or target_of(name) in FILES or is_aside(name)
 
 
 def _remove(path: Path) -> None:
     """Remove a run's own files, and what killed processes left of such."""
     for file in path.iterdir():
-        if file.name != _LOCK and (file.name in FILES or _is_leftover(file.name)):
+        ours = file.name in FILES or _is_leftover(file.name)
+        if ours and file.name != _LOCK and not is_aside(file.name):
             file.unlink()

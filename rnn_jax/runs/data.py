@@ -57,6 +57,14 @@ class RunData:
         """The parameters that the run starts from."""
         return self.model.init(jax.random.key(self.config.seed))
 
+    @property
+    def batch_bytes(self) -> int:
+        """What the logits of one batch take at least, padding included."""
+        steps = self.config.seq_length
+        if isinstance(self.training, text.Sentences):
+            steps = int(self.training.lengths.max()) - 1
+        return 4 * steps * self.config.batch_size * len(self.vocabulary)
+
     def epoch(self, number: int) -> tuple[SentenceStream | Windows, int]:
         """The batches of epoch ``number`` and how many of them are real."""
         config = self.config

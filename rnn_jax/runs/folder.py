@@ -21,6 +21,7 @@ from rnn_jax.host.files import Row, atomic_path
 from rnn_jax.interop import load_params, save_params
 from rnn_jax.runs.config import TrainConfig, make_model
 from rnn_jax.runs.history import History, read_history
+from rnn_jax.runs.replaced import discard
 from rnn_jax.text import Vocabulary
 from rnn_jax.types import Model, Params
 
@@ -120,8 +121,10 @@ class RunFolder:
         return load_params(self.path / "checkpoint.safetensors", like=like)
 
     def save_checkpoint(self, tree: Any) -> None:
-        """Put the training state in place of the one before."""
+        """Put the training state in place of the one before, and of a run that it replaces."""
         save_params(self.path / "checkpoint.safetensors", tree)
+        if self.steps:
+            discard(self.path)
 
     @property
     def trained(self) -> bool:

@@ -1,4 +1,7 @@
-"""Whether a model can fit this machine at all, asked before its arrays are made."""
+"""Whether arrays can fit this machine at all, asked before they are made.
+
+Made all the same, they could end the process, or others on the machine, without a word.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,27 @@ import jax
 
 from rnn_jax.types import Model
 
-__all__ = ["check_memory"]
+__all__ = ["check_bytes", "check_memory"]
+
+
+def check_bytes(needed: int, what: str) -> None:
+    """Raise ValueError if what takes so many bytes exceeds the memory.
+
+    Example:
+      >>> check_bytes(2**70, "the batch takes")
+      Traceback (most recent call last):
+      ValueError: the batch takes 1,099,511,627,776.0 GiB of the ... here: choose smaller sizes
+    """
+    there = _memory()
+    if there is not None and needed > there:
+        raise ValueError(
+            f"{what} {needed / 2**30:,.1f} GiB of the {there / 2**30:,.1f} GiB here: "
+            "choose smaller sizes"
+        )
 
 
 def check_memory(model: Model) -> None:
     """Raise ValueError if a model's parameters and their gradient exceed the memory.
-
-    Made all the same, they could end the process, or others on the machine, without a word.
 
     Example:
       >>> import rnn_jax
@@ -32,12 +49,7 @@ def check_memory(model: Model) -> None:
     leaves = jax.tree.leaves(shapes)
     number = sum(math.prod(leaf.shape) for leaf in leaves)
     needed = 2 * sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
-    there = _memory()
-    if there is not None and needed > there:
-        raise ValueError(
-            f"the model has {number:,} parameters, which with their gradient take "
-            f"{needed / 2**30:,.1f} GiB of the {there / 2**30:,.1f} GiB here: choose smaller sizes"
-        )
+    check_bytes(needed, f"the model has {number:,} parameters, which with their gradient take")
 
 
 def _memory() -> int | None:

@@ -12,6 +12,7 @@ from rnn_jax import text
 from rnn_jax.generation import generate
 from rnn_jax.host.checks import not_negative, positive
 from rnn_jax.runs.config import TrainConfig
+from rnn_jax.runs.memory import check_bytes
 from rnn_jax.types import Model, Params
 
 __all__ = ["sample_texts"]
@@ -83,6 +84,7 @@ def sample_texts(
     if sentences:
         barred.append(vocabulary.id(text.SENTENCE_START))
     rows = max(count, _ROWS) if sentences else count
+    check_bytes(4 * rows * (length + len(vocabulary)), f"{count:,} texts of {length:,} tokens take")
     good: list[list[str]] = []
     rest: list[list[str]] = []
     key = jax.random.key(seed)

@@ -133,6 +133,8 @@ def consecutive(
       >>> sorted(data.inputs[data.resets].tolist())
       [0, 4, 9]
     """
+    positive(batch_size=batch_size, seq_length=seq_length)
+    ids = _whole_numbers("ids", ids)
     first = _first_tokens(begins, len(ids))
     count = (len(ids) - 1) // batch_size // seq_length
     if count < 1:
@@ -170,6 +172,7 @@ def covering(
       [[6, 7, 8], [9, 10, 11], [12, 0, 0]]
     """
     positive(batch_size=batch_size, seq_length=seq_length)
+    ids = _whole_numbers("ids", ids)
     first = _first_tokens(begins, len(ids))
     targets = len(ids) - 1
     if targets < 1:
@@ -188,6 +191,22 @@ def covering(
         None if mask.all() else jnp.asarray(mask),
         None if first is None else jnp.asarray(mask & first[at]),
     )
+
+
+def _whole_numbers(name: str, values: ArrayLike) -> np.ndarray:
+    """``int[N]`` whose values 32 bits hold; anything else would be cut down without a word.
+
+    Raises:
+      ValueError: these are no such numbers.
+    """
+    found = np.asarray(values)
+    if found.ndim != 1 or not (np.issubdtype(found.dtype, np.integer) or not found.size):
+        raise ValueError(
+            f"{name} must be integers in one row, int[N], not {found.dtype}{list(found.shape)}"
+        )
+    if found.size and not (-(2**31) <= found.min() and found.max() < 2**31):
+        raise ValueError(f"{name} must lie within 32 bits, not {found.min()} … {found.max()}")
+    return found
 
 
 def _first_tokens(begins: ArrayLike | None, size: int) -> np.ndarray | None:
@@ -269,7 +288,8 @@ def sentence_stream(
       batch_size: sentences in a batch; 1 is the reference's training.
 
     Raises:
-      ValueError: no sentence, a batch size below one, buckets that do not increase, or a sentence
+      ValueError: ids or offsets that are no integers or do not fit together, no sentence, a batch
+        size below one, buckets that do not increase, or a sentence
         longer than the last of them.
 
     Example:
@@ -282,6 +302,15 @@ def sentence_stream(
       Array(13, dtype=int32)
     """
     positive(batch_size=batch_size)
+    stream, offsets = _whole_numbers("stream", stream), _whole_numbers("offsets", offsets)
+    if len(offsets) and not (
+        offsets[0] >= 0 and offsets[-1] <= len(stream) and (offsets[1:] >= offsets[:-1]).all()
+    ):
+        raise ValueError(
+            f"offsets must increase from 0 to the {len(stream)} tokens of the stream, where each "
+            "sentence begins and the last ends"
+        )
+    buckets = tuple(buckets or ())
     if not buckets or min(np.diff(buckets, prepend=0)) < 1:
         raise ValueError(f"buckets must be positive and increasing lengths, not {buckets}")
     # A sentence of one token has no pair, and neither has one of none.

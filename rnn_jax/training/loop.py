@@ -12,7 +12,8 @@ from jax import lax
 from rnn_jax.jaxprs import vary_over, varying_axes
 from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.training.batches import SentenceStream, Windows
-from rnn_jax.training.step import TrainState, TrainStep, along_of
+from rnn_jax.training.checks import check_bounds, check_data, check_model, check_params
+from rnn_jax.training.step import TrainState, TrainStep, along_of, check_state
 from rnn_jax.types import Array, Batch, Carry, Model, Params
 
 __all__ = ["make_evaluate", "make_train_steps"]
@@ -27,6 +28,9 @@ def make_train_steps(
 
     One call allocates once for all its steps and leaves the device no idle moment between them.
     The bounds are arguments, not constants: any part of an epoch runs through one compilation.
+    The arrays of the state are gone after the call, those of the parameters that it was made of
+    included; go on with the state that comes back, and begin with a copy,
+    ``jax.tree.map(jnp.copy, params)``, to keep what the training began with.
 
     Args:
       train_step: from `make_train_step`.
@@ -48,6 +52,9 @@ def make_train_steps(
       >>> int(state.step), int(tokens)
       (10, 100)
     """
+
+    if not callable(train_step):
+        raise ValueError(f"a step from make_train_step is wanted, not {train_step!r}")
 
     @partial(jax.jit, donate_argnums=0)
     def compiled(
@@ -85,6 +92,9 @@ def make_train_steps(
         end: int | Array,
         key: Array | None = None,
     ) -> tuple[TrainState, Totals]:
+        check_state(state)
+        check_data(data)
+        check_bounds(begin, end)
         # In so many words, as a transfer guard asks for.
         return compiled(state, data, *jax.device_put((begin, end)), key)
 
@@ -101,6 +111,10 @@ def make_evaluate(model: Model) -> Callable[..., Totals]:
       ``evaluate(params, data, carry=None) -> (nats, tokens)``. With ``carry=None`` every batch
       begins anew; with a carry each batch continues the one before, up to the resets in it.
 
+    Raises:
+      ValueError: by the function: the parameters are no arrays of floats, or deleted by a step that
+        they were donated to; the data are neither of the two.
+
     Example:
       >>> import jax, jax.numpy as jnp, rnn_jax
       >>> model = rnn_jax.language_model(50, rnn_jax.recurrent(rnn_jax.elman(8)))
@@ -110,8 +124,10 @@ def make_evaluate(model: Model) -> Callable[..., Totals]:
       True
     """
 
+    check_model(model)
+
     @jax.jit
-    def evaluate(params: Params, data: Windows | SentenceStream, carry: Carry = None) -> Totals:
+    def compiled(params: Params, data: Windows | SentenceStream, carry: Carry) -> Totals:
         def consume(loop: tuple[Carry, Totals], batch: Batch) -> tuple[Carry, Totals]:
             carry, (nats, tokens) = loop
             along = along_of(model, batch.inputs, batch.mask, batch.resets)
@@ -127,6 +143,11 @@ def make_evaluate(model: Model) -> Callable[..., Totals]:
         zero = _zero(params)
         start = vary_over(axes, (carry, (zero, jnp.zeros((), int))))
         return lax.fori_loop(0, data.count, body, start)[1]
+
+    def evaluate(params: Params, data: Windows | SentenceStream, carry: Carry = None) -> Totals:
+        check_params(params)
+        check_data(data)
+        return compiled(params, data, carry)
 
     return evaluate
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import optax
 
 __all__ = ["PlainSGD", "sgd"]
@@ -24,6 +26,12 @@ def sgd(rate: float) -> PlainSGD:
     Args:
       rate: ``η``, the learning rate.
 
+    Raises:
+      ValueError: it is no number, or not finite.
+
+    Raises:
+      ValueError: it is no number.
+
     Example:
       >>> import jax.numpy as jnp, optax
       >>> optimizer = sgd(0.5)
@@ -32,4 +40,8 @@ def sgd(rate: float) -> PlainSGD:
       >>> optax.apply_updates(params, updates)["w"]
       Array([0.5, 1. ], dtype=float32)
     """
+    number = isinstance(rate, int | float)
+    # Arrays, traced ones too, and schedules are optax's to take.
+    if rate is None or isinstance(rate, str) or (number and not math.isfinite(rate)):
+        raise ValueError(f"the learning rate must be a finite number, not {rate!r}")
     return PlainSGD(*optax.inject_hyperparams(optax.sgd)(learning_rate=rate))

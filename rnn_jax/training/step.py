@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from rnn_jax.arrays.checks import check_array
 from rnn_jax.arrays.masking import check_mask
 from rnn_jax.arrays.paths import at_path, replace_at
 from rnn_jax.arrays.tokens import is_ids
@@ -19,6 +20,14 @@ from rnn_jax.layers.base import BaseLayer, adapted, inside
 from rnn_jax.layers.options import check_takes
 from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.recurrence.layouts import batch_shape_of
+from rnn_jax.training.checks import (
+    batch_of,
+    check_loss,
+    check_model,
+    check_optimizer,
+    check_params,
+    shape_of,
+)
 from rnn_jax.training.rows import add_rows, gather_rows
 from rnn_jax.training.sgd import PlainSGD
 from rnn_jax.truncation.kinds import Truncation
@@ -30,6 +39,7 @@ __all__ = [
     "TrainState",
     "TrainStep",
     "along_of",
+    "check_state",
     "init_train_state",
     "make_train_step",
 ]
@@ -80,9 +90,14 @@ def init_train_state(
     Args:
       model: a `Model`.
       optimizer: any optax optimiser.
-      params: the model's parameters, from ``model.init(key)`` or elsewhere.
+      params: the model's parameters, from ``model.init(key)`` or elsewhere. The state holds these
+        very arrays, and a step that the state is donated to uses up their memory. To keep them,
+        hand a copy over: ``jax.tree.map(jnp.copy, params)``.
       batch_shape: of the batches, where each continues the one before it; None where every batch
         begins anew.
+
+    Raises:
+      ValueError: the parameters are no arrays of floats, or deleted; the optimiser is none.
 
     Example:
       >>> import jax, optax, rnn_jax
@@ -91,9 +106,23 @@ def init_train_state(
       >>> state.carry is None, int(state.step)
       (True, 0)
     """
-    carry = None if batch_shape is None else model.initial_carry(batch_shape, params)
+    check_model(model)
+    check_optimizer(optimizer)
+    check_params(params)
+    carry = None if batch_shape is None else model.initial_carry(shape_of(batch_shape), params)
     opt_state = _distinct(optimizer.init(params), params)
     return TrainState(params, opt_state, carry, jnp.zeros((), jnp.int32))
+
+
+def check_state(state: Any) -> None:
+    """Raise ValueError unless it is a state that can be trained."""
+    if not isinstance(state, TrainState):
+        raise ValueError(
+            f"a train step goes on from a TrainState, not {type(state).__name__}: pass what "
+            "init_train_state or the step before gave"
+        )
+    check_params(state.params)
+    check_array("the state's step", state.step, "int[]")
 
 
 def _is_distributed(inputs: Array) -> bool:
@@ -131,8 +160,9 @@ def make_train_step(
 
     Raises:
       ValueError: by the step: the model draws noise and there is no key, or a key comes with
-        ``noise=False``; the optimiser needs something that a step does not have; the batch has
-        resets that are not ``bool[T, B]``, or that the model does not take.
+        ``noise=False``; the optimiser needs something that a step does not have; state, batch or
+        loss are something else, such as bare parameters; the batch has resets that are not
+        ``bool[T, B]``, or that the model does not take.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnn_jax
@@ -148,6 +178,10 @@ def make_train_step(
       >>> losses == sorted(losses, reverse=True)
       True
     """
+    check_model(model)
+    check_optimizer(optimizer)
+    if not callable(loss):
+        raise ValueError(f"the loss must be a function loss(logits, targets, mask=…), not {loss!r}")
     drawn = _drawn(model) if noise else None
     update = optax.with_extra_args_support(optimizer).update
     path = adapted(model).input_table if isinstance(optimizer, PlainSGD) else None
@@ -155,6 +189,7 @@ def make_train_step(
     def train_step(
         state: TrainState, batch: Batch, *, key: Array | None = None
     ) -> tuple[TrainState, Metrics]:
+        check_state(state)
         if drawn and key is None:
             raise ValueError(
                 f"{drawn} draws noise, but the step has no key: pass key=, or train as if it were "
@@ -162,7 +197,9 @@ def make_train_step(
             )
         if key is not None and not noise:
             raise ValueError("a step made with noise=False takes no key: leave out one of the two")
-        inputs, targets, mask, resets = Batch(*batch)
+        inputs, targets, mask, resets = batch_of(batch)
+        batch_shape_of(inputs)
+        check_array("the targets of a batch", targets, "[T, B]")
         along = along_of(model, inputs, mask, resets)
         rows = path if is_ids(inputs) and not _is_distributed(inputs) else None
         params, ids = state.params, inputs
@@ -171,10 +208,12 @@ def make_train_step(
 
         def objective(params: Params) -> tuple[Array, Carry]:
             carry, logits = model.apply(params, state.carry, inputs, key=key, **along)
-            return loss(logits, targets, mask=mask), carry
+            value = loss(logits, targets, mask=mask)
+            check_loss(value)
+            return value, carry
 
         (value, carry), grads = jax.value_and_grad(objective, has_aux=True)(params)
-        with _what_is_at_hand():
+        with _what_is_at_hand(optimizer, state):
             updates, opt_state = update(
                 grads, state.opt_state, params,
                 value=value, grad=grads, value_fn=lambda params: objective(params)[0],
@@ -232,15 +271,21 @@ def _drawn(model: Model) -> str | None:
 
 
 @contextmanager
-def _what_is_at_hand() -> Iterator[None]:
-    """Turns an optimiser's error about arguments that no train step has into a sentence."""
+def _what_is_at_hand(optimizer: optax.GradientTransformation, state: TrainState) -> Iterator[None]:
+    """Turns an optimiser's errors about what it is given into a sentence."""
     try:
         yield
-    except TypeError as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         missing = re.search(r"missing \d+ required keyword-only arguments?: (.*)", str(error))
-        if missing is None:
-            raise
-        raise ValueError(
-            f"the optimiser needs {missing[1]}, which a train step does not have: use another one, "
-            "or write the step yourself with jax.value_and_grad"
-        ) from None
+        if missing is not None:
+            raise ValueError(
+                f"the optimiser needs {missing[1]}, which a train step does not have: use another "
+                "one, or write the step yourself with jax.value_and_grad"
+            ) from None
+        own: Any = jax.tree.structure(jax.eval_shape(optimizer.init, state.params))
+        if own != jax.tree.structure(state.opt_state):
+            raise ValueError(
+                "the state's opt_state is not one of this optimiser: pass init_train_state the "
+                "optimiser that make_train_step has"
+            ) from None
+        raise

@@ -32,7 +32,10 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     [
         ("--hidden-size 2000000000", "choose smaller sizes"),
         ("--hidden-size 100000000000000000000", "--hidden-size must be below"),
+        ("--hidden-size 1000000000", "choose smaller sizes"),
         ("--embedding-size 2000000000", "choose smaller sizes"),
+        ("--batching sentences --batch-size 2000000000", "choose smaller sizes"),
+        ("--seq-length 2000000000", "shorter than one batch"),
         ("--num-layers 1000000", "--num-layers must be at most 1000"),
     ],
 )
@@ -47,6 +50,9 @@ def test_absurd_sizes(
 def test_absurd_sizes_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
     sentence = refusal(capsys, "gradcheck", "--vocab-size", "10000000000", "--hidden-size", "10000")
     assert "choose smaller sizes" in sentence
+    for recipe in ("binary-addition", "next-token", "war-and-peace"):
+        sentence = refusal(capsys, "recipe", recipe, "--hidden-size", "1000000000")
+        assert "--hidden-size 1000000000 takes" in sentence
 
 
 def test_out_of_memory_is_one_sentence_and_leaves_nothing(
@@ -92,6 +98,9 @@ def test_a_character_run_speaks_of_characters(
     assert "what the characters' frequencies alone give" in capsys.readouterr().out
     sentence = refusal(capsys, "sample", str(tmp_path / "run"), "--prefix", "Ж")
     assert "never seen ('Ж'): leave them out" in sentence
+    for option in ("--count", "--length"):
+        sentence = refusal(capsys, "sample", str(tmp_path / "run"), option, "2000000000")
+        assert "tokens take" in sentence and "choose smaller sizes" in sentence
     assert "length must be below" in refusal(
         capsys, "sample", str(tmp_path / "run"), "--length", "1000000000000000000000"
     )

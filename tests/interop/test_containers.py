@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 import rnn_jax as r
 from rnn_jax.interop import from_uvw, load_params, save_params, to_keras, to_uvw
+from rnn_jax.interop.checksums import tensor_checksums
 
 LSTM = r.recurrent(r.lstm(4, learned_carry=True))
 DEEP = r.serial(LSTM, r.dropout(0.1), r.recurrent(r.gru(4)))
@@ -76,6 +78,47 @@ def test_names_that_collide_are_refused(tree: Any, message: str, tmp_path: Path)
     with pytest.raises(ValueError, match=message):
         save_params(file, jax.tree.map(jnp.asarray, tree))
     assert not file.exists()
+
+
+def test_files_of_before_the_notes_were_one_entry(tmp_path: Path) -> None:
+    file = tmp_path / "t.safetensors"
+    tree: Any = {"a": (jnp.ones(2), {})}
+    arrays = {"a.0": np.ones(2, np.float32)}
+    two = {
+        "containers": '[[["a"], "tuple"], [["a", "1"], "dict"]]',
+        "checksums": json.dumps(tensor_checksums(arrays)),
+    }
+    save_file(arrays, file, two)
+    assert str(jax.tree.structure(load_params(file))) == str(jax.tree.structure(tree))
+    save_file({"a.0": np.zeros(2, np.float32)}, file, two)
+    with pytest.raises(ValueError, match=r"is damaged: a\.0 in it is not what was written"):
+        load_params(file)
+
+
+def test_a_flipped_bit_never_gives_another_tree(tmp_path: Path) -> None:
+    file = tmp_path / "t.safetensors"
+    tree: Any = {
+        "a": (jnp.ones(2), [jnp.arange(3)], {}),
+        "b": {"0": jnp.zeros(1), "1": jnp.ones(())},
+    }
+    save_params(file, tree)
+    whole = file.read_bytes()
+    rng = np.random.default_rng(0)
+    noticed = 0
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << rng.integers(8)
+        file.write_bytes(damaged)
+        try:
+            loaded = load_params(file)
+        except ValueError:
+            noticed += 1
+            continue
+        assert str(jax.tree.structure(loaded)) == str(jax.tree.structure(tree)), place
+        for found, wanted in zip(jax.tree.leaves(loaded), jax.tree.leaves(tree), strict=True):
+            assert found.dtype == wanted.dtype
+            np.testing.assert_array_equal(found, wanted)
+    assert noticed > 0.9 * len(whole)
 
 
 def test_foreign_files_that_are_no_tree_are_refused(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -167,6 +169,21 @@ def test_dtypes_are_checked_and_files_are_the_same_each_time(tmp_path: Path) -> 
     half = jnp.ones((3,), jnp.bfloat16)
     save_params(file, {"h": half})
     assert load_params(file, like={"h": half})["h"].dtype == jnp.bfloat16
+
+
+def test_two_identical_runs_write_identical_files(tmp_path: Path, sound: Path) -> None:
+    code = (
+        "import sys, pathlib\n"
+        "from rnn_jax import runs\n"
+        "from tests.runs.test_runs import Silent, start\n"
+        "folder, data = start(pathlib.Path(sys.argv[1]), epochs=2, max_sentences=50)\n"
+        "runs.fit(folder, data, Silent())\n"
+    )
+    # Another process hashes in another order.
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], cwd=root, check=True)
+    for name in ("parameters.safetensors", "checkpoint.safetensors", "vocabulary.json"):
+        assert (tmp_path / "run" / name).read_bytes() == (sound / name).read_bytes(), name
 
 
 def test_a_damaged_cache_is_rebuilt_or_read_as_it_was(

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
+import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rnn_jax import runs
 from rnn_jax.host.files import atomic_path
+from rnn_jax.runs.replaced import bring_back, set_aside
 from tests.runs.test_runs import Silent, start
 
 
@@ -115,6 +122,108 @@ def test_what_fails_later_keeps_what_was_trained(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "checkpoint.safetensors").exists()
 
 
+@pytest.fixture(scope="module")
+def trained_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, data = start(tmp_path_factory.mktemp("old") / "run", max_sentences=50, epochs=1)
+    runs.fit(folder, data, Silent())
+    return folder.path
+
+
+def files(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+@pytest.fixture
+def old(trained_path: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained_path, tmp_path / "run"))
+
+
+def test_a_replaced_run_comes_back_if_the_new_one_does_not_come_about(old: Path) -> None:
+    before = files(old)
+
+    def replace(data: runs.RunData) -> None:
+        with runs.new_folder(str(old), force=True) as folder:
+            assert not (old / "checkpoint.safetensors").exists()
+            folder.save_settings(data.config, data.vocabulary, data.sha256, data.origin)
+            runs.fit(folder, data, Silent())
+
+    config = runs.open_folder(str(old)).config
+    diverging = dataclasses.replace(config, lr=1e38, optimizer="sgd", clip=0.0)
+    with pytest.raises(ValueError, match="no longer finite"):
+        replace(runs.prepare(diverging))
+    assert files(old) == before
+    replace(runs.prepare(dataclasses.replace(config, seed=1)))
+    assert files(old).keys() == before.keys() and runs.open_folder(str(old)).config.seed == 1
+
+
+def test_a_replaced_run_goes_when_a_step_of_the_new_one_is_saved(old: Path) -> None:
+    class Failing(Silent):
+        def evaluated(self, row: dict[str, Any]) -> None:
+            if row["step"]:
+                raise RuntimeError
+
+    data = runs.prepare(dataclasses.replace(runs.open_folder(str(old)).config, seed=1))
+
+    def replace() -> None:
+        with runs.new_folder(str(old), force=True) as folder:
+            folder.save_settings(data.config, data.vocabulary, data.sha256, data.origin)
+            runs.fit(folder, data, Failing())
+
+    with pytest.raises(RuntimeError):
+        replace()
+    folder = runs.open_folder(str(old))
+    assert folder.trained and folder.config.seed == 1
+    assert not [file for file in old.iterdir() if file.name.startswith(".")]
+
+
+@pytest.mark.parametrize("moment", range(24))
+def test_a_kill_while_a_run_is_replaced_loses_nothing(
+    old: Path, moment: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After so many changes to the folder everything stops, and again on the way back."""
+    before, left, changes = files(old), 0, ("unlink", "rename", "replace", "rmdir", "mkdir")
+
+    def mortal(do: Callable[..., Any]) -> Callable[..., Any]:
+        def done(*given: Any, **options: Any) -> Any:
+            nonlocal left
+            if not left:
+                raise SystemExit
+            left -= 1
+            return do(*given, **options)
+
+        return done
+
+    def replace() -> None:
+        set_aside(old, before)
+        (old / "config.json").write_text("that of the new run")
+
+    for command in (replace, lambda: bring_back(old, before)):
+        left = moment
+        with monkeypatch.context() as patch, contextlib.suppress(SystemExit):
+            for name in changes:
+                patch.setattr(Path, name, mortal(getattr(Path, name)))
+            patch.setattr(os, "link", mortal(os.link))
+            command()
+    bring_back(old, before)
+    assert files(old) == before
+
+
+def test_a_killed_replacement_is_told(old: Path) -> None:
+    before = files(old)
+    set_aside(old, before)
+    (old / "config.json").write_text("{")
+    with (
+        pytest.warns(UserWarning, match="the old one is there again"),
+        runs.resumed_folder(str(old)),
+    ):
+        pass
+    assert files(old) == before
+    set_aside(old, before)
+    with pytest.raises(ValueError, match="exists already"):
+        runs.create_folder(str(old))  # although no file of a run is in sight
+    assert files(old) == before
+
+
 def test_versions_have_a_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, data = start(tmp_path / "run", max_sentences=50)
     settings = data.config, data.vocabulary, data.sha256, data.origin
@@ -134,8 +243,6 @@ def test_files_reach_the_disk_before_they_take_a_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[str] = []
-    import os
-
     replace = os.replace
     monkeypatch.setattr("os.fsync", lambda handle: events.append("sync"))
 

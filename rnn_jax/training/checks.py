@@ -1,0 +1,137 @@
+"""What training is handed, looked at before it is used: one sentence instead of a traceback."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnn_jax.jaxprs import is_traced
+from rnn_jax.types import Batch
+
+__all__ = [
+    "batch_of",
+    "check_bounds",
+    "check_data",
+    "check_loss",
+    "check_model",
+    "check_optimizer",
+    "check_params",
+    "shape_of",
+]
+
+
+def check_model(model: Any) -> None:
+    """Raise ValueError unless it is a model."""
+    if isinstance(model, type) or not (hasattr(model, "apply") and hasattr(model, "init")):
+        raise ValueError(
+            f"a model is wanted, such as language_model(…) makes, and not {model!r:.80}"
+        )
+
+
+def check_optimizer(optimizer: Any) -> None:
+    """Raise ValueError unless it is an optax optimiser."""
+    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise ValueError(
+            f"the optimiser must be one of optax, such as optax.adam(1e-3), not {optimizer!r:.80}"
+        )
+
+
+def check_params(params: Any) -> None:
+    """Raise ValueError unless these are arrays of floats that are still there."""
+    leaves = jax.tree.leaves_with_path(params)
+    if not leaves:
+        raise ValueError(
+            f"the parameters are {params!r:.40} and hold no array: pass those that the model's "
+            "init gives"
+        )
+    for keys, leaf in leaves:
+        name = jax.tree_util.keystr(keys, simple=True, separator=".") or "the parameters"
+        if not isinstance(leaf, jax.Array | np.ndarray):
+            raise ValueError(
+                f"{name} among the parameters must be an array, not {type(leaf).__name__}: pass "
+                "those that the model's init gives"
+            )
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise ValueError(
+                f"{name} among the parameters must be an array of floats, not {leaf.dtype}"
+            )
+        if isinstance(leaf, jax.Array) and not is_traced(leaf) and leaf.is_deleted():
+            raise ValueError(
+                f"{name} among the parameters is deleted, because a step to which its state was "
+                "donated has used its memory: go on with the params of the state that came back, "
+                "or hand a copy to init_train_state, jax.tree.map(jnp.copy, params)"
+            )
+
+
+def batch_of(batch: Any) -> Batch:
+    """The batch, or a plain pair or tuple of its parts, as a `Batch`.
+
+    Raises:
+      ValueError: it is anything else; an array would be taken apart along its time axis.
+    """
+    if not isinstance(batch, tuple | list) or not 2 <= len(batch) <= len(Batch._fields):
+        kind = type(batch).__name__
+        kind += f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
+        raise ValueError(
+            "a batch is Batch(inputs, targets, mask, resets), or a tuple of at least its first two "
+            f"parts, not {kind}"
+        )
+    return Batch(*batch)
+
+
+def check_data(data: Any) -> None:
+    """Raise ValueError unless these are batches for a compiled loop."""
+    if not hasattr(data, "visit"):
+        raise ValueError(
+            f"a compiled loop runs over Windows or a SentenceStream, not {type(data).__name__}: "
+            "pass Windows(inputs, targets), [N, T, B] each"
+        )
+    for name in ("inputs", "targets", "mask", "resets"):
+        part = getattr(data, name, None)
+        wanted = name in ("inputs", "targets") and hasattr(data, name)
+        if (part is None and wanted) or not isinstance(part, jax.Array | np.ndarray | None):
+            raise ValueError(
+                f"the {name} of {type(data).__name__} must be an array [N, T, B], not "
+                f"{type(part).__name__}"
+            )
+
+
+def check_bounds(begin: Any, end: Any) -> None:
+    """Raise ValueError unless these number batches."""
+    for name, bound in (("begin", begin), ("end", end)):
+        try:
+            if isinstance(bound, jax.Array):  # whose value is not asked for
+                good = jnp.issubdtype(bound.dtype, jnp.integer) and not bound.ndim
+            else:
+                good = operator.index(bound) >= 0
+        except TypeError:
+            good = False
+        if not good:
+            raise ValueError(f"{name} must be an integer of at least 0, a batch, not {bound!r:.40}")
+
+
+def check_loss(value: Any) -> None:
+    """Raise ValueError unless the value of a loss function is one real number."""
+    dtype, shape = jnp.result_type(value), jnp.shape(value)
+    if shape or not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(
+            f"the loss must be one real number, not {dtype}{list(shape)}: take its mean or its sum"
+        )
+
+
+def shape_of(batch_shape: Any) -> tuple[int, ...]:
+    """A batch shape as a tuple of integers.
+
+    Raises:
+      ValueError: it is none.
+    """
+    try:
+        return tuple(operator.index(size) for size in batch_shape)
+    except TypeError:
+        raise ValueError(
+            f"batch_shape must be a tuple of integers, such as (32,), or None, not {batch_shape!r}"
+        ) from None

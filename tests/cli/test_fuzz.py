@@ -1,0 +1,168 @@
+"""Whatever is typed, the outcome is success or one sentence, and no half-made run: a fuzz."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rnn_jax.cli import main
+
+ROOT = Path(__file__).parents[2]
+# Every option with values that are good, and values that are odd.
+TRAIN: dict[str, tuple[list[str], list[str]]] = {
+    "--corpus": (["a.txt", "b.csv", "c.csv"], ["", ".", "none.txt", "empty.txt", "odd.csv", "\0"]),
+    "--column": (["body", "text"], ["", "bod", "ü"]),
+    "--max-sentences": (["7", "40"], ["0", "-1", "1", "1e3", "99999999999999999999", "²"]),
+    "--max-tokens": (["90", "300"], ["0", "1", "2", "3", "x", "-0", "99999999999999999999"]),
+    "--level": (["word", "char"], ["", "line", "WORD"]),
+    "--max-length": (["9", "1000"], ["0", "1", "-5", "99999999999999999999"]),
+    "--language": (["english", "german"], ["", "klingon", "../english"]),
+    "--vocab-size": (["9", "30"], ["0", "1", "2", "4", "5", "-7", "99999999999999999999"]),
+    "--held-out": (["0", "0.2"], ["1", "-0.1", "nan", "inf", "0.9999", "1e-300", "half"]),
+    "--cell": (["tanh", "lstm", "gru"], ["", "GRU", "lstm "]),
+    "--hidden-size": (["3", "5"], ["0", "-1", "1000000000", "2147483648", "9" * 30, "3.0"]),
+    "--num-layers": (["1", "2"], ["0", "-1", "1001", "1000000000"]),
+    "--embedding-size": (["0", "4"], ["-1", "1000000000", "2147483647", "9" * 30]),
+    "--dropout": (["0", "0.3"], ["1", "-1", "nan", "0.999999999999"]),
+    "--bptt": (
+        ["full", "chunked:3", "sliding:2"],
+        ["", "tail:", "tail:-1", "randomized:nan", ":4"],
+    ),
+    "--batching": (["sentences", "sequential", "random"], ["", "none"]),
+    "--batch-size": (["1", "4"], ["0", "-1", "1000", "1000000000", "9" * 30]),
+    "--seq-length": (["1", "6"], ["0", "-1", "1000", "1000000000", "9" * 30]),
+    "--optimizer": (["sgd", "adam"], ["", "lion"]),
+    "--lr": (["0.01", "1"], ["0", "-1", "nan", "inf", "1e38", "1e-320", "1e999"]),
+    "--clip": (["0", "1"], ["-1", "nan", "inf", "1e-320", "1e308"]),
+    "--epochs": (["0", "1"], ["-1", "x"]),
+    "--evaluate-every": (["1", "3"], ["0", "-1", "99999999999999999999"]),
+    "--seed": (["0", "4294967295"], ["-1", "4294967296", "x"]),
+}
+FLAGS = ["--letters-only", "--glue-lines", "--no-bias", "--reset-at-documents", "--force"]
+SAMPLE: dict[str, tuple[list[str], list[str]]] = {
+    "--prefix": (["the", "i like"], ["", " ", "\0", "Ж", "SENTENCE_END", "UNKNOWN_TOKEN", "--"]),
+    "--count": (["1", "40"], ["0", "-1", "2000000000", "9" * 30]),
+    "--length": (["1", "9"], ["0", "-1", "2000000000", "9" * 30]),
+    "--temperature": (["0", "1", "2"], ["-1", "nan", "inf", "1e-320", "1e308"]),
+    "--top-k": (["1", "3"], ["0", "-1", "1000000", "9" * 30]),
+    "--top-p": (["0", "0.5", "1"], ["-1", "nan", "1.1", "1e-320"]),
+    "--min-length": (["0", "1"], ["-1", "10", "9" * 30]),
+    "--seed": (["0", "7"], ["-1", "4294967296"]),
+}
+GRADCHECK: dict[str, tuple[list[str], list[str]]] = {
+    "--vocab-size": (["5", "7"], ["4", "-1", "10000000000", "9" * 30]),
+    "--num-layers": (["1"], ["0", "1000000000"]),
+    **{name: TRAIN[name] for name in ("--cell", "--embedding-size", "--hidden-size", "--bptt")},
+}
+SMALL = [
+    "--hidden-size",
+    "3",
+    "--embedding-size",
+    "4",
+    "--epochs",
+    "1",
+    "--batch-size",
+    "2",
+    "--seq-length",
+    "6",
+]
+NONSENSE = [
+    "evaluate run --json",
+    "evaluate ",
+    "evaluate",
+    "evaluate a.txt",
+    "recipe none",
+    "sample run run",
+    "train --epochs",
+    "-x",
+]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with texts and a run."""
+    words = "The cat saw a dog. It ran! Did the dog see it? A bird sang, and the cat slept. " * 5
+    (tmp_path / "a.txt").write_text(words)
+    (tmp_path / "b.csv").write_text("body,other\n" + '"I like it. You do not.",x\n' * 20)
+    (tmp_path / "c.csv").write_text("text\n" + "rain fell on the sea\n" * 20)
+    (tmp_path / "odd.csv").write_text('body\n"never closed\n')
+    (tmp_path / "empty.txt").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RNN_JAX_DATA", str(ROOT / "data"))
+    assert main(["train", "--corpus", "a.txt", "--out", "run", "--no-compare", *SMALL]) == 0
+    return tmp_path
+
+
+def drawn(draw: random.Random, options: dict[str, tuple[list[str], list[str]]]) -> list[str]:
+    """A few options, now and then one with an odd value."""
+    names = draw.sample(sorted(options), draw.randint(1, 5))
+    odd = draw.choice([*names, None])
+    return [word for name in names for word in (name, draw.choice(options[name][name == odd]))]
+
+
+def command(draw: random.Random) -> list[str]:
+    kind = draw.choice(["train"] * 6 + ["resume", "sample", "sample", "gradcheck", "nonsense"])
+    if kind == "train":
+        flags = [flag for flag in FLAGS if draw.random() < 0.15]
+        out = draw.choice(["new", "new", "run", "a.txt", "deep/er", "", "\0"])
+        given = [*SMALL, *drawn(draw, TRAIN), *flags]
+        return ["train", "--corpus", "a.txt", *given, "--out", out, "--no-compare"]
+    if kind == "resume":
+        names = ("--epochs", "--evaluate-every", "--lr", "--seed", "--clip")
+        given = drawn(draw, {name: TRAIN[name] for name in names})
+        folder = draw.choice(["run", "run", "none", "", "."])
+        return ["train", "--resume", folder, *given, "--no-compare"]
+    if kind == "sample":
+        return ["sample", draw.choice(["run"] * 9 + ["none", ""]), *drawn(draw, SAMPLE)]
+    if kind == "gradcheck":
+        small = ["--vocab-size", "5", "--hidden-size", "3"]
+        return ["gradcheck", *small, *drawn(draw, GRADCHECK)]
+    return draw.choice(NONSENSE).split(" ")
+
+
+def contents(folder: Path) -> dict[Path, bytes | None]:
+    return {p: p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
+
+
+def fault(arguments: list[str], here: Path, capsys: pytest.CaptureFixture[str]) -> str | None:
+    """What is wrong with the outcome of a command; None if nothing is."""
+    before = contents(here)
+    capsys.readouterr()
+    code = main(arguments)
+    error = capsys.readouterr().err
+    said = [line for line in error.splitlines() if not line.startswith("rnn-jax: warning: ")]
+    if code == 2:
+        if len(said) != 1 or not said[0].startswith("rnn-jax: ") or len(said[0]) > 600:
+            return f"not one sentence: {error}"
+        # A run that diverges keeps what it had learned before.
+        if contents(here) != before and "keeps the state after step" not in error:
+            return f"files changed, though it was refused: {error}"
+        return None
+    failed_check = code == 1 and arguments[0] == "gradcheck"  # a truncation, as it must
+    if said or (code and not failed_check):
+        return f"exit code {code}: {error}"
+    if arguments[0] == "train" and "--out" in arguments:
+        out = arguments[arguments.index("--out") + 1]
+        if main(["evaluate", out, "--json"]):
+            return f"the run cannot be evaluated: {capsys.readouterr().err}"
+        if out != "run":
+            shutil.rmtree(here / out.split("/")[0])
+    return None
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("seed", range(2))
+def test_success_or_one_sentence(seed: int, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw, failures = random.Random(seed), []
+    for _ in range(25):
+        arguments = command(draw)
+        try:
+            found = fault(arguments, here, capsys)
+        except BaseException as error:  # SystemExit as well
+            found = f"{type(error).__name__}: {error}"
+        if found:
+            failures.append(f"{arguments}: {found}")
+    assert not failures, "\n".join(failures)
