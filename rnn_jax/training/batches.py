@@ -37,7 +37,7 @@ Consume = Callable[[State, Batch], State]
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Windows:
-    """Batches of equal shape: ``inputs`` and ``targets``, ``int[N, T, B]``.
+    """Batches of equal shape: ``inputs [N, T, B(, D)]`` and ``targets [N, T, B(, C)]``.
 
     mask: ``bool[N, T, B]``, where some steps are padding.
     """
@@ -66,7 +66,7 @@ def stacked(pairs: Iterable[tuple[np.ndarray, np.ndarray]], count: int | None = 
     """The batches of one epoch, such as `rnn_jax.text.random_batches` cuts them, as `Windows`.
 
     Args:
-      pairs: inputs and targets ``int[T, B]``, of equal shape.
+      pairs: inputs ``[T, B(, D)]`` and targets ``[T, B(, C)]``, of one shape from pair to pair.
       count: how many batches to hold; those that are missing are zeros at the end, so that epochs
         of unequal length have one shape. None for as many as there are.
 
@@ -78,8 +78,10 @@ def stacked(pairs: Iterable[tuple[np.ndarray, np.ndarray]], count: int | None = 
     """
     inputs, targets = (np.stack(side) for side in zip(*pairs, strict=True))
     if count is not None:
-        fill = [(0, count - len(inputs)), (0, 0), (0, 0)]
-        inputs, targets = np.pad(inputs, fill), np.pad(targets, fill)
+        inputs, targets = (
+            np.pad(side, [(0, count - len(side)), *((0, 0),) * (side.ndim - 1)])
+            for side in (inputs, targets)
+        )
     return Windows(jnp.asarray(inputs), jnp.asarray(targets))
 
 
