@@ -38,12 +38,13 @@ from rnn_jax.cells import (
     min_gru,
     min_lstm,
 )
-from rnn_jax.generation import beam_search, generate, predict, stream
+from rnn_jax.generation import beam_search, generate, predict, run_freely, stream
 from rnn_jax.layers import (
     BaseLayer,
     Bidirectional,
     Dropout,
     Embedding,
+    Linear,
     Recurrent,
     Remat,
     Residual,
@@ -54,6 +55,7 @@ from rnn_jax.layers import (
     bidirectional,
     dropout,
     embedding,
+    linear,
     recurrent,
     remat,
     residual,
@@ -62,14 +64,17 @@ from rnn_jax.layers import (
     zoneout,
 )
 from rnn_jax.losses.cross_entropy import cross_entropy, perplexity
+from rnn_jax.losses.mean_squared_error import mean_squared_error
 from rnn_jax.losses.ridge import ridge
 from rnn_jax.models import (
     EncoderDecoder,
     LanguageModel,
     SequenceClassifier,
+    SequenceTagger,
     encoder_decoder,
     language_model,
     sequence_classifier,
+    sequence_tagger,
 )
 from rnn_jax.recurrence.linear import linear_scan
 from rnn_jax.recurrence.unroll import unroll, unroll_carries
@@ -129,6 +134,7 @@ __all__ = [
     "LayerNormElman",
     "LayerNormGRU",
     "LayerNormLSTM",
+    "Linear",
     "LinearCell",
     "MinGRU",
     "MinLSTM",
@@ -143,6 +149,7 @@ __all__ = [
     "Residual",
     "SentenceStream",
     "SequenceClassifier",
+    "SequenceTagger",
     "Serial",
     "Sliding",
     "Tail",
@@ -170,12 +177,14 @@ __all__ = [
     "interop",
     "language_model",
     "length_mask",
+    "linear",
     "linear_scan",
     "lru",
     "lstm",
     "make_evaluate",
     "make_train_step",
     "make_train_steps",
+    "mean_squared_error",
     "min_gru",
     "min_lstm",
     "parse_truncation",
@@ -186,8 +195,10 @@ __all__ = [
     "remat",
     "residual",
     "ridge",
+    "run_freely",
     "sentence_stream",
     "sequence_classifier",
+    "sequence_tagger",
     "serial",
     "sgd",
     "sliding",

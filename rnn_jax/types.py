@@ -86,7 +86,7 @@ class Along(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """One batch of sequences: ``inputs [T, B(, D)]``, ``targets [T, B]``, ``mask bool[T, B]``.
+    """One batch: ``inputs [T, B(, D)]``, ``targets [T, B(, C)]``, ``mask bool[T, B]``.
 
     resets: ``bool[T, B]``, True on the first step of a new sequence within a row, such as a
       document in a stream of them; see `Steps`.
@@ -180,7 +180,7 @@ class Layer(Protocol):
 
 @runtime_checkable
 class Model(Protocol):
-    """As a `Layer`, with tokens ``int[T, B]`` in, logits ``float[T, B, V]`` out, ``init(key)``."""
+    """As a `Layer`, but ``init(key)``: sequences in, logits ``float[T, B, V]`` or numbers out."""
 
     @property
     def output_size(self) -> int:

@@ -58,6 +58,11 @@ LAYERS: dict[str, tuple[r.Layer, bool]] = {
         ),
         False,
     ),
+    "linear": (
+        r.serial(r.residual(r.linear(SIZE)), r.recurrent(r.elman(3)), r.linear(2, bias=False)),
+        False,
+    ),
+    "linear-ids": (r.serial(r.linear(4), r.recurrent(r.elman(3))), True),
     "remat-embedding-weight-drop": (
         r.remat(r.serial(r.embedding(4), r.weight_drop(r.recurrent(r.elman(3)), 0.4)), 2),
         True,
@@ -68,11 +73,30 @@ LAYERS: dict[str, tuple[r.Layer, bool]] = {
     ),
 }
 
-# name: model
-MODELS: dict[str, Any] = {
-    "lm": r.language_model(SIZE, r.recurrent(r.elman(3, bias=False)), bias=False),
-    "lm-embedding-dropout": r.language_model(
-        SIZE, r.serial(r.dropout(0.2), r.recurrent(r.elman(3))), embedding_size=4
+# name: model, whether it reads ids
+MODELS: dict[str, tuple[Any, bool]] = {
+    "tagger": (r.sequence_tagger(2, r.recurrent(r.elman(3)), input_size=SIZE), False),
+    "tagger-ids-dropout": (
+        r.sequence_tagger(
+            2,
+            r.serial(r.embedding(4), r.dropout(0.2), r.recurrent(r.elman(3))),
+            input_size=SIZE,
+            bias=False,
+        ),
+        True,
+    ),
+    "tagger-bidirectional": (
+        r.sequence_tagger(
+            2,
+            r.bidirectional(r.recurrent(r.elman(2)), r.recurrent(r.elman(3), reverse=True)),
+            input_size=SIZE,
+        ),
+        False,
+    ),
+    "lm": (r.language_model(SIZE, r.recurrent(r.elman(3, bias=False)), bias=False), True),
+    "lm-embedding-dropout": (
+        r.language_model(SIZE, r.serial(r.dropout(0.2), r.recurrent(r.elman(3))), embedding_size=4),
+        True,
     ),
 }
 
@@ -129,7 +153,7 @@ CASES = (
         if not is_variant(name)  # which direction it runs in is nothing to a bias or a norm
     ),
     *(Case(name, layer, ids) for name, (layer, ids) in LAYERS.items()),
-    *(Case(name, model, ids=True, model=True) for name, model in MODELS.items()),
+    *(Case(name, model, ids, model=True) for name, (model, ids) in MODELS.items()),
 )
 CAUSAL = tuple(case for case in CASES if case.member.causal)
 # For what is tried on many shapes: the members that between them take every path.

@@ -5,6 +5,7 @@ from rnn_jax.layers.bidirectional import Bidirectional, bidirectional
 from rnn_jax.layers.carries import all_carries
 from rnn_jax.layers.dropout import Dropout, dropout
 from rnn_jax.layers.embedding import Embedding, embedding
+from rnn_jax.layers.linear import Linear, linear
 from rnn_jax.layers.recurrent import Recurrent, recurrent
 from rnn_jax.layers.remat import Remat, remat
 from rnn_jax.layers.residual import Residual, residual
@@ -17,6 +18,7 @@ __all__ = [
     "Bidirectional",
     "Dropout",
     "Embedding",
+    "Linear",
     "Recurrent",
     "Remat",
     "Residual",
@@ -27,6 +29,7 @@ __all__ = [
     "bidirectional",
     "dropout",
     "embedding",
+    "linear",
     "recurrent",
     "remat",
     "residual",

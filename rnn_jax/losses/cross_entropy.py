@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnn_jax.arrays.checks import check_array
 from rnn_jax.arrays.masking import check_mask, fill_masked
 from rnn_jax.arrays.tokens import as_index, check_ids, is_ids
-from rnn_jax.jaxprs import in_auto_mode, spec_of
+from rnn_jax.jaxprs import in_auto_mode, is_traced, spec_of
+from rnn_jax.losses.reduction import Reduction, reduce_loss
 from rnn_jax.types import Array
 
-__all__ = ["Reduction", "cross_entropy", "perplexity", "reduce_loss"]
-
-Reduction = Literal["mean", "sum", "none"]
+__all__ = ["Reduction", "cross_entropy", "perplexity"]
 
 
 def cross_entropy(
-    logits: Array, targets: Array, *, mask: Array | None = None, reduction: Reduction = "mean"
+    logits: Array,
+    targets: Array,
+    *,
+    mask: Array | None = None,
+    reduction: Reduction = "mean",
+    class_weights: Array | None = None,
 ) -> Array:
     """Cross-entropy of ``softmax(logits)`` against target ids, in nats.
 
     ``loss[t, b] = log Σ_v exp(logits[t, b, v]) - logits[t, b, targets[t, b]]``
+
+    With class weights ``w`` that of a step is multiplied by ``w[targets[t, b]]``, and the mean is
+    ``Σ w loss / Σ w`` over the valid steps, as PyTorch's.
 
     Args:
       logits: ``float[T, B, V]`` (any leading shape); converted to at least float32.
@@ -32,14 +39,15 @@ def cross_entropy(
       mask: ``bool[T, B]``; masked steps count neither in the sum nor in the mean.
       reduction: "mean" over valid steps (0 if there is none), "sum", or "none": ``[T, B]`` with
         zeros at masked steps.
+      class_weights: ``float[V]``, how much a target of each class counts; None: all alike.
 
     Returns:
       A scalar, or ``float[T, B]``.
 
     Raises:
       ValueError: these are no arrays, or complex; the shapes do not fit, the reduction is unknown,
-        or a target lies outside the vocabulary (under jit the loss of such a step is NaN instead,
-        and so is its gradient).
+        a class weight is negative or not finite, or a target lies outside the vocabulary (under jit
+        the loss of such a step is NaN instead, and so is its gradient).
 
     Example:
       >>> import jax.numpy as jnp
@@ -58,14 +66,38 @@ def cross_entropy(
         raise ValueError(f"targets must be token ids, integers, not {targets.dtype}")
     check_mask(mask, targets.shape)
     check_ids(targets, logits.shape[-1], mask, what="target")
+    if class_weights is not None:
+        class_weights = _checked(class_weights, logits.shape[-1])
     losses = partial(_cross_entropy, reduction=reduction)
     layout = spec_of(targets) if reduction == "none" else ()
-    (loss,) = in_auto_mode(losses, (logits, targets, mask), (layout,))
+    (loss,) = in_auto_mode(losses, (logits, targets, mask, class_weights), (layout,))
     return loss
 
 
+def _checked(class_weights: Array, classes: int) -> Array:
+    weights = jnp.asarray(class_weights)
+    if weights.shape != (classes,) or jnp.issubdtype(weights.dtype, jnp.complexfloating):
+        raise ValueError(
+            f"class_weights of shape {weights.shape} and dtype {weights.dtype} do not fit "
+            f"{classes} classes: pass float[{classes}], a weight a class"
+        )
+    if not is_traced(weights):
+        values = np.asarray(weights)
+        if not (np.isfinite(values).all() and (values >= 0).all()):
+            raise ValueError(
+                f"class_weights must be finite and at least 0, not {values}: give a class that is "
+                "not to count the weight 0"
+            )
+    return weights
+
+
 def _cross_entropy(
-    logits: Array, targets: Array, mask: Array | None, *, reduction: Reduction
+    logits: Array,
+    targets: Array,
+    mask: Array | None,
+    class_weights: Array | None,
+    *,
+    reduction: Reduction,
 ) -> tuple[Array]:
     logits = jnp.asarray(logits)
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
@@ -75,20 +107,9 @@ def _cross_entropy(
     picked = jnp.take_along_axis(logits, wanted[..., None], axis=-1)[..., 0]
     # A factor and not a term: the gradient of an unknown target must be NaN like its loss.
     one = jnp.where(known, 1, jnp.nan).astype(logits.dtype)
-    return (reduce_loss(one * jax.nn.logsumexp(logits, axis=-1) - picked, mask, reduction),)
-
-
-def reduce_loss(losses: Array, mask: Array | None, reduction: Reduction) -> Array:
-    """Sum or mean of ``losses [T, B]`` over the valid steps, or the losses with zeros elsewhere."""
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', not {reduction!r}")
-    losses = fill_masked(losses, mask)
-    if reduction == "none":
-        return losses
-    if reduction == "sum":
-        return losses.sum()
-    count = losses.size if mask is None else mask.sum()
-    return losses.sum() / jnp.maximum(count, 1).astype(losses.dtype)
+    losses = one * jax.nn.logsumexp(logits, axis=-1) - picked
+    weights = None if class_weights is None else class_weights.astype(logits.dtype)[wanted]
+    return (reduce_loss(losses, mask, reduction, weights),)
 
 
 def perplexity(loss: Array | float) -> Array:

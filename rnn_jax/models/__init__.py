@@ -1,14 +1,17 @@
-"""Models: sequences in, logits out."""
+"""Models: sequences in, logits or numbers out."""
 
 from rnn_jax.models.encoder_decoder import EncoderDecoder, encoder_decoder
 from rnn_jax.models.language_model import LanguageModel, language_model
 from rnn_jax.models.sequence_classifier import SequenceClassifier, sequence_classifier
+from rnn_jax.models.sequence_tagger import SequenceTagger, sequence_tagger
 
 __all__ = [
     "EncoderDecoder",
     "LanguageModel",
     "SequenceClassifier",
+    "SequenceTagger",
     "encoder_decoder",
     "language_model",
     "sequence_classifier",
+    "sequence_tagger",
 ]

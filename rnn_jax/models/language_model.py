@@ -10,12 +10,12 @@ import jax.numpy as jnp
 
 from rnn_jax.arrays.masking import check_mask
 from rnn_jax.arrays.paths import at_path
-from rnn_jax.arrays.products import affine
 from rnn_jax.arrays.tokens import check_ids, is_ids
 from rnn_jax.cells.initializers import uniform_fan_in
 from rnn_jax.host.checks import check_members, member, positive
 from rnn_jax.layers import Embedding
 from rnn_jax.layers.base import BaseLayer, adapted, check_layer, run
+from rnn_jax.models.read_out import read_out
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
 __all__ = ["LanguageModel", "language_model"]
@@ -113,8 +113,9 @@ class LanguageModel(BaseLayer):
             check_ids(xs, size, along.mask)
         carry, ys = run(self.layer, params["layer"], carry, xs, along, every=every)
         readout = params.get("readout", {})
-        w = params["embedding"].T if self.tied else readout["w"]
-        return carry, affine(ys, w, readout.get("b"))
+        if self.tied:
+            readout = {**readout, "w": params["embedding"].T}
+        return carry, read_out(readout, ys)
 
 
 def language_model(

@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
-import jax
 import jax.numpy as jnp
 
 from rnn_jax.arrays.masking import at_last_valid, expand, fill_masked
-from rnn_jax.arrays.products import affine
-from rnn_jax.arrays.tokens import is_ids
-from rnn_jax.cells.initializers import uniform_fan_in
-from rnn_jax.host.checks import check_members, member, positive
-from rnn_jax.layers.base import BaseLayer, adapted, check_layer, run
+from rnn_jax.host.checks import check_members, positive
+from rnn_jax.layers.base import adapted, check_layer, run
+from rnn_jax.models.read_out import ReadOut, read_out
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
 __all__ = ["Pooling", "SequenceClassifier", "sequence_classifier"]
@@ -22,7 +19,7 @@ Pooling = Literal["last", "mean", "max"]
 
 
 @dataclass(frozen=True)
-class SequenceClassifier(BaseLayer):
+class SequenceClassifier(ReadOut):
     """Hyperparameters of `sequence_classifier`, with pure functions in the manner of a `Model`."""
 
     classes: int
@@ -47,31 +44,11 @@ class SequenceClassifier(BaseLayer):
         """False: its one output has read the whole sequence. Truncate the layer inside."""
         return False
 
-    @property
-    def input_table(self) -> tuple[str, ...] | None:
-        """Where in the parameters the rows stand that an integer input selects."""
-        table = adapted(self.layer).input_table
-        return None if table is None else ("layer", *table)
-
-    def init(self, key: Array) -> Params:
-        """``{"layer", "readout": {"w", "b"?}}``; see `sequence_classifier`."""
-        layer_key, readout_key = jax.random.split(key)
-        features = self.layer.output_size or self.input_size
-        readout = {"w": uniform_fan_in(readout_key, (features, self.classes))}
-        if self.bias:
-            readout["b"] = jnp.zeros(self.classes)
-        return {"layer": self.layer.init(layer_key, self.input_size), "readout": readout}
-
-    def initial_carry(self, batch_shape: tuple[int, ...], params: Params = None) -> Carry:
-        """The recurrent part's initial carry."""
-        part = None if params is None else member(self, params, "layer")
-        return self.layer.initial_carry(batch_shape, part)
-
     def run(
         self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
     ) -> tuple[Carry, Array]:
         """A sequence ``float[T, B, D]`` or ``int[T, B]`` to the new carry and ``float[B, C]``."""
-        _refuse_integer_features(xs, self.input_size)
+        self._refuse_integer_features(xs)
         check_members(self, params, "layer", "readout")
         part = params["layer"]
         if self.pooling == "last":
@@ -79,8 +56,7 @@ class SequenceClassifier(BaseLayer):
         else:
             carry, ys = run(self.layer, part, carry, xs, along, every=every)
             pooled = _POOLING[self.pooling](ys, along.mask)
-        readout = params["readout"]
-        return carry, affine(pooled, readout["w"], readout.get("b"))
+        return carry, read_out(params["readout"], pooled)
 
 
 def _mean(ys: Array, mask: Array | None) -> Array:
@@ -95,14 +71,6 @@ def _max(ys: Array, mask: Array | None) -> Array:
 
 
 _POOLING = {"last": at_last_valid, "mean": _mean, "max": _max}
-
-
-def _refuse_integer_features(xs: Array, input_size: int) -> None:
-    if is_ids(xs) and xs.ndim > 2 and xs.shape[-1] == input_size:
-        raise ValueError(
-            f"integers {xs.dtype}{list(xs.shape)} are token ids of a batch {list(xs.shape[1:])}: "
-            "if they are features, pass xs.astype(float), else flatten the batch to one axis"
-        )
 
 
 def sequence_classifier(

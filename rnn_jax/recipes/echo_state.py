@@ -17,11 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 
 import rnn_jax
+from rnn_jax.layers.base import run as run_layer
+from rnn_jax.layers.wrapper import Wrapper
 from rnn_jax.recipes.figure import line_figure
 from rnn_jax.recipes.folder import RecipeFolder
 from rnn_jax.recipes.mackey_glass import mackey_glass
 from rnn_jax.recipes.options import RecipeOptions, option
-from rnn_jax.types import Array, Carry
+from rnn_jax.types import Along, Array, Carry, Params
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -109,6 +111,23 @@ def run(options: Options, folder: RecipeFolder) -> None:
     folder.close(["NRMSE84", "published", "here, median", "lowest … highest"], table)
 
 
+@dataclass(frozen=True)
+class WithInput(Wrapper):
+    """A layer whose input of one feature stands beside its outputs: a read-out sees both."""
+
+    @property
+    def output_size(self) -> int:
+        """``H + 1``."""
+        return (self.layer.output_size or 1) + 1
+
+    def run(
+        self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
+    ) -> tuple[Carry, Array]:
+        """``[y_t, x_t]``."""
+        carry, ys = run_layer(self.layer, params, carry, xs, along, every=every)
+        return carry, jnp.concatenate([ys, xs], axis=-1)
+
+
 @partial(jax.jit, static_argnums=0)
 def train_and_run_freely(
     cell: rnn_jax.EchoState, key: Array, series: Array, penalty: float
@@ -119,33 +138,17 @@ def train_and_run_freely(
     network for `DRIVEN` steps, after which the network reads its own predictions.
     """
     squashed = jnp.tanh(series - 1)[..., None]
-    params = jax.tree.map(lambda p: p.astype(series.dtype), cell.init(key, 1))
-
-    def driven(carry: Carry, xs: Array) -> tuple[Carry, Array]:
-        carry, states = rnn_jax.unroll(cell, params, carry, xs)
-        return carry, jnp.concatenate([states, xs], -1)  # the read-out sees the input, too
-
+    network = rnn_jax.serial(WithInput(rnn_jax.recurrent(cell)), rnn_jax.linear(1))
+    reservoir, read_out = network.layers
+    weights = jax.tree.map(lambda p: p.astype(series.dtype), cell.init(key, 1))
     inputs, targets = squashed[:TRAIN, :1], squashed[1 : TRAIN + 1, :1]
-    _, features = driven(None, inputs)
-    readout = rnn_jax.ridge(features, targets, penalty=penalty, washout=WASHOUT)
-
-    def read(features: Array) -> Array:
-        return features @ readout["w"] + jnp.expand_dims(
-            readout["b"], tuple(range(features.ndim - 1))
-        )
-
-    misses = (read(features) - targets)[WASHOUT:]
-    carry, features = driven(None, squashed[:DRIVEN, 1:])
-
-    def free(loop: tuple[Carry, Array], _: None) -> tuple[tuple[Carry, Array], Array]:
-        carry, features = loop
-        prediction = read(features)
-        carry, features = driven(carry, prediction)
-        return (carry, features), prediction[0, :, 0]
-
-    _, predictions = jax.lax.scan(free, (carry, features[-1:]), None, FREE)
+    _, features = reservoir.apply(weights, None, inputs)
+    fitted = rnn_jax.ridge(features, targets, penalty=penalty, washout=WASHOUT)
+    misses = (read_out.apply(fitted, (), features)[1] - targets)[WASHOUT:]
+    params = {"0": weights, "1": fitted}
+    _, free = rnn_jax.run_freely(network, params, None, squashed[:DRIVEN, 1:], length=FREE)
     # One that has left the attractor is wrong enough at its border.
-    unsquashed = 1 + jnp.arctanh(jnp.clip(predictions, -0.999, 0.999))
+    unsquashed = 1 + jnp.arctanh(jnp.clip(free[..., 0], -0.999, 0.999))
     return jnp.sqrt((misses**2).mean()), unsquashed
 
 

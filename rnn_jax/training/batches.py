@@ -38,7 +38,7 @@ Consume = Callable[[State, Batch], State]
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Windows:
-    """Batches of equal shape: ``inputs`` and ``targets``, ``int[N, T, B]``.
+    """Batches of equal shape: ``inputs [N, T, B(, D)]`` and ``targets [N, T, B(, C)]``.
 
     mask: ``bool[N, T, B]``, where some steps are padding.
     resets: ``bool[N, T, B]``, True where a new sequence begins within a row.
@@ -85,7 +85,7 @@ def stacked(
     """The batches of one epoch, such as `rnn_jax.text.random_batches` cuts them, as `Windows`.
 
     Args:
-      pairs: inputs and targets ``int[T, B]``, of equal shape.
+      pairs: inputs ``[T, B(, D)]`` and targets ``[T, B(, C)]``, of one shape from pair to pair.
       count: how many batches to hold; those that are missing are zeros at the end, so that epochs
         of unequal length have one shape. None for as many as there are.
       resets: where a document begins, ``[T, B]`` for each pair.
@@ -100,7 +100,8 @@ def stacked(
     def whole(batches: Iterable[np.ndarray]) -> Array:
         stack = np.stack(list(batches))
         missing = 0 if count is None else count - len(stack)
-        return jnp.asarray(np.pad(stack, [(0, missing), (0, 0), (0, 0)]) if missing else stack)
+        widths = [(0, missing), *((0, 0),) * (stack.ndim - 1)]
+        return jnp.asarray(np.pad(stack, widths) if missing else stack)
 
     inputs, targets = map(whole, zip(*pairs, strict=True))
     return Windows(inputs, targets, None, None if resets is None else whole(resets).astype(bool))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Callable
 from functools import partial
+from typing import Literal, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -101,19 +104,33 @@ def make_train_steps(
     return run
 
 
-def make_evaluate(model: Model) -> Callable[..., Totals]:
+class SummableLoss(Protocol):
+    """A `Loss` that gives the sum over all valid steps where it is asked for it."""
+
+    def __call__(
+        self, outputs: Array, targets: Array, /, *, mask: Array | None, reduction: Literal["sum"]
+    ) -> Array:
+        """The sum."""
+        ...
+
+
+def make_evaluate(model: Model, *, loss: SummableLoss = cross_entropy) -> Callable[..., Totals]:
     """The loss over a whole data set as one compiled call.
 
     Args:
       model: a `Model`.
+      loss: the loss that the model was trained with. It is asked for ``reduction="sum"``, whatever
+        it gives by default, so that no step counts more than another, however batches were cut.
 
     Returns:
-      ``evaluate(params, data, carry=None) -> (nats, tokens)``. With ``carry=None`` every batch
-      begins anew; with a carry each batch continues the one before, up to the resets in it.
+      ``evaluate(params, data, carry=None) -> (nats, tokens)``: the loss summed over all valid
+      steps, and their number. With ``carry=None`` every batch begins anew; with a carry each batch
+      continues the one before, up to the resets in it. Under class weights the sum is the weighted
+      one, and the weighted mean is it by the sum of the targets' weights, not by ``tokens``.
 
     Raises:
-      ValueError: by the function: the parameters are no arrays of floats, or deleted by a step that
-        they were donated to; the data are neither of the two.
+      ValueError: a loss without ``reduction``. By the function: the parameters are no arrays of
+        floats, or deleted by a step that they were donated to; the data are neither of the two.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnn_jax
@@ -125,16 +142,23 @@ def make_evaluate(model: Model) -> Callable[..., Totals]:
     """
 
     check_model(model)
+    if not _takes_reduction(loss):
+        raise ValueError(
+            f"make_evaluate() adds up the losses of all steps, and {loss!r} takes no reduction: "
+            'write loss(outputs, targets, *, mask, reduction), which gives the sum for "sum"'
+        )
 
     @jax.jit
     def compiled(params: Params, data: Windows | SentenceStream, carry: Carry) -> Totals:
         def consume(loop: tuple[Carry, Totals], batch: Batch) -> tuple[Carry, Totals]:
             carry, (nats, tokens) = loop
             along = along_of(model, batch.inputs, batch.mask, batch.resets)
-            new, logits = model.apply(params, carry, batch.inputs, **along)
-            loss = cross_entropy(logits, batch.targets, mask=batch.mask, reduction="sum")
-            count = batch.targets.size if batch.mask is None else batch.mask.sum()
-            return (None if carry is None else new), (nats + loss, tokens + count)
+            new, outputs = model.apply(params, carry, batch.inputs, **along)
+            value = loss(outputs, batch.targets, mask=batch.mask, reduction="sum")
+            steps, mask = outputs.shape[:-1], batch.mask
+            # Of a classifier one output a row counts, whatever the mask of its steps.
+            count = math.prod(steps) if mask is None or mask.shape != steps else mask.sum()
+            return (None if carry is None else new), (nats + value, tokens + count)
 
         def body(index: Array, loop: tuple[Carry, Totals]) -> tuple[Carry, Totals]:
             return vary_over(axes, data.visit(index, consume, loop))
@@ -150,6 +174,14 @@ def make_evaluate(model: Model) -> Callable[..., Totals]:
         return compiled(params, data, carry)
 
     return evaluate
+
+
+def _takes_reduction(loss: Callable[..., Array]) -> bool:
+    try:
+        taken = inspect.signature(loss).parameters.values()
+    except ValueError:  # nothing is known of it: it may
+        return True
+    return any(p.name == "reduction" or p.kind is p.VAR_KEYWORD for p in taken)
 
 
 def _zero(params: Params) -> Array:

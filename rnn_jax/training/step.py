@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,9 +49,9 @@ Metrics = dict[str, Array]
 
 
 class Loss(Protocol):
-    """A loss of outputs ``[T, B, …]`` against targets ``[T, B]`` under a mask."""
+    """A loss of outputs ``[T, B, …]`` against targets ``[T, B(, C)]`` under a mask."""
 
-    def __call__(self, logits: Array, targets: Array, *, mask: Array | None) -> Array:
+    def __call__(self, outputs: Array, targets: Array, /, *, mask: Array | None) -> Array:
         """The scalar that is minimised."""
         ...
 
@@ -150,7 +151,8 @@ def make_train_step(
       optimizer: any optax optimiser, one that needs the loss or searches along a line included: it
         gets ``value``, ``grad`` and ``value_fn``, the loss of the batch as a function of the
         parameters.
-      loss: ``loss(logits, targets, mask=…) -> scalar``; the mean cross-entropy by default.
+      loss: ``loss(outputs, targets, mask=…) -> scalar``, such as `mean_squared_error`, or
+        ``partial(cross_entropy, class_weights=…)``; the mean cross-entropy by default.
       noise: whether dropout, zoneout, `weight_drop` and `randomized` truncation act; False trains
         as if they were not there, and the step then takes no key.
 
@@ -206,13 +208,15 @@ def make_train_step(
         if rows is not None:
             params, inputs = gather_rows(params, rows, inputs, mask)
 
-        def objective(params: Params) -> tuple[Array, Carry]:
-            carry, logits = model.apply(params, state.carry, inputs, key=key, **along)
-            value = loss(logits, targets, mask=mask)
+        def objective(params: Params) -> tuple[Array, tuple[Carry, Array]]:
+            carry, outputs = model.apply(params, state.carry, inputs, key=key, **along)
+            # Not the targets' size: they may hold several numbers a step.
+            steps = math.prod(outputs.shape[:-1]) if mask is None else mask.sum()
+            value = loss(outputs, targets, mask=mask)
             check_loss(value)
-            return value, carry
+            return value, (carry, jnp.asarray(steps))
 
-        (value, carry), grads = jax.value_and_grad(objective, has_aux=True)(params)
+        (value, (carry, tokens)), grads = jax.value_and_grad(objective, has_aux=True)(params)
         with _what_is_at_hand(optimizer, state):
             updates, opt_state = update(
                 grads, state.opt_state, params,
@@ -226,7 +230,6 @@ def make_train_step(
         else:
             params = optax.apply_updates(params, updates)
         carry = None if state.carry is None else carry
-        tokens = jnp.asarray(targets.size if mask is None else mask.sum())
         new = TrainState(params, opt_state, carry, state.step + 1)
         return new, {"loss": value, "tokens": tokens}
 

@@ -123,19 +123,27 @@ def truncations(way: str) -> None:
 
 
 def models(way: str) -> None:
-    """A classifier and an encoder-decoder, with their losses."""
+    """A classifier, an encoder-decoder and a tagger, with their losses."""
     layer = r.recurrent(r.gru(3))
     classifier = r.sequence_classifier(3, layer, input_size=SIZE)
     translator = r.encoder_decoder(SIZE, layer, r.language_model(SIZE, layer), bridge=True)
+    tagger = r.sequence_tagger(SIZE, r.serial(r.linear(3), layer), input_size=SIZE)
     ids, targets = CAUSAL[-1].inputs(T, (B,)), CAUSAL[-1].inputs(T, (B,), seed=5)
 
     def f(rows: Any, params: Any, ids: Any, targets: Any, mask: Any, last: Any) -> Any:
         def loss(params: Any) -> Any:
-            first, second = params
+            first, second, third = params
             _, logits = classifier.apply(first, None, ids, mask=mask)
             carry = translator.encode(second, ids, mask)
             carry, scores = translator.apply(second, carry, targets, mask=mask)
+            _, tags = tagger.apply(third, None, ids, mask=mask)
+            wanted = jax.lax.stop_gradient(scores)
             losses = (
+                r.mean_squared_error(tags, wanted, mask=mask, reduction="sum"),
+                r.mean_squared_error(tags, wanted, mask=mask, reduction="none").sum(),
+                r.cross_entropy(
+                    tags, ids, mask=mask, reduction="sum", class_weights=jnp.arange(1.0, 1 + SIZE)
+                ),
                 r.cross_entropy(logits, last, reduction="sum"),
                 r.cross_entropy(scores, targets, mask=mask, reduction="sum"),
                 r.cross_entropy(scores, ids, mask=mask, reduction="none").sum(),
@@ -144,7 +152,8 @@ def models(way: str) -> None:
 
         return jax.grad(loss, has_aux=True)(params)
 
-    params = (classifier.init(jax.random.key(1)), translator.init(jax.random.key(2)))
+    models: tuple[Any, ...] = classifier, translator, tagger
+    params = tuple(model.init(jax.random.key(i)) for i, model in enumerate(models))
     into = (ALL, STEPS, STEPS, STEPS, ROWS)
     out = (ALL, (ROWS, STEPS, ROWS))
     compare(way, f, into, out, params, ids, targets, MASK, targets[0] % 3)
@@ -152,7 +161,8 @@ def models(way: str) -> None:
 
 def generation(way: str) -> None:
     """Every generator, from a carry and without one."""
-    model = r.language_model(SIZE, r.serial(r.recurrent(r.lstm(3)), r.recurrent(r.min_gru(3))))
+    layer = r.serial(r.recurrent(r.lstm(3)), r.recurrent(r.min_gru(SIZE)))
+    model = r.language_model(SIZE, layer)
     params = Case("lm", model, ids=True, model=True).init()
     prefix = CAUSAL[-1].inputs(T, (B,))
     mask = r.length_mask(jnp.array([5, 2, 3, 1]), T)
@@ -167,10 +177,12 @@ def generation(way: str) -> None:
         plain = r.generate(model, params, None, prefix, length=3, key=key, forbidden=(1,), **hot)
         best = r.beam_search(model, params, carry, prefix, beams=2, length=3, stop=0, mask=mask)
         _, likely = r.predict(model, params, carry, prefix, mask=mask)
-        return drawn, plain, best, likely
+        numbers = jax.nn.one_hot(prefix, SIZE)
+        free = r.run_freely(layer, params["layer"], carry, numbers, length=3, mask=mask)
+        return drawn, plain, best, likely, free
 
     into = (ALL, ROWS, STEPS, STEPS)
-    out = ((ROWS, STEPS), (ROWS, STEPS), (STEPS, ROWS), STEPS)
+    out = ((ROWS, STEPS), (ROWS, STEPS), (STEPS, ROWS), STEPS, (ROWS, STEPS))
     carry = Case("lm", model, ids=True, model=True).carry((B,), params)
     compare(way, f, into, out, params, carry, prefix, mask)
 

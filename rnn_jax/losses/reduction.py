@@ -1,0 +1,35 @@
+"""Losses of steps to one number, or to one for each step."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax.numpy as jnp
+
+from rnn_jax.arrays.masking import fill_masked
+from rnn_jax.types import Array
+
+__all__ = ["Reduction", "reduce_loss"]
+
+Reduction = Literal["mean", "sum", "none"]
+
+
+def reduce_loss(
+    losses: Array, mask: Array | None, reduction: Reduction, weights: Array | None = None
+) -> Array:
+    """Sum or mean of ``losses [T, B]`` over the valid steps, or the losses with zeros elsewhere.
+
+    With ``weights [T, B]`` each loss counts that often; the mean is 0 where nothing counts.
+    """
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', not {reduction!r}")
+    losses = fill_masked(losses if weights is None else weights * losses, mask)
+    if reduction == "none":
+        return losses
+    if reduction == "sum":
+        return losses.sum()
+    if weights is None:
+        count = losses.size if mask is None else mask.sum()
+        return losses.sum() / jnp.maximum(count, 1).astype(losses.dtype)
+    total = fill_masked(weights, mask).sum()
+    return losses.sum() / jnp.where(total > 0, total, jnp.ones_like(total))

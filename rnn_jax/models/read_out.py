@@ -1,0 +1,64 @@
+"""A recurrent part over features or ids and a linear read-out: what models of both share."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from rnn_jax.arrays.products import affine
+from rnn_jax.arrays.tokens import is_ids
+from rnn_jax.cells.initializers import uniform_fan_in
+from rnn_jax.host.checks import member
+from rnn_jax.layers.base import BaseLayer, adapted
+from rnn_jax.types import Array, Carry, Layer, Params
+
+__all__ = ["ReadOut", "read_out"]
+
+
+class ReadOut(BaseLayer):
+    """The base of models with the parameters ``{"layer": …, "readout": {"w": [H, C], "b"?: [C]}}``.
+
+    A class adds its fields, `output_size` and `run`.
+    """
+
+    layer: Layer
+    input_size: int
+    bias: bool
+
+    @property
+    def output_size(self) -> int:
+        """``C``."""
+        raise NotImplementedError
+
+    @property
+    def input_table(self) -> tuple[str, ...] | None:
+        """Where in the parameters the rows stand that an integer input selects."""
+        table = adapted(self.layer).input_table
+        return None if table is None else ("layer", *table)
+
+    def init(self, key: Array) -> Params:
+        """``{"layer": …, "readout": {"w": [H, C], "b"?: [C]}}``; ``w`` in ±1/√H, ``b`` zero."""
+        layer_key, readout_key = jax.random.split(key)
+        features = self.layer.output_size or self.input_size
+        readout = {"w": uniform_fan_in(readout_key, (features, self.output_size))}
+        if self.bias:
+            readout["b"] = jnp.zeros(self.output_size)
+        return {"layer": self.layer.init(layer_key, self.input_size), "readout": readout}
+
+    def initial_carry(self, batch_shape: tuple[int, ...], params: Params = None) -> Carry:
+        """The recurrent part's initial carry."""
+        part = None if params is None else member(self, params, "layer")
+        return self.layer.initial_carry(batch_shape, part)
+
+    def _refuse_integer_features(self, xs: Array) -> None:
+        if is_ids(xs) and xs.ndim > 2 and xs.shape[-1] == self.input_size:
+            raise ValueError(
+                f"integers {xs.dtype}{list(xs.shape)} are token ids of a batch "
+                f"{list(xs.shape[1:])}: if they are features, pass xs.astype(float), else flatten "
+                "the batch to one axis"
+            )
+
+
+def read_out(params: Params, ys: Array) -> Array:
+    """``y W + b`` for ``float[…, H]``, in the `state_dtype` of ``W``."""
+    return affine(ys, params["w"], params.get("b"))
