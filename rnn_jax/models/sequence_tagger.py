@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rnn_jax.arrays.masking import check_mask
 from rnn_jax.host.checks import check_members, positive
+from rnn_jax.layers.base import check_layer, run
 from rnn_jax.models.read_out import ReadOut, read_out
 from rnn_jax.recurrence.layouts import batch_shape_of
 from rnn_jax.types import Along, Array, Carry, Layer, Params

@@ -41,8 +41,8 @@ def make_train_steps(
 
     Returns:
       ``run(state, data, begin, end, key=None) -> (state, (nats, tokens))``: ``data`` is a `Windows`
-      or a `SentenceStream`, ``nats`` the loss summed over all tokens seen. Each step gets its own
-      key, made from ``key`` and the step's number.
+      or a `SentenceStream`, ``nats`` the loss summed over all tokens seen (a batch's mean times
+      its tokens). Each step gets its own key, made from ``key`` and the step's number.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnn_jax

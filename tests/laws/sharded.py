@@ -152,8 +152,8 @@ def models(way: str) -> None:
 
         return jax.grad(loss, has_aux=True)(params)
 
-    models: tuple[Any, ...] = classifier, translator, tagger
-    params = tuple(model.init(jax.random.key(i)) for i, model in enumerate(models))
+    three: tuple[Any, ...] = (classifier, translator, tagger)
+    params = tuple(model.init(jax.random.key(i)) for i, model in enumerate(three))
     into = (ALL, STEPS, STEPS, STEPS, ROWS)
     out = (ALL, (ROWS, STEPS, ROWS))
     compare(way, f, into, out, params, ids, targets, MASK, targets[0] % 3)

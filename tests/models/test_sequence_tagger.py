@@ -13,6 +13,7 @@ import optax
 import pytest
 
 import rnn_jax as r
+from rnn_jax.training.batches import stacked
 from tests.cases import assert_close
 
 T, B = 8, 16
@@ -189,6 +190,13 @@ def test_evaluation_of_a_classifier_counts_rows(pooling: Any) -> None:
     assert int(rows) == B
     _, logits = model.apply(params, None, NOISE[0], mask=MASK)
     np.testing.assert_allclose(total / rows, r.cross_entropy(logits, targets[0]), rtol=1e-5)
+
+
+def test_batches_of_numbers_are_stacked() -> None:
+    pairs = [(np.ones((T, B, 3)), np.full((T, B, 2), i)) for i in (1, 2)]
+    data = stacked(pairs, 4)
+    assert data.inputs.shape == (4, T, B, 3) and data.targets.shape == (4, T, B, 2)
+    assert data.targets[:, 0, 0, 0].tolist() == [1, 2, 0, 0]
 
 
 def test_evaluation_asks_for_sums() -> None:
