@@ -13,6 +13,7 @@ from benchmarks.groups import (
     recurrence,
     reference,
     sequence_scaling,
+    sliding,
     training,
     truncation,
     vocabulary,
@@ -34,6 +35,7 @@ GROUPS: dict[str, Group] = {
         training,
         generation,
         truncation,
+        sliding,
         devices,
         compilation,
     )

@@ -16,11 +16,14 @@ __all__ = ["evaluate"]
 
 def evaluate(
     run: Annotated[str, typer.Argument(help="Folder of a run.")],
+    best: Annotated[
+        bool, typer.Option("--best", help="Those of the lowest loss so far, not the latest.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
 ) -> None:
     """Loss and perplexity of a run's parameters on the text it was evaluated on."""
     folder = open_folder(run)
-    params = folder.load_parameters()
+    params = folder.load_parameters(best=best)
     with tokenizing() as progress:
         data = prepare(folder.config, vocabulary=folder.vocabulary, progress=progress)
     if data.sha256 != folder.corpus_sha256:

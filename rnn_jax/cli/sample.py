@@ -35,6 +35,10 @@ def sample(
             "[default: 7, or --length if that is less]"
         ),
     ] = None,
+    best: Annotated[
+        bool,
+        typer.Option("--best", help="From the parameters of the lowest loss, not the latest."),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
 ) -> None:
     """Texts drawn from the model of a run, one a line."""
@@ -43,7 +47,7 @@ def sample(
     folder = open_folder(run)
     samples = sample_texts(
         folder.model,
-        folder.load_parameters(),
+        folder.load_parameters(best=best),
         folder.vocabulary,
         folder.config,
         count=count,

@@ -107,7 +107,9 @@ class TrainConfig(Options):
     )
     clip: float = option(1.0, "Largest global norm of the gradient; 0: no clipping.")
     epochs: int = option(4, "Passes over the training text.")
-    evaluate_every: int = option(1, "Epochs between evaluations.")
+    evaluate_every: int = option(
+        1, "Epochs between evaluations, of which the best one's parameters are kept."
+    )
     seed: int = option(0, "Seed of the parameters, the batches, the noise and the samples.")
 
     def __post_init__(self) -> None:

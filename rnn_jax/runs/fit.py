@@ -143,6 +143,7 @@ class _Run:
         self.folder, self.data, self.listener, self.history = folder, data, listener, history
         self.news: list[Row] = []  # what the listener has still to hear
         self.train = train
+        self.is_best = False  # whether the latest evaluation has the lowest loss so far
         self.loss = evaluator(data.model)
         self.key = jax.random.fold_in(jax.random.key(data.config.seed), 1)
 
@@ -226,6 +227,7 @@ class _Run:
             "time": time.strftime("%Y-%m-%d %H:%M:%S"),
             **self.train.logged(done),
         }
+        self.is_best = all(loss < before["loss"] for before in self.history.rows)
         self.history.lines.append(row)
         self.folder.write_history(self.history)
         self.news.append(row)
@@ -238,6 +240,10 @@ class _Run:
 
     def save(self, state: TrainState, done: Row) -> None:
         """The checkpoint to resume from and the parameters to use."""
+        if self.is_best:
+            # First: a run that is killed before the checkpoint evaluates the same ones again.
+            self.folder.save_parameters(state.params, best=True)
+            self.is_best = False
         self.folder.save_checkpoint({"state": state, "done": done})
         self.folder.save_parameters(state.params)
         # Only now, when nothing is lost should the listener fail.

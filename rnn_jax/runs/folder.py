@@ -41,9 +41,13 @@ FILES = (
     "vocabulary.json",
     "samples.txt",
     "parameters.safetensors",
+    "best.safetensors",
     "loss.png",
     "checkpoint.safetensors",
 )
+
+# The latest, and those of the lowest evaluated loss.
+_PARAMETERS = {False: "parameters.safetensors", True: "best.safetensors"}
 
 
 @dataclass(frozen=True)
@@ -94,27 +98,34 @@ class RunFolder:
         """The run's model, not truncated."""
         return make_model(self.config, len(self.vocabulary))
 
-    def load_parameters(self, *, like: Params = None) -> Params:
-        """The latest parameters; ``like`` are some of the same model, if there are any.
+    def load_parameters(self, *, like: Params = None, best: bool = False) -> Params:
+        """The latest parameters, or those of the lowest evaluated loss.
+
+        Args:
+          like: some of the same model, if there are any.
+          best: those of the lowest loss.
 
         Raises:
           ValueError: there are none, they are damaged, of another model, or not finite.
         """
+        name = _PARAMETERS[best]
+        if best and not (self.path / name).exists():
+            raise ValueError(f"{self.path} has no {name}: its run has not kept the best parameters")
         if like is None:
             like = jax.eval_shape(self.model.init, jax.random.key(0))
-        params = load_params(self.path / "parameters.safetensors", like=like)
+        params = load_params(self.path / name, like=like)
         for keys, leaf in jax.tree.leaves_with_path(params):
             if not np.isfinite(np.asarray(leaf)).all():
                 raise ValueError(
                     f"{jax.tree_util.keystr(keys, simple=True, separator='.')} in {self.path}/"
-                    "parameters.safetensors is not finite, so the model is of no use: restore the "
+                    f"{name} is not finite, so the model is of no use: restore the "
                     "file from a copy, or train again with a lower --lr"
                 )
         return params
 
-    def save_parameters(self, params: Params) -> None:
-        """Put the latest parameters in place of the ones before."""
-        save_params(self.path / "parameters.safetensors", params)
+    def save_parameters(self, params: Params, *, best: bool = False) -> None:
+        """Put the latest parameters, or the best, in place of the ones before."""
+        save_params(self.path / _PARAMETERS[best], params)
 
     def load_checkpoint(self, like: Any) -> Any:
         """The training state to go on from, in the structure of ``like``."""

@@ -187,6 +187,24 @@ def test_a_folder_holds_what_it_promises(tmp_path: Path) -> None:
     assert not [path for path in folder.path.iterdir() if path.name.startswith(".")]
 
 
+def test_the_best_parameters_are_kept(tmp_path: Path) -> None:
+    """A rate at which the loss falls and rises: the lowest one can be had, also after a pause."""
+    options: dict[str, Any] = {"epochs": 4, "optimizer": "sgd", "lr": 60.0, "clip": 0.1}
+    whole, data = start(tmp_path / "whole", **options)
+    runs.fit(whole, data, Silent())
+    parts, data = start(tmp_path / "parts", **options)
+    assert not runs.fit(parts, data, Silent(interrupt_at=5))
+    assert runs.fit(parts, data, Silent(), resume=True)
+    losses = [row["loss"] for row in whole.read_metrics()]
+    assert 0 < losses.index(min(losses)) < 4
+    for folder in (whole, parts):
+        loss, _ = runs.evaluator(folder.model)(folder.load_parameters(best=True), data)
+        assert loss == pytest.approx(min(losses), rel=1e-6)
+    (parts.path / "best.safetensors").unlink()
+    with pytest.raises(ValueError, match="has not kept the best"):
+        parts.load_parameters(best=True)
+
+
 @pytest.mark.parametrize(
     "name, content",
     [

@@ -20,6 +20,8 @@ RESETS = RNG.random((T, B)) < 0.25
 EVERYTHING = {"mask": MASK, "gradient_scale": SCALE, "resets": RESETS, "start": 4}
 LAYERS: dict[str, Any] = {
     "elman": r.recurrent(r.elman(H)),
+    "gru": r.recurrent(r.gru(H, learned_carry=True)),
+    "peephole": r.recurrent(r.lstm(H, peepholes=True)),
     "gru-before": r.recurrent(r.gru(H, reset="before")),
     "lru": r.recurrent(r.lru(H)),
     "learned": r.recurrent(r.lstm(H, learned_carry=True)),
@@ -70,6 +72,48 @@ def test_pull_backs_are_the_windows(name: str, steps: int) -> None:
     options = {} if steps == 0 else EVERYTHING
     lagged, windows = compare(layer, steps, params, carry, xs, options, key)
     assert_close(lagged, windows)
+
+
+@pytest.mark.usefixtures("x64")
+def test_halves_of_a_batch() -> None:
+    """A batch that the loops compute in two halves is pulled back in two halves."""
+    layer, rows = r.recurrent(r.lstm(64)), 64
+    params = layer.init(jax.random.key(0), D)
+    xs = jax.random.normal(jax.random.key(1), (5, rows, D))
+    mask = jax.random.bernoulli(jax.random.key(2), 0.8, (5, rows))
+    carry = layer.initial_carry((rows,), params)
+    assert_close(*compare(layer, 1, params, carry, xs, {"mask": mask}, None))
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", ["elman", "gru", "learned"])
+def test_random_shapes_against_a_double_loop(name: str) -> None:
+    """Output t's gradient is that of the steps t-k … t alone, from a carry that is a constant."""
+    layer, rng = LAYERS[name], np.random.default_rng(len(name))
+    for _ in range(3):
+        length, rows, steps = (int(rng.integers(*span)) for span in ((2, 9), (1, 4), (0, 5)))
+        params = layer.init(jax.random.key(length), D)
+        xs = jnp.asarray(rng.normal(size=(length, rows, D)))
+        weights = jnp.asarray(rng.normal(size=(length, rows, H)))
+
+        def sliding(params: Any, member: Any, xs: Any = xs, weights: Any = weights) -> Any:
+            return (member.apply(params, None, xs)[1] * weights).sum()
+
+        def double_loop(params: Any, k: int, xs: Any = xs, weights: Any = weights) -> Any:
+            total, before, carry = 0.0, [], layer.initial_carry(xs.shape[1:2], params)
+            for t in range(len(xs)):
+                before.append(carry)
+                begin = max(0, t - k)
+                # The initial carry may be a parameter; a later one is a constant of the window.
+                state = jax.lax.stop_gradient(before[begin]) if begin else before[0]
+                _, ys = layer.apply(params, state, xs[begin : t + 1])
+                total += (ys[-1] * weights[t]).sum()
+                carry, _ = layer.apply(params, carry, xs[t : t + 1])
+            return total
+
+        member = r.truncate(layer, r.sliding(steps))
+        ours = quick_jit(jax.grad(sliding), 1)(params, member)
+        assert_close(ours, quick_jit(jax.grad(double_loop), 1)(params, steps))
 
 
 @pytest.mark.usefixtures("x64")
