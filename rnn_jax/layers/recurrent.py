@@ -7,7 +7,7 @@ from typing import Any
 
 from rnn_jax.cells import input_table_of
 from rnn_jax.layers.base import BaseLayer
-from rnn_jax.recurrence.unroll import Backend, run
+from rnn_jax.recurrence.unroll import Backend, can_sweep, run
 from rnn_jax.types import Along, Array, Carry, Cell, Params
 
 __all__ = ["Recurrent", "recurrent"]
@@ -51,12 +51,20 @@ class Recurrent(BaseLayer):
         how: Any = {"reverse": self.reverse, "every": every, "backend": self.backend}
         return run(self.cell, params, carry, xs, along.steps, **how)
 
+    def can_slide(self, carry: Carry, xs: Array) -> bool:
+        """Whether there is `run_sliding`: fast cells have, but not what runs in its own way."""
+        return (
+            type(self).run is Recurrent.run
+            and not self.own_apply
+            and can_sweep(self.cell, carry, xs, self.backend)
+        )
+
     def run_sliding(
         self, lags: int, params: Params, carry: Carry, xs: Array, along: Along
     ) -> tuple[Carry, Array]:
         """The carries and outputs of every step; a loss reaches ``lags`` further steps back.
 
-        Only for a cell that `can_sweep`.
+        Only where it `can_slide`.
         """
         how: Any = {"reverse": False, "every": True, "backend": "auto", "lags": lags}
         return run(self.cell, params, carry, xs, along.steps, **how)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnn_jax.jaxprs import is_traced
-from rnn_jax.types import Batch
+from rnn_jax.types import Batch, Layer, Model
 
 __all__ = [
     "batch_of",
@@ -26,7 +26,7 @@ __all__ = [
 
 def check_model(model: Any) -> None:
     """Raise ValueError unless it is a model."""
-    if isinstance(model, type) or not (hasattr(model, "apply") and hasattr(model, "init")):
+    if isinstance(model, type) or not isinstance(model, Layer | Model):
         raise ValueError(
             f"a model is wanted, such as language_model(…) makes, and not {model!r:.80}"
         )

@@ -14,7 +14,7 @@ from rnn_jax.cells.base import BaseCell
 from rnn_jax.layers.base import BaseLayer, adapted, initial_or, inside, run
 from rnn_jax.layers.recurrent import Recurrent
 from rnn_jax.recurrence.gradient_scale import settled
-from rnn_jax.recurrence.unroll import batch_shape_of, can_sweep
+from rnn_jax.recurrence.unroll import batch_shape_of
 from rnn_jax.truncation.kinds import Sliding, Tail, Truncation, check_kind
 from rnn_jax.truncation.lagged import lagged
 from rnn_jax.types import Along, Array, Carry, Cell, Layer, Model, Params
@@ -99,7 +99,7 @@ def _lagged(
     layer: Layer | Model, kind: Sliding, params: Params, carry: Carry, xs: Array, along: Along
 ) -> tuple[Carry, Array]:
     """As `_windows`, with the same gradients at the price of one backward pass."""
-    if isinstance(layer, Recurrent) and can_sweep(layer.cell, carry, xs, layer.backend):
+    if isinstance(layer, Recurrent) and layer.can_slide(carry, xs):
         return layer.run_sliding(kind.steps, params, carry, xs, along)
     positions = along.start + jnp.arange(xs.shape[0])
 
