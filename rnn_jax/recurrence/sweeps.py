@@ -94,7 +94,8 @@ def _part(
         back, _ = before(*later)
         return jax.tree.map(lambda end, c: end.at[:-1].add(c), ends, back), None
 
-    after, _ = lax.scan(sweep, ends, None, length=plan.lags, unroll=True)
+    # Written out, sweeps need no copies between them; many of them would only hold memory.
+    after, _ = lax.scan(sweep, ends, None, length=plan.lags, unroll=8)
     theta, direct, dz, dr = pointwise(after)
     everything = after, direct, dr, steps
     if steps.resets is None:  # else any carry may come from the initial one

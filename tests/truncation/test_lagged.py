@@ -173,5 +173,5 @@ def test_no_window_is_run_again() -> None:
         grad: Any = jax.jit(jax.grad(lambda p, xs: total(member.apply(p, None, xs))))
         return int(grad.lower(params, xs).compile().memory_analysis().temp_size_in_bytes)
 
-    assert temporaries(16, False) < 1.1 * temporaries(2, False)
+    assert temporaries(35, False) < 2 * temporaries(2, False)
     assert temporaries(16, True) > 3 * temporaries(2, True)
