@@ -7,8 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
-__all__ = ["check_array"]
+__all__ = ["check_array", "whole_numbers"]
 
 
 def check_array(name: str, value: Any, layout: str, *, real: bool = True) -> None:
@@ -25,3 +26,19 @@ def check_array(name: str, value: Any, layout: str, *, real: bool = True) -> Non
         raise ValueError(f"{name} must be an array, {layout}, not {kind}{remedy}")
     if real and jnp.issubdtype(value.dtype, jnp.complexfloating):
         raise ValueError(f"{name} must be real, not {value.dtype}: pass {layout}")
+
+
+def whole_numbers(name: str, values: ArrayLike) -> np.ndarray:
+    """``int[N]`` whose values 32 bits hold; anything else would be cut down without a word.
+
+    Raises:
+      ValueError: these are no such numbers.
+    """
+    found = np.asarray(values)
+    if found.ndim != 1 or not (np.issubdtype(found.dtype, np.integer) or not found.size):
+        raise ValueError(
+            f"{name} must be integers in one row, int[N], not {found.dtype}{list(found.shape)}"
+        )
+    if found.size and not (-(2**31) <= found.min() and found.max() < 2**31):
+        raise ValueError(f"{name} must lie within 32 bits, not {found.min()} … {found.max()}")
+    return found

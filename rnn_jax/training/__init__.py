@@ -1,15 +1,10 @@
 """Training: one pure step, and many of them inside one compiled call."""
 
-from rnn_jax.training.batches import (
-    SentenceStream,
-    Windows,
-    consecutive,
-    covering,
-    sentence_stream,
-)
+from rnn_jax.training.batches import Windows, consecutive, covering
 from rnn_jax.training.loop import make_evaluate, make_train_steps
 from rnn_jax.training.sgd import PlainSGD, sgd
 from rnn_jax.training.step import TrainState, init_train_state, make_train_step
+from rnn_jax.training.streams import SentenceStream, sentence_stream
 
 __all__ = [
     "PlainSGD",

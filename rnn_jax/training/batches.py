@@ -1,33 +1,26 @@
-"""Whole data sets on the device, and the batch of each step taken from them inside jit.
-
-Many steps run inside one compiled call, so the batches are cut on the device: a `Windows` holds
-them ready, a `SentenceStream` cuts sentences from one long stream and pads them to one of a few
-lengths, each with its own branch of a ``lax.switch``.
-"""
+"""Whole data sets on the device as batches that are ready, and how a stream is cut into such."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from numpy.typing import ArrayLike
 
-from rnn_jax.arrays.masking import length_mask
+from rnn_jax.arrays.checks import whole_numbers
 from rnn_jax.host.checks import positive
 from rnn_jax.types import Array, Batch
 
 __all__ = [
-    "SentenceStream",
+    "Consume",
+    "State",
     "Windows",
     "consecutive",
     "covering",
-    "sentence_stream",
     "stacked",
 ]
 
@@ -135,7 +128,7 @@ def consecutive(
       [0, 4, 9]
     """
     positive(batch_size=batch_size, seq_length=seq_length)
-    ids = _whole_numbers("ids", ids)
+    ids = whole_numbers("ids", ids)
     first = _first_tokens(begins, len(ids))
     count = (len(ids) - 1) // batch_size // seq_length
     if count < 1:
@@ -173,7 +166,7 @@ def covering(
       [[6, 7, 8], [9, 10, 11], [12, 0, 0]]
     """
     positive(batch_size=batch_size, seq_length=seq_length)
-    ids = _whole_numbers("ids", ids)
+    ids = whole_numbers("ids", ids)
     first = _first_tokens(begins, len(ids))
     targets = len(ids) - 1
     if targets < 1:
@@ -192,22 +185,6 @@ def covering(
         None if mask.all() else jnp.asarray(mask),
         None if first is None else jnp.asarray(mask & first[at]),
     )
-
-
-def _whole_numbers(name: str, values: ArrayLike) -> np.ndarray:
-    """``int[N]`` whose values 32 bits hold; anything else would be cut down without a word.
-
-    Raises:
-      ValueError: these are no such numbers.
-    """
-    found = np.asarray(values)
-    if found.ndim != 1 or not (np.issubdtype(found.dtype, np.integer) or not found.size):
-        raise ValueError(
-            f"{name} must be integers in one row, int[N], not {found.dtype}{list(found.shape)}"
-        )
-    if found.size and not (-(2**31) <= found.min() and found.max() < 2**31):
-        raise ValueError(f"{name} must lie within 32 bits, not {found.min()} … {found.max()}")
-    return found
 
 
 def _first_tokens(begins: ArrayLike | None, size: int) -> np.ndarray | None:
@@ -231,104 +208,3 @@ def _first_tokens(begins: ArrayLike | None, size: int) -> np.ndarray | None:
     first = np.zeros(size, bool)
     first[positions] = True
     return first
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class SentenceStream:
-    """Sentences in one stream, ``batch_size`` consecutive ones a batch; made by `sentence_stream`.
-
-    stream: ``int[N]``, all sentences and padding behind them.
-    starts, lengths: ``int[S]``, where a sentence begins and its number of (input, target) pairs;
-      filled up with empty sentences to a multiple of the batch size.
-    buckets: the padded lengths, increasing.
-    """
-
-    stream: Array
-    starts: Array
-    lengths: Array
-    buckets: tuple[int, ...] = field(metadata={"static": True})
-    batch_size: int = field(metadata={"static": True})
-
-    @property
-    def count(self) -> int:
-        """The number of batches."""
-        return self.starts.shape[0] // self.batch_size
-
-    def visit(self, index: Array, consume: Consume[State], state: State) -> State:
-        """``consume(state, batch)`` on batch ``index``, padded to the smallest bucket it fits."""
-        rows = lax.dynamic_slice_in_dim(self.starts, index * self.batch_size, self.batch_size)
-        lengths = lax.dynamic_slice_in_dim(self.lengths, index * self.batch_size, self.batch_size)
-
-        def padded_to(length: int) -> Callable[[State], State]:
-            def branch(state: State) -> State:
-                cut = partial(lax.dynamic_slice_in_dim, self.stream, slice_size=length + 1)
-                tokens: Array = jax.vmap(cut, out_axes=1)(rows)
-                # Only the branch that every row fits is taken; the others are traced all the same.
-                mask = length_mask(jnp.minimum(lengths, length), length)
-                batch = Batch(tokens[:-1], tokens[1:], mask)
-                return consume(state, batch)
-
-            return branch
-
-        bucket = jnp.searchsorted(jnp.array(self.buckets), lengths.max())
-        result: Any = lax.switch(bucket, [padded_to(length) for length in self.buckets], state)
-        return result
-
-
-def sentence_stream(
-    stream: np.ndarray, offsets: np.ndarray, *, buckets: tuple[int, ...], batch_size: int = 1
-) -> SentenceStream:
-    """Sentences ready to be visited in their order.
-
-    Args:
-      stream: ``int[N]``, sentences one after the other.
-      offsets: ``int[S+1]``, where each begins, and the end of the last.
-      buckets: increasing padded lengths; the last one at least that of the longest sentence's
-        pairs (its tokens less one).
-      batch_size: sentences in a batch; 1 is the reference's training.
-
-    Raises:
-      ValueError: ids or offsets that are no integers or do not fit together, no sentence, a batch
-        size below one, buckets that do not increase, or a sentence
-        longer than the last of them.
-
-    Example:
-      >>> import numpy as np
-      >>> stream, offsets = np.array([0, 5, 1, 0, 6, 7, 1]), np.array([0, 3, 7])
-      >>> data = sentence_stream(stream, offsets, buckets=(2, 4))
-      >>> data.count
-      2
-      >>> data.visit(jax.numpy.array(1), lambda _, b: (b.inputs * b.mask).sum(), jax.numpy.array(0))
-      Array(13, dtype=int32)
-    """
-    positive(batch_size=batch_size)
-    stream, offsets = _whole_numbers("stream", stream), _whole_numbers("offsets", offsets)
-    if len(offsets) and not (
-        offsets[0] >= 0 and offsets[-1] <= len(stream) and (offsets[1:] >= offsets[:-1]).all()
-    ):
-        raise ValueError(
-            f"offsets must increase from 0 to the {len(stream)} tokens of the stream, where each "
-            "sentence begins and the last ends"
-        )
-    buckets = tuple(buckets or ())
-    if not buckets or min(np.diff(buckets, prepend=0)) < 1:
-        raise ValueError(f"buckets must be positive and increasing lengths, not {buckets}")
-    # A sentence of one token has no pair, and neither has one of none.
-    starts, lengths = offsets[:-1], np.maximum(np.diff(offsets) - 1, 0)
-    if not len(starts):
-        raise ValueError("there is no sentence to train on: give a corpus with at least one")
-    if lengths.max() > buckets[-1]:
-        raise ValueError(
-            f"a sentence of {lengths.max()} steps exceeds the last bucket {buckets[-1]}"
-        )
-    if len(stream) + buckets[-1] + 1 >= 2**31:
-        raise ValueError(f"{len(stream)} tokens are too many for one stream: pass less than 2**31")
-    fill = -len(starts) % batch_size
-    return SentenceStream(
-        jnp.asarray(np.pad(stream, (0, buckets[-1] + 1)), jnp.int32),
-        jnp.asarray(np.pad(starts, (0, fill)), jnp.int32),
-        jnp.asarray(np.pad(lengths, (0, fill)), jnp.int32),
-        buckets,
-        batch_size,
-    )

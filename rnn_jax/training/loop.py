@@ -14,9 +14,10 @@ from jax import lax
 
 from rnn_jax.jaxprs import vary_over, varying_axes
 from rnn_jax.losses.cross_entropy import cross_entropy
-from rnn_jax.training.batches import SentenceStream, Windows
+from rnn_jax.training.batches import Windows
 from rnn_jax.training.checks import check_bounds, check_data, check_model, check_params
 from rnn_jax.training.step import TrainState, TrainStep, along_of, check_state
+from rnn_jax.training.streams import SentenceStream
 from rnn_jax.types import Array, Batch, Carry, Model, Params
 
 __all__ = ["make_evaluate", "make_train_steps"]

@@ -10,7 +10,7 @@ import pytest
 from jax import export
 
 import rnn_jax as r
-from tests.cases import CASES, CELLS, KEY, SIZE, Case, carry_loss, outputs_loss
+from tests.cases import CASES, CAUSAL, CELLS, KEY, SIZE, Case, carry_loss, outputs_loss
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -33,6 +33,19 @@ def test_values_and_gradients_lower_for_every_platform(case: Case) -> None:
         return forward, jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, carry)
 
     exported = export.export(jax.jit(f), platforms=PLATFORMS)(*shapes((params, carry, xs, mask)))
+    assert exported.platforms == PLATFORMS
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru-after", "stack", "lm-embedding-dropout"])
+def test_sliding_windows_lower_for_every_platform(name: str) -> None:
+    (case,) = (case for case in CAUSAL if case.name == name)
+    member = r.truncate(case.member, r.sliding(1))
+    params, xs = case.init(), case.inputs(4, (2,))
+
+    def f(params: Any, xs: Any) -> Any:
+        return jax.grad(lambda p: outputs_loss(member.apply(p, None, xs, key=KEY)[1]))(params)
+
+    exported = export.export(jax.jit(f), platforms=PLATFORMS)(*shapes((params, xs)))
     assert exported.platforms == PLATFORMS
 
 
