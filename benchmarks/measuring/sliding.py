@@ -124,9 +124,9 @@ def _ours(
 class _Torch:
     """All windows side by side as one batch of ``T·B`` sequences of ``k+1`` steps.
 
-    The fastest of the ways tried: a loop over windows, each from a detached state, takes several
-    times as long. The states come from a pass without a graph; cuDNN and PyTorch keep an LSTM's
-    cell state of the last step only, so that a stack or an LSTM takes that pass step by step.
+    A loop over windows, each from a detached state, would make T·(k+1) small steps of these k+1
+    large ones. The states come from a pass without a graph; PyTorch gives an LSTM's cell state after
+    the last step only, so that an LSTM or a stack takes that pass step by step.
     """
 
     workload: SlidingLayers
