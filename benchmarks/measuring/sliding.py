@@ -125,8 +125,8 @@ class _Torch:
     """All windows side by side as one batch of ``T·B`` sequences of ``k+1`` steps.
 
     A loop over windows, each from a detached state, would make T·(k+1) small steps of these k+1
-    large ones. The states come from a pass without a graph; PyTorch gives an LSTM's cell state after
-    the last step only, so that an LSTM or a stack takes that pass step by step.
+    large ones. The states come from a pass without a graph; PyTorch gives an LSTM's cell state
+    after the last step only, so that an LSTM or a stack takes that pass step by step.
     """
 
     workload: SlidingLayers
