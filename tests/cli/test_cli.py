@@ -37,6 +37,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_train_writes_all_it_promises(run_folder: str) -> None:
     names = {path.name for path in Path(run_folder).iterdir()}
     assert names == {
+        "best.safetensors",
         "config.json",
         "metrics.jsonl",
         "vocabulary.json",

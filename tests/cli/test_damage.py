@@ -16,6 +16,7 @@ TRAIN = [
 ]
 COMMANDS = [
     ["evaluate", "run", "--json"],
+    ["evaluate", "run", "--best", "--json"],
     ["sample", "run", "--count", "2", "--length", "5"],
     ["train", "--resume", "run", "--epochs", "2", "--no-compare"],
 ]
@@ -53,7 +54,7 @@ def test_a_flipped_bit_never_changes_a_result(
         assert expected[-1] is not None
     rng = np.random.default_rng(0)
     refused = dict.fromkeys(sorted(file.name for file in Path("sound").iterdir()), 0)
-    assert len(refused) == 7
+    assert len(refused) == 8
     for name in refused:
         whole = Path("sound", name).read_bytes()
         for place in rng.integers(0, len(whole), PLACES):
@@ -67,5 +68,6 @@ def test_a_flipped_bit_never_changes_a_result(
                 refused[name] += found is None
                 assert found in (None, wanted), f"{command[0]} with byte {place} of {name}"
     for name, times in refused.items():
-        # Every command reads settings and vocabulary, one the checkpoint, two the parameters.
+        # Every command reads settings and vocabulary, one the checkpoint, one the best
+        # parameters, two the latest.
         assert times > PLACES // 2 or name in ("metrics.jsonl", "samples.txt", "loss.png"), name
