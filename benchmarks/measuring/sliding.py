@@ -143,7 +143,7 @@ class _Torch:
 
         def states() -> Any:
             """The state before each window from the second on, ``[layers, (T-k-1)·B, H]``."""
-            steps = xs[: -k - 1] if k else xs[:-1]
+            steps = xs[: -k - 1]
             if count == 1 and self.workload.cell != "lstm":
                 return module(steps)[0].reshape(1, -1, size)
             state, kept = None, []

@@ -53,7 +53,7 @@ def check_ids(
     """
     if is_traced(ids, mask):
         return
-    ids, mask = jax.device_get((ids, mask))  # in so many words, as a transfer guard asks for
+    ids, mask = jax.device_get((ids, mask))  # explicitly, as a transfer guard asks for
     valid = np.asarray(ids) if mask is None else np.asarray(ids)[np.asarray(mask)]
     if valid.size and not (0 <= valid.min() and valid.max() < size):
         bad = valid[(valid < 0) | (valid >= size)][0]

@@ -90,7 +90,10 @@ def _run(
     rows = folder.read_metrics()
     plot_loss(folder, rows, data.unigram_loss)
     if not finished:
-        print(f"\nstopped and saved; to go on: rnn-jax train --resume {folder.path}")
+        if folder.steps:
+            print(f"\nstopped and saved; to go on: rnn-jax train --resume {folder.path}")
+        else:
+            print("\nstopped before the first step: this run leaves nothing behind")
         raise typer.Exit(130)
     if rows:  # none is left where metrics.jsonl was damaged
         print(f"\nperplexity {rows[-1]['perplexity']:.1f}, unigram {unigram:.1f}\n")

@@ -89,12 +89,13 @@ def _check(model: Model | Layer, warmup: Array, mask: Array | None) -> None:
         raise ValueError(
             f"run_freely() takes a layer or model, not {model!r}: wrap a cell with recurrent()"
         )
+    batch_shape = batch_shape_of(warmup)  # refuses what is no array
     if is_ids(warmup):
         raise ValueError(
             f"run_freely() reads its own outputs, and those are no integers like the warm-up "
             f"({warmup.dtype}): pass warmup.astype(float), or continue token ids with generate()"
         )
-    shape = (*warmup.shape[:1], *batch_shape_of(warmup))
+    shape = (*warmup.shape[:1], *batch_shape)
     if not warmup.shape[0]:
         raise ValueError("the warm-up is empty: give each row at least one step to start from")
     check_mask(mask, shape)

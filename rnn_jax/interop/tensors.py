@@ -33,7 +33,8 @@ def save_params(path: str | os.PathLike[str], params: Params) -> None:
         `TrainState`, can be written as well, and read back with ``like``.
 
     Raises:
-      ValueError: the file cannot be written, or two arrays would have one name there.
+      ValueError: the file cannot be written, two arrays would have one name there, or a leaf is
+        nothing that it can hold: a typed key, a text, a complex number.
 
     Example:
       >>> import tempfile, jax.numpy as jnp
@@ -45,7 +46,7 @@ def save_params(path: str | os.PathLike[str], params: Params) -> None:
     from safetensors.numpy import save
 
     named = _named(params)
-    flat = {name: np.asarray(leaf, order="C") for name, leaf in named}
+    flat = {name: _storable(name, leaf) for name, leaf in named}
     _check_names([name for name, _ in named])
     try:
         with atomic_path(Path(path)) as temporary:
@@ -106,11 +107,38 @@ def load_params(path: str | os.PathLike[str], like: Params = None) -> Params:
         restored = (_restored(flat[name], leaf) for name, leaf in wanted)
         return jax.tree.unflatten(jax.tree.structure(like), restored)
     try:
-        return nested({name: jnp.asarray(leaf) for name, leaf in flat.items()}, notes.containers)
+        return nested({name: _loaded(name, a) for name, a in flat.items()}, notes.containers)
     except ValueError as error:
         raise ValueError(
             f"{os.fspath(path)} does not hold a tree of parameters: {error}; pass like="
         ) from None
+
+
+def _storable(name: str, leaf: Any) -> np.ndarray:
+    """A leaf as the file holds it: in C order, and in the byte order of all such files."""
+    kinds = jnp.bool_, jnp.integer, jnp.floating
+    dtype = getattr(leaf, "dtype", None)
+    if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.extended):
+        array = np.asarray(leaf, order="C")
+        if any(jnp.issubdtype(array.dtype, kind) for kind in kinds):
+            return array.astype(array.dtype.newbyteorder("="), copy=False)
+        dtype = array.dtype
+    raise ValueError(
+        f"{name} is of dtype {dtype}, which a safetensors file cannot hold: leave it out, or save "
+        "jax.random.key_data(…) of a key, and real and imaginary parts of complex numbers"
+    )
+
+
+def _loaded(name: str, leaf: np.ndarray) -> jax.Array:
+    """A leaf on the device, or an error where 64 bits would be cut to 32 and change it."""
+    array = jnp.asarray(leaf)
+    wide = leaf.dtype.kind in "iu" and leaf.dtype.itemsize > array.dtype.itemsize
+    if wide and not np.array_equal(np.asarray(array).astype(leaf.dtype), leaf):
+        raise ValueError(
+            f"{name} is {leaf.dtype} and does not fit into {array.dtype}: enable jax_enable_x64, "
+            "or pass like= with NumPy arrays"
+        )
+    return array
 
 
 def _check_names(names: list[str]) -> None:

@@ -49,12 +49,6 @@ def mean_squared_error(
             f"targets of shape {targets.shape} do not fit predictions of shape "
             f"{predictions.shape}: both must be float[T, B, C] (of one value a step, [T, B, 1])"
         )
-    for name, values in (("predictions", predictions), ("targets", targets)):
-        if jnp.issubdtype(values.dtype, jnp.complexfloating):
-            raise ValueError(
-                f"{name} must be real, not {values.dtype}: pass real and imaginary parts as "
-                "features"
-            )
     steps = predictions.shape[:-1]
     check_mask(mask, steps)
     losses = partial(_squared_error, reduction=reduction)

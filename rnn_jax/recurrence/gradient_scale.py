@@ -10,7 +10,7 @@ from rnn_jax.arrays.masking import expand
 from rnn_jax.jaxprs import scan, vary_alike
 from rnn_jax.types import Array, Carry, Steps
 
-__all__ = ["scale_gradient", "settled"]
+__all__ = ["scale_gradient", "settled", "times"]
 
 
 def scale_gradient(carry: Carry, factor: Array) -> Carry:
@@ -33,6 +33,12 @@ def scale_gradient(carry: Carry, factor: Array) -> Carry:
         return jnp.where(g == 0, held, jnp.where(g == 1, c, held + g * moved))
 
     return jax.tree.map(one, carry)
+
+
+def times(gradient: Array, factor: Array) -> Array:
+    """``g · gradient``; zero where ``g`` is, even if the gradient is infinite."""
+    g = expand(factor, gradient).astype(gradient.dtype)
+    return jnp.where(g == 0, jnp.zeros_like(gradient), g * gradient)
 
 
 def settled(steps: Steps, *, reverse: bool) -> Steps:

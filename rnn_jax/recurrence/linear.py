@@ -154,7 +154,8 @@ def _backward(saved: Any, cotangent: Array) -> tuple[Array, Array, Array, None]:
     one_for_all = tuple(i for i, (m, n) in enumerate(zip(a.shape, d.shape, strict=True)) if m != n)
     da = (d * before).sum(one_for_all, keepdims=True)
     # No values depend on the scale.
-    return da, d, (back[:1] * d[:1]).sum(0), None
+    first = jnp.where(back[:1] == 0, 0, back[:1] * d[:1])  # also of an infinite gradient
+    return da, d, first.sum(0), None
 
 
 _states.defvjp(_forward, _backward)

@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnn_jax.arrays.masking import expand, select
+from rnn_jax.arrays.masking import select
 from rnn_jax.arrays.products import product
 from rnn_jax.jaxprs import grouped, saving_costly
-from rnn_jax.recurrence.gradient_scale import scale_gradient
+from rnn_jax.recurrence.gradient_scale import scale_gradient, times
 from rnn_jax.recurrence.plan import Loops, Operands, Plan, Results
 from rnn_jax.types import Array, Carry, Steps, state_dtype
 
@@ -93,7 +93,7 @@ def make_loops(*, group: bool, parts: Callable[[Operands], int]) -> Loops:
                 dinitial = jax.tree.map(jnp.add, dinitial, select(reset, dbefore, zeros))
                 dbefore = select(reset, zeros, dbefore)
             if factor is not None:
-                dbefore = jax.tree.map(lambda d: d * expand(factor, d).astype(d.dtype), dbefore)
+                dbefore = jax.tree.map(lambda d: times(d, factor), dbefore)
             dcarry = dbefore if valid is None else select(valid, dbefore, dcarry)
             dtheta = jax.tree.map(jnp.add, dtheta, theta)
             return (dcarry, dtheta, dinitial), (dz, None if plan.sums else dr)

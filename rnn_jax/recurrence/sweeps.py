@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnn_jax.arrays.masking import expand, select
+from rnn_jax.arrays.masking import select
 from rnn_jax.arrays.products import affine
+from rnn_jax.recurrence.gradient_scale import times
 from rnn_jax.recurrence.loops import cut, gradients, joined
 from rnn_jax.recurrence.plan import Operands, Plan, Results
 from rnn_jax.types import Array, Carry, Steps, state_dtype
@@ -85,7 +86,7 @@ def _part(
             initial = jax.tree.map(lambda d: d.sum(0), select(steps.resets, total, zeros))
             total = select(steps.resets, zeros, total)
         if (factor := steps.gradient_scale) is not None:
-            total = jax.tree.map(lambda d: d * expand(factor, d).astype(d.dtype), total)
+            total = jax.tree.map(lambda d: times(d, factor), total)
         return (total if steps.mask is None else select(steps.mask, total, after)), initial
 
     def sweep(after: Carry, _: None) -> tuple[Carry, None]:

@@ -20,7 +20,15 @@ from rnn_jax.recurrence.linear import unroll_linear
 from rnn_jax.recurrence.pointwise import is_fast, unroll_pointwise
 from rnn_jax.types import Array, Carry, Cell, Params, Steps
 
-__all__ = ["Backend", "batch_shape_of", "can_sweep", "run", "unroll", "unroll_carries"]
+__all__ = [
+    "SLIDING_REVERSE_ONLY",
+    "Backend",
+    "batch_shape_of",
+    "can_sweep",
+    "run",
+    "unroll",
+    "unroll_carries",
+]
 
 Backend = Literal["auto", "scan"]
 
@@ -188,6 +196,11 @@ _REVERSE_ONLY = (
     "backend='scan'"
 )
 
+SLIDING_REVERSE_ONLY = (
+    "sliding() by lagged pull-backs has derivatives in reverse mode only: for jvp, jacfwd and "
+    "linearize pass truncate(…, reference=True), and backend='scan' to recurrent()"
+)
+
 
 def _pointwise(
     cell: PointwiseCell,
@@ -204,7 +217,7 @@ def _pointwise(
     if not is_fast(cell, carry, xs.shape[0]):
         return _scan(cell, params, carry, xs, steps, reverse=reverse, every=every)
     how: Any = {"reverse": reverse, "every": every, "lags": lags}
-    with reverse_mode_only(_REVERSE_ONLY):
+    with reverse_mode_only(_REVERSE_ONLY if lags is None else SLIDING_REVERSE_ONLY):
         return unroll_pointwise(cell, params, carry, xs, steps, **how)
 
 

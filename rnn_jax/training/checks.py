@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnn_jax.jaxprs import is_traced
-from rnn_jax.types import Batch, Layer, Model
+from rnn_jax.types import Array, Batch, Layer, Model
 
 __all__ = [
     "batch_of",
@@ -20,6 +21,7 @@ __all__ = [
     "check_model",
     "check_optimizer",
     "check_params",
+    "count_of",
     "shape_of",
 ]
 
@@ -30,6 +32,14 @@ def check_model(model: Any) -> None:
         raise ValueError(
             f"a model is wanted, such as language_model(…) makes, and not {model!r:.80}"
         )
+
+
+def count_of(outputs: Array, mask: Array | None) -> Array:
+    """How many outputs ``[T, B, C]`` count; of a classifier's ``[B, C]`` all, whatever the mask."""
+    steps = outputs.shape[:-1]  # not the targets' size: they may hold several numbers a step
+    if mask is None or mask.shape != steps:
+        return jnp.asarray(math.prod(steps))
+    return mask.sum()
 
 
 def check_optimizer(optimizer: Any) -> None:

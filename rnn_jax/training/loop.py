@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Literal, Protocol
@@ -15,7 +14,13 @@ from jax import lax
 from rnn_jax.jaxprs import vary_over, varying_axes
 from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.training.batches import Windows
-from rnn_jax.training.checks import check_bounds, check_data, check_model, check_params
+from rnn_jax.training.checks import (
+    check_bounds,
+    check_data,
+    check_model,
+    check_params,
+    count_of,
+)
 from rnn_jax.training.step import TrainState, TrainStep, along_of, check_state
 from rnn_jax.training.streams import SentenceStream
 from rnn_jax.types import Array, Batch, Carry, Model, Params
@@ -99,7 +104,7 @@ def make_train_steps(
         check_state(state)
         check_data(data)
         check_bounds(begin, end)
-        # In so many words, as a transfer guard asks for.
+        # Explicitly, as a transfer guard asks for.
         return compiled(state, data, *jax.device_put((begin, end)), key)
 
     return run
@@ -127,7 +132,7 @@ def make_evaluate(model: Model, *, loss: SummableLoss = cross_entropy) -> Callab
       ``evaluate(params, data, carry=None) -> (nats, tokens)``: the loss summed over all valid
       steps, and their number. With ``carry=None`` every batch begins anew; with a carry each batch
       continues the one before, up to the resets in it. Under class weights the sum is the weighted
-      one, and the weighted mean is it by the sum of the targets' weights, not by ``tokens``.
+      one; for the weighted mean divide by the sum of the targets' weights, not by ``tokens``.
 
     Raises:
       ValueError: a loss without ``reduction``. By the function: the parameters are no arrays of
@@ -156,9 +161,7 @@ def make_evaluate(model: Model, *, loss: SummableLoss = cross_entropy) -> Callab
             along = along_of(model, batch.inputs, batch.mask, batch.resets)
             new, outputs = model.apply(params, carry, batch.inputs, **along)
             value = loss(outputs, batch.targets, mask=batch.mask, reduction="sum")
-            steps, mask = outputs.shape[:-1], batch.mask
-            # Of a classifier one output a row counts, whatever the mask of its steps.
-            count = math.prod(steps) if mask is None or mask.shape != steps else mask.sum()
+            count = count_of(outputs, batch.mask)
             return (None if carry is None else new), (nats + value, tokens + count)
 
         def body(index: Array, loop: tuple[Carry, Totals]) -> tuple[Carry, Totals]:

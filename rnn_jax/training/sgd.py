@@ -29,9 +29,6 @@ def sgd(rate: float) -> PlainSGD:
     Raises:
       ValueError: it is no number, or not finite.
 
-    Raises:
-      ValueError: it is no number.
-
     Example:
       >>> import jax.numpy as jnp, optax
       >>> optimizer = sgd(0.5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from rnn_jax.training.checks import (
     check_model,
     check_optimizer,
     check_params,
+    count_of,
     shape_of,
 )
 from rnn_jax.training.rows import add_rows, gather_rows
@@ -210,11 +210,9 @@ def make_train_step(
 
         def objective(params: Params) -> tuple[Array, tuple[Carry, Array]]:
             carry, outputs = model.apply(params, state.carry, inputs, key=key, **along)
-            # Not the targets' size: they may hold several numbers a step.
-            steps = math.prod(outputs.shape[:-1]) if mask is None else mask.sum()
             value = loss(outputs, targets, mask=mask)
             check_loss(value)
-            return value, (carry, jnp.asarray(steps))
+            return value, (carry, count_of(outputs, mask))
 
         (value, (carry, tokens)), grads = jax.value_and_grad(objective, has_aux=True)(params)
         with _what_is_at_hand(optimizer, state):

@@ -94,7 +94,7 @@ def _pulled(
     """The gradients of the floating-point leaves of ``(params, carry, xs)``."""
     params, carry, xs = arguments
     before = jax.tree.map(
-        lambda first, after: jnp.concatenate([first.astype(after.dtype)[None], after[:-1]]),
+        lambda first, after: jnp.concatenate([first[None], after[:-1]], dtype=after.dtype),
         carry,
         carries,
     )

@@ -11,10 +11,11 @@ from jax import lax
 
 from rnn_jax.arrays.masking import expand, last_valid, select
 from rnn_jax.cells.base import BaseCell
+from rnn_jax.jaxprs import reverse_mode_only
 from rnn_jax.layers.base import BaseLayer, adapted, initial_or, inside, run
 from rnn_jax.layers.recurrent import Recurrent
 from rnn_jax.recurrence.gradient_scale import settled
-from rnn_jax.recurrence.unroll import batch_shape_of
+from rnn_jax.recurrence.unroll import SLIDING_REVERSE_ONLY, batch_shape_of
 from rnn_jax.truncation.kinds import Sliding, Tail, Truncation, check_kind
 from rnn_jax.truncation.lagged import lagged
 from rnn_jax.types import Along, Array, Carry, Cell, Layer, Model, Params
@@ -126,7 +127,8 @@ def _lagged(
     # With time as one more axis of the batch, weights have one gradient, and not one for each step.
     same_for_all = along.key is None and all(map(_takes_any_batch, inside(layer)))
     at_once = one_more_axis if same_for_all else jax.vmap(step, (None, 0, 0))
-    return lagged(forward, at_once, kind.steps, read, carry, (xs, along.steps, positions))
+    with reverse_mode_only(SLIDING_REVERSE_ONLY):
+        return lagged(forward, at_once, kind.steps, read, carry, (xs, along.steps, positions))
 
 
 def _takes_any_batch(part: Any) -> bool:

@@ -117,7 +117,7 @@ def _lagged(
     if reverse:
         xs = _reversed(xs)
     # With types that a step keeps: `0.0` has none of its own yet.
-    init = jax.tree.map(lambda leaf: leaf.astype(leaf.dtype), init)
+    init = jax.tree.map(lambda c: c.astype(c.dtype) if _has_no_type(c) else c, init)
     one, closed = hoisted(step, init, jax.tree.map(lambda leaf: leaf[0], xs))
 
     def every_step(closed: Any, carry: Carry, xs: Any) -> tuple[Carry, Any]:
@@ -169,6 +169,11 @@ def _count(xs: Any, length: int | None) -> int:
     return length
 
 
+def _has_no_type(leaf: Array) -> bool:
+    """Whether it is a Python number, which takes the type that it meets; keys have no such mark."""
+    return bool(getattr(leaf, "weak_type", False))
+
+
 def _settled(step: Step, init: Carry, xs: Any, count: int) -> Carry:
     """``init`` as arrays in the dtypes that a step keeps, or an error where it keeps none."""
     init = jax.tree.map(jnp.asarray, init)
@@ -190,8 +195,9 @@ def _settled(step: Step, init: Carry, xs: Any, count: int) -> Carry:
         )
     # As in lax.scan, Python's numbers take the dtype that they meet.
     new = jax.tree.leaves(after)
-    if any(c.weak_type and c.dtype != n.dtype for c, n in zip(before, new, strict=True)):
-        before = [c.astype(n.dtype) if c.weak_type else c for c, n in zip(before, new, strict=True)]
+    pairs = list(zip(before, new, strict=True))
+    if any(_has_no_type(c) and c.dtype != n.dtype for c, n in pairs):
+        before = [c.astype(n.dtype) if _has_no_type(c) else c for c, n in pairs]
         init = jax.tree.unflatten(structure, before)
         new = jax.tree.leaves(jax.eval_shape(one, init, xs))
     for (path, c), n in zip(jax.tree.leaves_with_path(init), new, strict=True):

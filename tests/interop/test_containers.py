@@ -144,3 +144,24 @@ def test_arrays_are_handed_out_in_c_order(tmp_path: Path) -> None:
     weights = {k: np.asfortranarray(v) for k, v in layer.init(jax.random.key(0), 3).items()}
     for array in (*matrices, *to_keras(layer, weights)):
         assert array.flags.c_contiguous and array.flags.owndata
+
+
+def test_numbers_are_not_changed_by_bytes_or_bits(tmp_path: Path) -> None:
+    file = tmp_path / "p.safetensors"
+    for dtype in (">f8", ">f4", ">i4"):
+        save_params(file, {"w": np.arange(3).astype(dtype)})
+        np.testing.assert_array_equal(load_params(file)["w"], np.arange(3))
+    wide = {"w": np.array([2**40 + 1])}
+    save_params(file, wide)
+    with pytest.raises(ValueError, match="w is int64 and does not fit into int32"):
+        load_params(file)
+    np.testing.assert_array_equal(load_params(file, like=wide)["w"], wide["w"])
+    save_params(file, {"w": np.array([7])})
+    assert int(load_params(file)["w"][0]) == 7
+
+
+@pytest.mark.parametrize("leaf", [jax.random.key(0), "text", np.ones(2) + 0j], ids=str)
+def test_what_a_file_cannot_hold_is_named(tmp_path: Path, leaf: Any) -> None:
+    with pytest.raises(ValueError, match=r"^k is of dtype .* cannot hold"):
+        save_params(tmp_path / "p.safetensors", {"k": leaf})
+    assert not list(tmp_path.iterdir())

@@ -170,3 +170,16 @@ def test_integer_features_are_refused() -> None:
     with pytest.raises(ValueError, match=r"pass xs.astype\(float\)"):
         model.apply(params, None, jnp.ones((6, 4, 5), int))
     assert model.apply(params, None, jnp.ones((6, 4), int))[1].shape == (4, 2)
+
+
+def test_rows_count_whatever_the_mask_of_their_steps() -> None:
+    model = r.sequence_classifier(3, r.recurrent(r.gru(4)), input_size=2)
+    xs, targets = jnp.ones((5, 4, 2)), jnp.zeros(4, int)
+
+    def loss(scores: Any, targets: Any, *, mask: Any = None) -> Any:
+        return r.cross_entropy(scores, targets)
+
+    step = r.make_train_step(model, optax.sgd(0.1), loss=loss)
+    for mask in (None, jnp.ones((5, 4), bool), r.length_mask(jnp.array([5, 2, 1, 0]), 5)):
+        state = r.init_train_state(model, optax.sgd(0.1), model.init(jax.random.key(0)))
+        assert int(jax.jit(step)(state, r.Batch(xs, targets, mask))[1]["tokens"]) == 4

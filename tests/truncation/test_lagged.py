@@ -163,6 +163,30 @@ def test_second_derivatives_are_refused_and_those_of_the_windows_exist() -> None
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(second))
 
 
+@pytest.mark.parametrize("name", ["elman", "lru"])
+def test_forward_mode_names_the_form_that_has_it(name: str) -> None:
+    layer = LAYERS[name]
+    params, xs = layer.init(jax.random.key(0), D), jnp.ones((T, B, D))
+    member = r.truncate(layer, r.sliding(1))
+    with pytest.raises(ValueError, match=r"reverse mode only.*reference=True"):
+        jax.jvp(lambda p: member.apply(p, None, xs)[1], (params,), (params,))
+
+
+@pytest.mark.parametrize("backend", ["auto", "scan"])
+def test_an_infinite_gradient_does_not_cross_a_cut(backend: Any) -> None:
+    layer = r.recurrent(r.elman(1, activation=lambda x: x), backend=backend)
+    params, xs = layer.init(jax.random.key(0), 1), jnp.ones((4, 1, 1))
+    scale = jnp.ones((4, 1)).at[2].set(0.0)
+
+    def loss(xs: Any) -> Any:
+        ys = layer.apply(params, None, xs, gradient_scale=scale)[1][:, 0, 0]
+        return jnp.sqrt(ys[2] - jax.lax.stop_gradient(ys[2]))  # whose slope is infinite
+
+    gradient = jax.grad(loss)(xs)[:, 0, 0]
+    assert not jnp.isfinite(gradient[2])
+    assert (gradient[:2] == 0).all() and gradient[3] == 0
+
+
 def test_no_window_is_run_again() -> None:
     """However far windows reach, the compiled program has the work of one step for each lag."""
     layer = LAYERS["elman"]

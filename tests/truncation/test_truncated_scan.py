@@ -266,6 +266,23 @@ def test_an_infinite_carry_stays_and_an_infinite_slope_is_cut() -> None:
         assert filtered == -jnp.inf
 
 
+@pytest.mark.parametrize("kind", [r.full(), r.chunked(2), r.tail(2), r.sliding(1)], ids=str)
+def test_a_key_travels_along(kind: Any) -> None:
+    def f(carry: Any, x: Any) -> Any:
+        key, v = carry
+        key, noise = jax.random.split(key)
+        v = 0.5 * v + x + jax.random.normal(noise)
+        return (key, v), v
+
+    def loss(v: Any, scan: Any) -> Any:
+        return scan(f, (jax.random.key(0), v), jnp.ones(5))[1].sum()
+
+    ours = partial(r.truncated_scan, kind=kind)
+    value, gradient = jax.value_and_grad(loss)(1.0, ours)
+    np.testing.assert_allclose(value, loss(1.0, lax.scan), rtol=1e-6)
+    assert 0 <= gradient < 1
+
+
 def test_no_step_where_jit_is_disabled() -> None:
     with jax.disable_jit():
         carry, ys = r.truncated_scan(lambda c, x: (c + x, c), 1.0, jnp.ones(0), r.sliding(1))
