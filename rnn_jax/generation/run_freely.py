@@ -12,7 +12,7 @@ from rnn_jax.arrays.masking import at_last_valid, check_mask
 from rnn_jax.arrays.tokens import is_ids
 from rnn_jax.host.checks import positive
 from rnn_jax.jaxprs import in_auto_mode, is_traced, scan, vary_over, varying_axes
-from rnn_jax.layers.base import initial_or
+from rnn_jax.layers.base import check_layer, initial_or
 from rnn_jax.recurrence.layouts import batch_shape_of, layouts_of
 from rnn_jax.types import Array, Carry, Layer, Model, Params
 
@@ -85,10 +85,7 @@ def run_freely(
 
 
 def _check(model: Model | Layer, warmup: Array, mask: Array | None) -> None:
-    if isinstance(model, type) or not isinstance(model, Layer):
-        raise ValueError(
-            f"run_freely() takes a layer or model, not {model!r}: wrap a cell with recurrent()"
-        )
+    check_layer("run_freely", model, or_model=True)
     batch_shape = batch_shape_of(warmup)  # refuses what is no array
     if is_ids(warmup):
         raise ValueError(

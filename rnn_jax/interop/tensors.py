@@ -79,7 +79,9 @@ def load_params(path: str | os.PathLike[str], like: Params = None) -> Params:
             flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:
-        raise ValueError(f"{os.fspath(path)} is not a readable safetensors file: {error}") from None
+        raise ValueError(
+            f"{os.fspath(path)} is not a readable safetensors file: {error}; restore it from a copy"
+        ) from None
     try:
         notes = read_notes(metadata)
         if notes.checksums is not None:

@@ -279,10 +279,12 @@ def run(
     return adapted(layer).run(params, carry, xs, along, every=every)
 
 
-def check_layer(what: str, layer: Any) -> None:
-    """Raise ValueError unless ``layer`` is a `Layer`."""
-    if isinstance(layer, type) or not isinstance(layer, Layer):
-        raise ValueError(f"{what}() takes a layer, not {layer!r}: wrap a cell with recurrent()")
+def check_layer(what: str, layer: Any, *, or_model: bool = False) -> None:
+    """Raise ValueError unless ``layer`` is a `Layer`, or a `Model` where that will do."""
+    wanted = Layer | Model if or_model else Layer
+    if isinstance(layer, type) or not isinstance(layer, wanted):
+        kind = "layer or model" if or_model else "layer"
+        raise ValueError(f"{what}() takes a {kind}, not {layer!r}: wrap a cell with recurrent()")
 
 
 def inside(value: Any) -> Iterator[Any]:

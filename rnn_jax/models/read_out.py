@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import jax
 import jax.numpy as jnp
 
@@ -26,11 +28,6 @@ class ReadOut(BaseLayer):
     bias: bool
 
     @property
-    def output_size(self) -> int:
-        """``C``."""
-        raise NotImplementedError
-
-    @property
     def input_table(self) -> tuple[str, ...] | None:
         """Where in the parameters the rows stand that an integer input selects."""
         table = adapted(self.layer).input_table
@@ -39,10 +36,10 @@ class ReadOut(BaseLayer):
     def init(self, key: Array) -> Params:
         """``{"layer": …, "readout": {"w": [H, C], "b"?: [C]}}``; ``w`` in ±1/√H, ``b`` zero."""
         layer_key, readout_key = jax.random.split(key)
-        features = self.layer.output_size or self.input_size
-        readout = {"w": uniform_fan_in(readout_key, (features, self.output_size))}
+        features, size = self.layer.output_size or self.input_size, cast(int, self.output_size)
+        readout = {"w": uniform_fan_in(readout_key, (features, size))}
         if self.bias:
-            readout["b"] = jnp.zeros(self.output_size)
+            readout["b"] = jnp.zeros(size)
         return {"layer": self.layer.init(layer_key, self.input_size), "readout": readout}
 
     def initial_carry(self, batch_shape: tuple[int, ...], params: Params = None) -> Carry:

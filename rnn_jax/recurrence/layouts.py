@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from rnn_jax.arrays.checks import check_array
 from rnn_jax.arrays.masking import check_mask
 from rnn_jax.arrays.tokens import is_ids
 from rnn_jax.jaxprs import spec_of
@@ -22,15 +22,7 @@ def batch_shape_of(xs: Array) -> tuple[int, ...]:
     Raises:
       ValueError: there is no time axis, or it is no array of real numbers or ids.
     """
-    if not isinstance(xs, jax.Array | np.ndarray):
-        raise ValueError(
-            f"a sequence is an array, float[T, B, D] or int[T, B], not {type(xs).__name__}: pass "
-            "jnp.asarray(…) of it"
-        )
-    if jnp.issubdtype(xs.dtype, jnp.complexfloating):
-        raise ValueError(
-            f"inputs must be real, not {xs.dtype}: pass real and imaginary parts side by side"
-        )
+    check_array("a sequence", xs, "float[T, B, D] or int[T, B]")
     if xs.ndim < (1 if is_ids(xs) else 2):
         raise ValueError(
             f"a sequence of shape {xs.shape} and dtype {xs.dtype} has no time axis: pass "

@@ -17,13 +17,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_jax.arrays.masking import select
-from rnn_jax.arrays.products import product
+from rnn_jax.arrays.products import affine, product
 from rnn_jax.jaxprs import grouped, saving_costly
 from rnn_jax.recurrence.gradient_scale import scale_gradient, times
 from rnn_jax.recurrence.plan import Loops, Operands, Plan, Results
 from rnn_jax.types import Array, Carry, Steps, state_dtype
 
-__all__ = ["cut", "gradients", "joined", "make_loops"]
+__all__ = ["carry_before", "cut", "gradients", "joined", "make_loops", "only_valid"]
 
 
 def make_loops(*, group: bool, parts: Callable[[Operands], int]) -> Loops:
@@ -82,19 +82,13 @@ def make_loops(*, group: bool, parts: Callable[[Operands], int]) -> Loops:
             if plan.every:
                 dcarry = jax.tree.map(jnp.add, dcarry, dkept)
             dy, dnew = dy.astype(state_dtype(dy.dtype)), dcarry
-            if valid is not None:
-                dnew, dy = select(valid, (dnew, dy), jax.tree.map(jnp.zeros_like, (dnew, dy)))
+            dnew, dy = only_valid(valid, (dnew, dy))
             theta, dbefore, dz, dr = pullback((dnew, dy))
             dz, dr = jnp.concatenate(dz, axis=-1), jnp.concatenate(dr, axis=-1)
-            _, fed_pullback = jax.vjp(cell.fed, dbefore)
-            dbefore = jax.tree.map(jnp.add, dbefore, *fed_pullback(product(dr, transposed)))
+            at = Steps(valid, factor, reset)
+            dcarry, dreset = carry_before(cell, transposed, at, dcarry, dbefore, dr)
             if reset is not None:
-                zeros = jax.tree.map(jnp.zeros_like, dbefore)
-                dinitial = jax.tree.map(jnp.add, dinitial, select(reset, dbefore, zeros))
-                dbefore = select(reset, zeros, dbefore)
-            if factor is not None:
-                dbefore = jax.tree.map(lambda d: times(d, factor), dbefore)
-            dcarry = dbefore if valid is None else select(valid, dbefore, dcarry)
+                dinitial = jax.tree.map(jnp.add, dinitial, dreset)
             dtheta = jax.tree.map(jnp.add, dtheta, theta)
             return (dcarry, dtheta, dinitial), (dz, None if plan.sums else dr)
 
@@ -123,6 +117,42 @@ def make_loops(*, group: bool, parts: Callable[[Operands], int]) -> Loops:
         return gradients(plan, operands, feds, tuple(zip(*sums, strict=True)), (dzs, drs))
 
     return Loops(forward, backward)
+
+
+def only_valid(mask: Array | None, cotangents: Any) -> Any:
+    """What a step's new carry and output are sent back: nothing where it is masked."""
+    if mask is None:
+        return cotangents
+    return select(mask, cotangents, jax.tree.map(jnp.zeros_like, cotangents))
+
+
+def carry_before(
+    cell: Any, transposed: Array, steps: Steps, after: Carry, direct: Carry, dr: Array
+) -> tuple[Carry, Carry]:
+    """What steps send back to the carry before them, and to the initial one that resets put there.
+
+    For one step ``[B, …]`` or all of them ``[T, B, …]``.
+
+    Args:
+      cell: whose leaf `fed` the recurrent matrix multiplies.
+      transposed: ``W_hhᵀ``.
+      steps: where masked the carry was held, and ``after`` passes.
+      after: what came back to the carry after the steps.
+      direct: what its units send to the carry before.
+      dr: and to the recurrent products.
+
+    Returns:
+      The second is None where nothing resets.
+    """
+    _, fed = jax.vjp(cell.fed, direct)
+    before, initial = jax.tree.map(jnp.add, direct, *fed(affine(dr, transposed))), None
+    if steps.resets is not None:
+        zeros = jax.tree.map(jnp.zeros_like, before)
+        initial = select(steps.resets, before, zeros)
+        before = select(steps.resets, zeros, before)
+    if (factor := steps.gradient_scale) is not None:
+        before = jax.tree.map(lambda d: times(d, factor), before)
+    return (before if steps.mask is None else select(steps.mask, before, after)), initial
 
 
 def gradients(

@@ -9,10 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnn_jax.arrays.masking import select
-from rnn_jax.arrays.products import affine
-from rnn_jax.recurrence.gradient_scale import times
-from rnn_jax.recurrence.loops import cut, gradients, joined
+from rnn_jax.recurrence.loops import carry_before, cut, gradients, joined, only_valid
 from rnn_jax.recurrence.plan import Operands, Plan, Results
 from rnn_jax.types import Array, Carry, Steps, state_dtype
 
@@ -71,37 +68,24 @@ def _part(
 
     def pointwise(after: Carry) -> Any:
         """From the carries after the steps to θ, the carries before them, and the products."""
-        new, dy = after, dys
-        if steps.mask is not None:
-            new, dy = select(steps.mask, (new, dy), jax.tree.map(jnp.zeros_like, (new, dy)))
-        theta, before, dz, dr = jax.vmap(lambda pull, given: pull(given))(pullback, (new, dy))
+        given = only_valid(steps.mask, (after, dys))
+        theta, before, dz, dr = jax.vmap(lambda pull, given: pull(given))(pullback, given)
         return theta, before, dz, jnp.concatenate(dr, axis=-1)
-
-    def before(after: Carry, direct: Carry, dr: Array, steps: Steps) -> tuple[Carry, Carry]:
-        """Of the carries before the steps, and of the initial one that a reset puts there."""
-        _, fed = jax.vjp(cell.fed, direct)
-        total, initial = jax.tree.map(jnp.add, direct, *fed(affine(dr, transposed))), None
-        if steps.resets is not None:
-            zeros = jax.tree.map(jnp.zeros_like, total)
-            initial = jax.tree.map(lambda d: d.sum(0), select(steps.resets, total, zeros))
-            total = select(steps.resets, zeros, total)
-        if (factor := steps.gradient_scale) is not None:
-            total = jax.tree.map(lambda d: times(d, factor), total)
-        return (total if steps.mask is None else select(steps.mask, total, after)), initial
 
     def sweep(after: Carry, _: None) -> tuple[Carry, None]:
         _, direct, _, dr = pointwise(after)
-        later = jax.tree.map(lambda leaf: leaf[1:], (after, direct, dr, steps))
-        back, _ = before(*later)
+        later = jax.tree.map(lambda leaf: leaf[1:], (steps, after, direct, dr))
+        back, _ = carry_before(cell, transposed, *later)
         return jax.tree.map(lambda end, c: end.at[:-1].add(c), ends, back), None
 
     # Written out, sweeps need no copies between them; many of them would only hold memory.
     after, _ = lax.scan(sweep, ends, None, length=plan.lags, unroll=8)
     theta, direct, dz, dr = pointwise(after)
-    everything = after, direct, dr, steps
+    everything = steps, after, direct, dr
     if steps.resets is None:  # else any carry may come from the initial one
         everything = jax.tree.map(lambda leaf: leaf[:1], everything)
-    first, initial = before(*everything)
+    first, reset = carry_before(cell, transposed, *everything)
+    initial = jax.tree.map(lambda d: d.sum(0), reset)
     dz = dr if plan.sums else jnp.concatenate(dz, axis=-1)
     theta, first = jax.tree.map(lambda d: d.sum(0), theta), jax.tree.map(lambda d: d[0], first)
     return first, theta, initial, (dz, None if plan.sums else dr)

@@ -153,7 +153,13 @@ class TrainConfig(Options):
             if self.bias_bound is None:
                 parse_truncation(self.bptt)
         except ValueError as error:
-            raise ValueError(f"--bptt {error}") from None
+            hint = "" if self.bptt.startswith("adaptive") else "; or adaptive:0.1, by measured bias"
+            raise ValueError(f"--bptt {error}{hint}") from None
+        if self.bias_bound is not None and self.reset_at_documents:
+            raise ValueError(
+                "--bptt adaptive measures how far gradients reach in a stream that is never reset: "
+                "with --reset-at-documents give a number of steps, such as sliding:8"
+            )
 
     @property
     def learning_rate(self) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 from rnn_jax.host.files import reason, target_of
 from rnn_jax.host.locks import Locked, exclusive
 from rnn_jax.runs.folder import FILES, FORMAT, RunFolder
-from rnn_jax.runs.replaced import bring_back, discard, is_aside, set_aside
+from rnn_jax.runs.replaced import bring_back, discard, is_aside, is_superseded, set_aside
 
 __all__ = ["create_folder", "new_folder", "open_folder", "resumed_folder"]
 
@@ -47,7 +47,7 @@ def new_folder(out: str | None, *, force: bool = False) -> Iterator[RunFolder]:
                 path.mkdir(parents=True, exist_ok=True)
         with _alone(path):
             with _writing(path):
-                bring_back(path, FILES)  # of a process that was killed
+                _settled(path)
                 _check_vacant(path, force)  # another run may have come and gone since
             folder = RunFolder(path)
             try:
@@ -65,6 +65,16 @@ def new_folder(out: str | None, *, force: bool = False) -> Iterator[RunFolder]:
             with contextlib.suppress(OSError):  # one that holds something stays
                 empty.rmdir()
         raise
+
+
+def _settled(path: Path) -> bool:
+    """Bring back the run that a killed one was to replace, and say so; or drop it.
+
+    It was replaced from the moment when a step of the new one was saved.
+    """
+    if is_superseded(path, "checkpoint.safetensors") and RunFolder(path).steps:
+        discard(path)
+    return bring_back(path, FILES)
 
 
 def create_folder(out: str | None, *, force: bool = False) -> RunFolder:
@@ -101,7 +111,7 @@ def resumed_folder(path: str) -> Iterator[RunFolder]:
     if not any(is_aside(name) for name in _names(path)):
         _opened(path)  # before anything is written into a folder that is not ours
     with _alone(Path(path)):
-        if bring_back(Path(path), FILES):
+        if _settled(Path(path)):
             warnings.warn(
                 f"the run that was to replace the one in {path} was stopped before its first step "
                 "was saved: the old one is there again, and goes on",

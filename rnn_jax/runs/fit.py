@@ -6,6 +6,7 @@ import math
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -99,6 +100,11 @@ def fit(
         state = restored["state"]
         done = {name: value.item() for name, value in restored["done"].items()}
         history = folder.history().until(int(state.step))
+        if not history.rows:
+            warnings.warn(
+                f"{folder.path}/metrics.jsonl has no row of before: a new history begins",
+                stacklevel=2,
+            )
         if learning_rate is not None:
             state = _with_rate(state, learning_rate)
             folder.save_checkpoint({"state": state, "done": done})
@@ -143,9 +149,24 @@ class _Run:
         self.folder, self.data, self.listener, self.history = folder, data, listener, history
         self.news: list[Row] = []  # what the listener has still to hear
         self.train = train
-        self.is_best = False  # whether the latest evaluation has the lowest loss so far
         self.loss = evaluator(data.model)
+        self.lowest = self._lowest()
+        self.is_best = False  # whether the latest evaluation has the lowest loss so far
         self.key = jax.random.fold_in(jax.random.key(data.config.seed), 1)
+
+    def _lowest(self) -> float:
+        """The loss of the best parameters that are kept; infinite where there are none.
+
+        Not what the history says: a row of it may be lost, and a worse loss must not take their
+        place.
+        """
+        try:
+            params = self.folder.load_parameters(best=True)
+        except ValueError as error:
+            if self.history.rows:
+                warnings.warn(f"{error}; they are kept from here on", stacklevel=2)
+            return math.inf
+        return self.loss(params, self.data)[0]
 
     def epoch(
         self, state: TrainState, done: Row, interrupted: Callable[[], bool]
@@ -227,7 +248,8 @@ class _Run:
             "time": time.strftime("%Y-%m-%d %H:%M:%S"),
             **self.train.logged(done),
         }
-        self.is_best = all(loss < before["loss"] for before in self.history.rows)
+        self.is_best = loss < self.lowest
+        self.lowest = min(loss, self.lowest)
         self.history.lines.append(row)
         self.folder.write_history(self.history)
         self.news.append(row)

@@ -6,12 +6,13 @@ and the files in the folder count; or there is, complete, and what else is in th
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["bring_back", "discard", "is_aside", "set_aside"]
+__all__ = ["bring_back", "discard", "is_aside", "is_superseded", "set_aside"]
 
 _KEPT, _BEGUN, _RETURNING = ".replaced", ".replaced.begun", ".replaced.returning"
 
@@ -53,6 +54,14 @@ def bring_back(path: Path, names: Iterable[str]) -> bool:
         file.replace(path / file.name)
     returning.rmdir()
     return True
+
+
+def is_superseded(path: Path, name: str) -> bool:
+    """Whether a file of this name is there that is not the replaced run's own."""
+    new, old = path / name, path / _KEPT / name
+    if not ((path / _KEPT).exists() and new.exists()):
+        return False
+    return not old.exists() or not filecmp.cmp(new, old, shallow=False)
 
 
 def discard(path: Path) -> None:

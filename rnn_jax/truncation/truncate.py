@@ -12,7 +12,7 @@ from jax import lax
 from rnn_jax.arrays.masking import expand, last_valid, select
 from rnn_jax.cells.base import BaseCell
 from rnn_jax.jaxprs import reverse_mode_only
-from rnn_jax.layers.base import BaseLayer, adapted, initial_or, inside, run
+from rnn_jax.layers.base import BaseLayer, adapted, check_layer, initial_or, inside, run
 from rnn_jax.layers.recurrent import Recurrent
 from rnn_jax.recurrence.gradient_scale import settled
 from rnn_jax.recurrence.unroll import SLIDING_REVERSE_ONLY, batch_shape_of
@@ -242,10 +242,7 @@ def truncate(layer: Layer | Model, kind: Truncation, *, reference: bool = False)
       True
     """
     check_kind(kind)
-    if isinstance(layer, type) or not isinstance(layer, Layer | Model):
-        raise ValueError(
-            f"truncate() takes a layer or model, not {layer!r}: wrap a cell with recurrent()"
-        )
+    check_layer("truncate", layer, or_model=True)
     if any(isinstance(part, Truncated) for part in inside(layer)):
         # Windows of windows have no clear meaning.
         raise ValueError(f"{layer!r} is truncated already: truncate the bare layer instead")

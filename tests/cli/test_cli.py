@@ -161,6 +161,7 @@ def test_gradcheck_passes_and_fails_where_it_must(capsys: pytest.CaptureFixture[
         ("--lr 0", "--lr must be finite and above 0"),
         ("--clip inf", "--clip must be finite"),
         ("--bptt sliding", "--bptt 'sliding' is not a truncation"),
+        ("--bptt adaptive:0.1 --level char --reset-at-documents", "--bptt adaptive measures"),
         ("--bptt tail:0", "--bptt 'tail:0' is not a truncation"),
         ("--bptt adaptive:2", "--bptt the bound on the relative bias must lie in (0, 1), not 2.0"),
         ("--bptt randomized:2", "--bptt 'randomized:2' is not a truncation"),

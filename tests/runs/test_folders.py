@@ -208,6 +208,22 @@ def test_a_kill_while_a_run_is_replaced_loses_nothing(
     assert files(old) == before
 
 
+def test_a_kill_between_the_first_checkpoint_and_the_end_of_the_old_run(old: Path) -> None:
+    """A run whose first step is saved is not thrown away for the one that it replaced."""
+    config = dataclasses.replace(runs.open_folder(str(old)).config, seed=1)
+    data = runs.prepare(config)
+    before = {name: (old / name).read_bytes() for name in files(old)}
+    with runs.new_folder(str(old), force=True) as folder:
+        folder.save_settings(data.config, data.vocabulary, data.sha256, data.origin)
+        runs.fit(folder, data, Silent())
+    (old / ".replaced").mkdir()  # as if it had not been discarded yet
+    for name, content in before.items():
+        (old / ".replaced" / name).write_bytes(content)
+    with runs.resumed_folder(str(old)) as again:
+        assert again.config.seed == 1 and again.trained
+    assert not (old / ".replaced").exists()
+
+
 def test_a_killed_replacement_is_told(old: Path) -> None:
     before = files(old)
     set_aside(old, before)

@@ -200,9 +200,19 @@ def test_the_best_parameters_are_kept(tmp_path: Path) -> None:
     for folder in (whole, parts):
         loss, _ = runs.evaluator(folder.model)(folder.load_parameters(best=True), data)
         assert loss == pytest.approx(min(losses), rel=1e-6)
+    best = (whole.path / "best.safetensors").read_bytes()
+    more = prepare(runs.TrainConfig(**SMALL | options | {"epochs": 5}))
+    # A history that is gone does not let a worse loss take the place of the best.
+    (whole.path / "metrics.jsonl").unlink()
+    with pytest.warns(UserWarning, match="a new history begins"):
+        runs.fit(whole, more, Silent(), resume=True, learning_rate=200.0)
+    assert (whole.path / "best.safetensors").read_bytes() == best
     (parts.path / "best.safetensors").unlink()
     with pytest.raises(ValueError, match="has not kept the best"):
         parts.load_parameters(best=True)
+    with pytest.warns(UserWarning, match="has not kept the best parameters; they are kept from"):
+        runs.fit(parts, more, Silent(), resume=True)
+    assert parts.load_parameters(best=True)
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ CALLS: dict[str, tuple[Callable[[], Any], str]] = {
     "half a batch": (lambda: step(STATE, (IDS,)), "not tuple of 1"),
     "an array for a batch": (lambda: step(STATE, IDS[:2]), "a batch is Batch"),
     "a dict for a batch": (lambda: step(STATE, {"inputs": IDS, "targets": IDS}), "not dict"),
-    "lists in a batch": (lambda: step(STATE, r.Batch([[1]], [[1]])), "a sequence is an array"),  # type: ignore[arg-type]
+    "lists in a batch": (lambda: step(STATE, r.Batch([[1]], [[1]])), "a sequence must be an array"),  # type: ignore[arg-type]
     "no targets": (lambda: step(STATE, (IDS, None)), "the targets of a batch must be an array"),
     "another optimiser's state": (
         lambda: step(STATE._replace(opt_state=optax.sgd(0.1).init(PARAMS)), BATCH),
