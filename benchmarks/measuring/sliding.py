@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -74,14 +74,17 @@ def _open(workload: SlidingLayers) -> Callable[[str], Prepared]:
         "torch": _torch,
     }
 
-    def prepare(name: str) -> Prepared:
-        prepared: Prepared = builds[name](workload, arrays).prepare(TRAINED)
-        # In float64, by the windows that the tests hold to a double loop in NumPy.
-        kind = rnn_jax.full() if name == FULL else sliding
+    @cache
+    def wanted(kind: rnn_jax.Truncation) -> Arrays:
+        """In float64, by the windows that the tests hold to a double loop in NumPy."""
         with jax.enable_x64(True):
             double = {name: array.astype(np.float64) for name, array in arrays.items()}
             oracle = _ours(workload, double, kind=kind, reference=True)
-            want = oracle.prepare(TRAINED).result()
+            return oracle.prepare(TRAINED).result()
+
+    def prepare(name: str) -> Prepared:
+        prepared: Prepared = builds[name](workload, arrays).prepare(TRAINED)
+        want = wanted(rnn_jax.full() if name == FULL else sliding)
         allowance = tolerance(workload.dtype, workload.precision, workload.length)
         check(prepared.result(), want, TRAINED, allowance)
         return prepared
