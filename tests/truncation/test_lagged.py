@@ -127,6 +127,30 @@ def test_ids_and_any_batch_shape(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("cell", [r.gru(H), r.lstm(H)], ids=["gru", "lstm"])
+def test_an_encoder_decoder(cell: r.Cell) -> None:
+    """Windows of the decoder; what reaches its first carry goes on into the whole source."""
+    layer = r.recurrent(cell)
+    model = r.encoder_decoder(D, layer, r.language_model(D, layer, embedding_size=3), bridge=True)
+    params = model.init(jax.random.key(0))
+    source, ids = jax.random.randint(jax.random.key(1), (2, T, B), 0, D)
+
+    def loss(params: Any, member: Any) -> Any:
+        carry = member.encode(params, source, MASK)
+        return total(member.apply(params, carry, ids, mask=MASK))
+
+    grad = quick_jit(jax.grad(loss), 1)
+    short = [r.truncate(model, r.sliding(2), reference=reference) for reference in (False, True)]
+    lagged, windows = (grad(params, member) for member in short)
+    assert_close(lagged, windows)
+    assert np.abs(lagged["encoder"]["w_ih"]).max() > 0
+    full = grad(params, model)
+    assert (
+        np.abs(full["decoder"]["layer"]["w_hh"] - lagged["decoder"]["layer"]["w_hh"]).max() > 1e-6
+    )
+
+
+@pytest.mark.usefixtures("x64")
 def test_under_vmap_scan_and_checkpoint() -> None:
     layer = LAYERS["learned"]
     params = layer.init(jax.random.key(0), D)
