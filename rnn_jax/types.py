@@ -90,12 +90,17 @@ class Batch(NamedTuple):
 
     resets: ``bool[T, B]``, True on the first step of a new sequence within a row, such as a
       document in a stream of them; see `Steps`.
+    source: what an `encoder_decoder` reads before, ``[S, B(, D)]``; its decoder is then given the
+      inputs (teacher forcing), and the mask is that of the targets.
+    source_mask: ``bool[S, B]``.
     """
 
     inputs: Array
     targets: Array
     mask: Array | None = None
     resets: Array | None = None
+    source: Array | None = None
+    source_mask: Array | None = None
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["check_array", "whole_numbers"]
+__all__ = ["all_finite", "check_array", "whole_numbers"]
 
 
 def check_array(name: str, value: Any, layout: str, *, real: bool = True) -> None:
@@ -26,6 +26,22 @@ def check_array(name: str, value: Any, layout: str, *, real: bool = True) -> Non
         raise ValueError(f"{name} must be an array, {layout}, not {kind}{remedy}")
     if real and jnp.issubdtype(value.dtype, jnp.complexfloating):
         raise ValueError(f"{name} must be real, not {value.dtype}: pass {layout}")
+
+
+def all_finite(tree: Any) -> jax.Array:
+    """Whether no number among the arrays of a tree is NaN or infinite, ``bool[]``.
+
+    Example:
+      >>> bool(all_finite({"w": jnp.ones(2), "n": 3})), bool(all_finite([jnp.array([1, jnp.nan])]))
+      (True, False)
+    """
+    leaves = (jnp.asarray(leaf) for leaf in jax.tree.leaves(tree) if not _is_key(leaf))
+    inexact = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in inexact] or [jnp.array(True)]))
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key)
 
 
 def whole_numbers(name: str, values: ArrayLike) -> np.ndarray:

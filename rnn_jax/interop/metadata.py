@@ -26,15 +26,21 @@ class Notes(NamedTuple):
 
     checksums: by name, from `tensor_checksums`.
     containers: from `described`.
+    beside: what the writer has put beside the tensors, a JSON object.
     """
 
     checksums: dict[str, Any] | None
     containers: Any
+    beside: dict[str, Any] | None = None
 
 
-def written_notes(tree: Any, tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """The metadata for a tree and its arrays by name."""
+def written_notes(
+    tree: Any, tensors: Mapping[str, np.ndarray], beside: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """The metadata for a tree, its arrays by name, and what stands beside them."""
     notes = {"checksums": tensor_checksums(tensors), "containers": described(tree)}
+    if beside is not None:
+        notes["beside"] = dict(beside)
     return {_KEY: json.dumps(sealed(notes))}
 
 
@@ -51,7 +57,7 @@ def read_notes(metadata: Mapping[str, str]) -> Notes:
             notes = unsealed(content) if "checksum" in content else {}
             if not isinstance(notes.get("checksums"), dict) or "containers" not in notes:
                 raise ValueError("its metadata are broken")
-            return Notes(notes["checksums"], notes["containers"])
+            return Notes(notes["checksums"], notes["containers"], notes.get("beside"))
     # Two entries, or one of them.
     checksums = _object(metadata["checksums"]) if "checksums" in metadata else None
     if "containers" not in metadata:

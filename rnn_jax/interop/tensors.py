@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,12 @@ from rnn_jax.interop.containers import nested
 from rnn_jax.interop.metadata import read_notes, written_notes
 from rnn_jax.types import Params
 
-__all__ = ["load_params", "save_params"]
+__all__ = ["DamagedFile", "load_noted", "load_params", "save_noted", "save_params"]
+
+
+class DamagedFile(ValueError):
+    """A file that cannot be read, or holds something else than what was written."""
+
 
 
 def save_params(path: str | os.PathLike[str], params: Params) -> None:
@@ -43,6 +49,13 @@ def save_params(path: str | os.PathLike[str], params: Params) -> None:
       >>> load_params(file)["layer"]["w"].shape
       (2, 3)
     """
+    save_noted(path, params, None)
+
+
+def save_noted(
+    path: str | os.PathLike[str], params: Params, beside: Mapping[str, Any] | None
+) -> None:
+    """As `save_params`, with a JSON object beside the tensors, under the same checksum."""
     from safetensors.numpy import save
 
     named = _named(params)
@@ -50,7 +63,7 @@ def save_params(path: str | os.PathLike[str], params: Params) -> None:
     _check_names([name for name, _ in named])
     try:
         with atomic_path(Path(path)) as temporary:
-            temporary.write_bytes(save(flat, written_notes(params, flat)))
+            temporary.write_bytes(save(flat, written_notes(params, flat, beside)))
     except OSError as error:
         raise ValueError(
             f"cannot write {os.fspath(path)} ({reason(error)}): choose another path"
@@ -71,6 +84,13 @@ def load_params(path: str | os.PathLike[str], like: Params = None) -> Params:
         match ``like``. A file without checksums, from elsewhere or from before there were any, is
         read as it is.
     """
+    return load_noted(path, like)[0]
+
+
+def load_noted(
+    path: str | os.PathLike[str], like: Params = None
+) -> tuple[Params, dict[str, Any] | None]:
+    """As `load_params`, and the JSON object beside the tensors, None where there is none."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -79,7 +99,7 @@ def load_params(path: str | os.PathLike[str], like: Params = None) -> Params:
             flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:
-        raise ValueError(
+        raise DamagedFile(
             f"{os.fspath(path)} is not a readable safetensors file: {error}; restore it from a copy"
         ) from None
     try:
@@ -87,18 +107,12 @@ def load_params(path: str | os.PathLike[str], like: Params = None) -> Params:
         if notes.checksums is not None:
             check_tensors(flat, notes.checksums)
     except ValueError as error:
-        raise ValueError(
+        raise DamagedFile(
             f"{os.fspath(path)} is damaged: {error}; restore the file from a copy"
         ) from None
     if like is not None:
         wanted = _named(like)
-        expected = {(name, np.shape(leaf)) for name, leaf in wanted}
-        if differences := sorted(expected ^ {(name, leaf.shape) for name, leaf in flat.items()}):
-            name, shape = differences[0]
-            raise ValueError(
-                f"{os.fspath(path)} holds the parameters of another model: only one of the two "
-                f"has {name} of shape {list(shape)}"
-            )
+        _check_match(path, {n: np.shape(leaf) for n, leaf in wanted}, flat)
         for name, leaf in wanted:
             dtype = np.dtype(getattr(leaf, "dtype", None) or np.asarray(leaf).dtype)
             if flat[name].dtype != dtype:
@@ -107,13 +121,32 @@ def load_params(path: str | os.PathLike[str], like: Params = None) -> Params:
                     "give like= in the file's dtypes, and convert what is loaded"
                 )
         restored = (_restored(flat[name], leaf) for name, leaf in wanted)
-        return jax.tree.unflatten(jax.tree.structure(like), restored)
+        return jax.tree.unflatten(jax.tree.structure(like), restored), notes.beside
     try:
-        return nested({name: _loaded(name, a) for name, a in flat.items()}, notes.containers)
+        loaded = {name: _loaded(name, a) for name, a in flat.items()}
+        return nested(loaded, notes.containers), notes.beside
     except ValueError as error:
         raise ValueError(
             f"{os.fspath(path)} does not hold a tree of parameters: {error}; pass like="
         ) from None
+
+
+def _check_match(
+    path: str | os.PathLike[str],
+    wanted: Mapping[str, tuple[int, ...]],
+    found: Mapping[str, np.ndarray],
+) -> None:
+    """Raise ValueError unless a file has arrays of these names and shapes, and no others."""
+    for name in sorted(wanted.keys() | found):
+        if name not in wanted or name not in found:
+            where = "the file has" if name in found else "the model wants"
+            problem = f"only {where} {name}"
+        elif found[name].shape != wanted[name]:
+            shapes = list(found[name].shape), list(wanted[name])
+            problem = f"its {name} is of shape {shapes[0]}, the model's of shape {shapes[1]}"
+        else:
+            continue
+        raise ValueError(f"{os.fspath(path)} holds the parameters of another model: {problem}")
 
 
 def _storable(name: str, leaf: Any) -> np.ndarray:

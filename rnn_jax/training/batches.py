@@ -35,12 +35,15 @@ class Windows:
 
     mask: ``bool[N, T, B]``, where some steps are padding.
     resets: ``bool[N, T, B]``, True where a new sequence begins within a row.
+    source: ``[N, S, B(, D)]``, what an `encoder_decoder` reads before, and source_mask.
     """
 
     inputs: Array
     targets: Array
     mask: Array | None = None
     resets: Array | None = None
+    source: Array | None = None
+    source_mask: Array | None = None
 
     @property
     def count(self) -> int:
@@ -58,7 +61,7 @@ class Windows:
         Raises:
           ValueError: the arrays are of different numbers of batches.
         """
-        parts = Batch(self.inputs, self.targets, self.mask, self.resets)
+        parts = Batch(*(getattr(self, name) for name in Batch._fields))
         for name, part in parts._asdict().items():
             # An index beyond the end of one would be its last batch again.
             if part is not None and part.shape[:1] != self.inputs.shape[:1]:

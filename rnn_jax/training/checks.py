@@ -87,8 +87,8 @@ def batch_of(batch: Any) -> Batch:
         kind = type(batch).__name__
         kind += f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
         raise ValueError(
-            "a batch is Batch(inputs, targets, mask, resets), or a tuple of at least its first two "
-            f"parts, not {kind}"
+            "a batch is Batch(inputs, targets, mask, resets, source, source_mask), or a tuple of at "
+            f"least its first two parts, not {kind}"
         )
     return Batch(*batch)
 
@@ -100,7 +100,7 @@ def check_data(data: Any) -> None:
             f"a compiled loop runs over Windows or a SentenceStream, not {type(data).__name__}: "
             "pass Windows(inputs, targets), [N, T, B] each"
         )
-    for name in ("inputs", "targets", "mask", "resets"):
+    for name in Batch._fields:
         part = getattr(data, name, None)
         wanted = name in ("inputs", "targets") and hasattr(data, name)
         if (part is None and wanted) or not isinstance(part, jax.Array | np.ndarray | None):

@@ -21,11 +21,12 @@ from rnn_jax.training.checks import (
     check_params,
     count_of,
 )
-from rnn_jax.training.step import TrainState, TrainStep, along_of, check_state
+from rnn_jax.training.forward import forward
+from rnn_jax.training.step import TrainState, TrainStep, check_state
 from rnn_jax.training.streams import SentenceStream
 from rnn_jax.types import Array, Batch, Carry, Model, Params
 
-__all__ = ["make_evaluate", "make_train_steps"]
+__all__ = ["SummableLoss", "make_evaluate", "make_train_steps", "takes_reduction"]
 
 Totals = tuple[Array, Array]
 
@@ -148,7 +149,7 @@ def make_evaluate(model: Model, *, loss: SummableLoss = cross_entropy) -> Callab
     """
 
     check_model(model)
-    if not _takes_reduction(loss):
+    if not takes_reduction(loss):
         raise ValueError(
             f"make_evaluate() adds up the losses of all steps, and {loss!r} takes no reduction: "
             'write loss(outputs, targets, *, mask, reduction), which gives the sum for "sum"'
@@ -158,8 +159,7 @@ def make_evaluate(model: Model, *, loss: SummableLoss = cross_entropy) -> Callab
     def compiled(params: Params, data: Windows | SentenceStream, carry: Carry) -> Totals:
         def consume(loop: tuple[Carry, Totals], batch: Batch) -> tuple[Carry, Totals]:
             carry, (nats, tokens) = loop
-            along = along_of(model, batch.inputs, batch.mask, batch.resets)
-            new, outputs = model.apply(params, carry, batch.inputs, **along)
+            new, outputs = forward(model, params, carry, batch)
             value = loss(outputs, batch.targets, mask=batch.mask, reduction="sum")
             count = count_of(outputs, batch.mask)
             return (None if carry is None else new), (nats + value, tokens + count)
@@ -180,7 +180,8 @@ def make_evaluate(model: Model, *, loss: SummableLoss = cross_entropy) -> Callab
     return evaluate
 
 
-def _takes_reduction(loss: Callable[..., Array]) -> bool:
+def takes_reduction(loss: Callable[..., Array]) -> bool:
+    """Whether a loss can be asked for its sum."""
     try:
         taken = inspect.signature(loss).parameters.values()
     except ValueError:  # nothing is known of it: it may

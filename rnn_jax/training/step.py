@@ -11,13 +11,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rnn_jax.arrays.checks import check_array
-from rnn_jax.arrays.masking import check_mask
+from rnn_jax.arrays.checks import all_finite, check_array
 from rnn_jax.arrays.paths import at_path, replace_at
 from rnn_jax.arrays.tokens import is_ids
 from rnn_jax.jaxprs import spec_of, varying_axes
 from rnn_jax.layers.base import BaseLayer, adapted, inside
-from rnn_jax.layers.options import check_takes
 from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.recurrence.layouts import batch_shape_of
 from rnn_jax.training.checks import (
@@ -29,6 +27,7 @@ from rnn_jax.training.checks import (
     count_of,
     shape_of,
 )
+from rnn_jax.training.forward import forward
 from rnn_jax.training.rows import add_rows, gather_rows
 from rnn_jax.training.sgd import PlainSGD
 from rnn_jax.truncation.kinds import Truncation
@@ -39,7 +38,6 @@ __all__ = [
     "Metrics",
     "TrainState",
     "TrainStep",
-    "along_of",
     "check_state",
     "init_train_state",
     "make_train_step",
@@ -137,6 +135,7 @@ def make_train_step(
     *,
     loss: Loss = cross_entropy,
     noise: bool = True,
+    skip_nonfinite: bool = False,
 ) -> TrainStep:
     """The step ``(state, batch, *, key=None) -> (state, metrics)``, pure; the caller jits it.
 
@@ -155,10 +154,12 @@ def make_train_step(
         ``partial(cross_entropy, class_weights=…)``; the mean cross-entropy by default.
       noise: whether dropout, zoneout, `weight_drop` and `randomized` truncation act; False trains
         as if they were not there, and the step then takes no key.
+      skip_nonfinite: whether a step whose loss or gradient is not finite leaves the state as it is,
+        but for its number.
 
     Returns:
       The step. ``key`` is for what draws noise; a model without any needs none. The metrics are
-      ``loss`` and ``tokens``, the number of valid steps.
+      ``loss`` and ``tokens``, the number of valid steps; with ``skip_nonfinite`` also ``skipped``.
 
     Raises:
       ValueError: by the step: the model draws noise and there is no key, or a key comes with
@@ -199,18 +200,19 @@ def make_train_step(
             )
         if key is not None and not noise:
             raise ValueError("a step made with noise=False takes no key: leave out one of the two")
-        inputs, targets, mask, resets = batch_of(batch)
-        batch_shape_of(inputs)
-        check_array("the targets of a batch", targets, "[T, B]")
-        along = along_of(model, inputs, mask, resets)
-        rows = path if is_ids(inputs) and not _is_distributed(inputs) else None
-        params, ids = state.params, inputs
+        batch = batch_of(batch)
+        ids, mask = batch.inputs, batch.mask
+        batch_shape_of(ids)
+        check_array("the targets of a batch", batch.targets, "[T, B]")
+        rows = path if is_ids(ids) and not _is_distributed(ids) else None
+        params = state.params
         if rows is not None:
-            params, inputs = gather_rows(params, rows, inputs, mask)
+            params, renumbered = gather_rows(params, rows, ids, mask)
+            batch = batch._replace(inputs=renumbered)
 
         def objective(params: Params) -> tuple[Array, tuple[Carry, Array]]:
-            carry, outputs = model.apply(params, state.carry, inputs, key=key, **along)
-            value = loss(outputs, targets, mask=mask)
+            carry, outputs = forward(model, params, state.carry, batch, key=key)
+            value = loss(outputs, batch.targets, mask=mask)
             check_loss(value)
             return value, (carry, count_of(outputs, mask))
 
@@ -220,6 +222,15 @@ def make_train_step(
                 grads, state.opt_state, params,
                 value=value, grad=grads, value_fn=lambda params: objective(params)[0],
             )  # fmt: skip
+        carry = None if state.carry is None else carry
+        metrics = {"loss": value, "tokens": tokens}
+        if skip_nonfinite:
+            good = all_finite((value, grads))
+            opt_state, carry = _where(good, (opt_state, carry), (state.opt_state, state.carry))
+            # What is added, not the sum: of a table only some rows are touched. No sum changes
+            # with a negative zero.
+            updates = _where(good, updates, jax.tree.map(lambda u: jnp.full_like(u, -0.0), updates))
+            metrics["skipped"] = ~good
         if rows is not None:
             table = at_path(state.params, rows)
             table = add_rows(table, ids, mask, at_path(updates, rows))
@@ -227,26 +238,14 @@ def make_train_step(
             params = replace_at(optax.apply_updates(*rest), rows, table)
         else:
             params = optax.apply_updates(params, updates)
-        carry = None if state.carry is None else carry
-        new = TrainState(params, opt_state, carry, state.step + 1)
-        return new, {"loss": value, "tokens": tokens}
+        return TrainState(params, opt_state, carry, state.step + 1), metrics
 
     return train_step
 
 
-def along_of(
-    model: Model, inputs: Array, mask: Array | None, resets: Array | None
-) -> dict[str, Any]:
-    """The options of ``model.apply`` that come with a batch, without those that it does not need.
-
-    Raises:
-      ValueError: the resets are not ``bool[T, B]``, or the model takes none.
-    """
-    if resets is None:
-        return {"mask": mask}
-    check_mask(resets, (inputs.shape[0], *batch_shape_of(inputs)), "resets")
-    check_takes(model, ["resets"])
-    return {"mask": mask, "resets": resets}
+def _where(good: Array, new: Any, old: Any) -> Any:
+    """Each leaf of one tree or the other."""
+    return jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)
 
 
 def _distinct(opt_state: optax.OptState, params: Params) -> optax.OptState:

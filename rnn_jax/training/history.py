@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rnn_jax.host.checksums import sealed, unsealed
 from rnn_jax.host.files import Row
+from rnn_jax.types import Params
 
 __all__ = ["History", "read_history"]
 
@@ -18,9 +19,13 @@ class History:
     """The lines of a history in their order; a damaged one is kept as it is.
 
     lines: a row, or the text of a line that is none.
+    best_params: those of the lowest validation loss; None where nothing was evaluated.
+    ended: why training has ended: done, no better, interrupted or diverged.
     """
 
     lines: list[Row | str]
+    best_params: Params = None
+    ended: str = ""
 
     @property
     def rows(self) -> list[Row]:
@@ -56,7 +61,7 @@ def read_history(file: Path) -> History:
 def _parsed(line: str) -> Row | str:
     try:
         row = unsealed(json.loads(line))
-        numbers = row["epoch"], row["step"], row["loss"]
+        numbers = row["epoch"], row["step"], 0 if row["loss"] is None else row["loss"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return line
     return row if all(isinstance(n, int | float) for n in numbers) else line

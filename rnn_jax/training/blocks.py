@@ -1,0 +1,124 @@
+"""Blocks of training steps, each one compiled call, which add up the same wherever they end.
+
+A block ends when the clock says so. A sum of losses made anew in each would be rounded in other
+places in every run; this one travels through all of them, as a number and its rounding error so
+far, which together have twice the digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from rnn_jax.training.batches import Consume, State
+from rnn_jax.training.step import TrainState, TrainStep
+from rnn_jax.types import Array, Batch
+
+__all__ = ["Batches", "Block", "Running", "Seen", "make_block", "nats_of", "running"]
+
+
+class Batches(Protocol):
+    """A data set on the device: `Windows`, a `SentenceStream`, or what has their members."""
+
+    @property
+    def count(self) -> int:
+        """The number of batches."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of a batch."""
+        ...
+
+    def visit(self, index: Array, consume: Consume[State], state: State) -> State:
+        """``consume(state, batch)`` on batch ``index``."""
+        ...
+
+
+class Running(NamedTuple):
+    """What goes from block to block, given away to each.
+
+    nats, error: the sum of losses is ``nats + error``.
+    in_a_row: the latest steps that were skipped, one after the other.
+    """
+
+    state: TrainState
+    nats: Array
+    error: Array
+    in_a_row: Array
+
+
+class Seen(NamedTuple):
+    """What one block did: the batch it came to, tokens of steps that counted, steps that did not."""
+
+    batch: Array
+    tokens: Array
+    skipped: Array
+
+
+Block = Callable[[Running, Batches, int, int, Array | None], tuple[Running, Seen]]
+
+
+def running(state: TrainState, nats: float = 0.0, in_a_row: int = 0) -> Running:
+    """A state with the sum of `nats_of` before, to go on from."""
+    dtype = jnp.promote_types(jax.tree.leaves(state.params)[0].dtype, jnp.float32)
+    total = np.asarray(nats, dtype)
+    error = np.asarray(nats - float(total), dtype)
+    return Running(state, *map(jnp.asarray, (total, error, np.int32(in_a_row))))
+
+
+def nats_of(run: Running) -> float:
+    """The sum of losses so far."""
+    return float(run.nats) + float(run.error)
+
+
+def make_block(train_step: TrainStep, *, summed: bool, limit: int) -> Block:
+    """Steps ``begin … end-1`` of a data set as one compiled call with its state donated.
+
+    Args:
+      train_step: from `make_train_step` with ``skip_nonfinite``.
+      summed: whether its loss is summed over a batch's tokens, and not their mean.
+      limit: the block ends early after so many skipped steps one after the other.
+    """
+
+    @partial(jax.jit, donate_argnums=0)
+    def block(
+        run: Running, data: Batches, begin: Array, end: Array, key: Array | None
+    ) -> tuple[Running, Seen]:
+        def consume(loop: tuple[Running, Seen], batch: Batch) -> tuple[Running, Seen]:
+            (state, nats, error, in_a_row), seen = loop
+            step_key = None if key is None else jax.random.fold_in(key, state.step)
+            state, metrics = train_step(state, batch, key=step_key)
+            skipped, tokens = metrics["skipped"], metrics["tokens"]
+            loss = metrics["loss"].astype(nats.dtype)
+            new = jnp.where(skipped, 0, loss if summed else loss * tokens.astype(nats.dtype))
+            # Knuth's sum of two: what rounding takes from nats + new is known exactly.
+            total = nats + new
+            part = total - nats
+            error += (nats - (total - part)) + (new - part)
+            run = Running(state, total, error, jnp.where(skipped, in_a_row + 1, 0))
+            counted = jnp.where(skipped, 0, tokens)
+            return run, Seen(seen.batch + 1, seen.tokens + counted, seen.skipped + skipped)
+
+        def body(loop: tuple[Running, Seen]) -> tuple[Running, Seen]:
+            return data.visit(loop[1].batch, consume, loop)
+
+        def more(loop: tuple[Running, Seen]) -> Array:
+            return (loop[1].batch < end) & (loop[0].in_a_row < limit)
+
+        zero = jnp.zeros((), jnp.int32)
+        return lax.while_loop(more, body, (run, Seen(begin, zero.astype(int), zero)))
+
+    def call(
+        run: Running, data: Batches, begin: int, end: int, key: Array | None
+    ) -> tuple[Running, Seen]:
+        bounds = jax.device_put((np.int32(begin), np.int32(end)))
+        return block(run, data, *bounds, key)
+
+    return call

@@ -1,0 +1,370 @@
+"""Training from the first step to the last: one function for notebooks and the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from rnn_jax.host.checks import not_negative, positive
+from rnn_jax.host.checksums import checksum
+from rnn_jax.host.interrupts import interruptions
+from rnn_jax.host.locks import Locked, exclusive
+from rnn_jax.interop.tensors import load_noted
+from rnn_jax.losses.cross_entropy import cross_entropy
+from rnn_jax.training.blocks import Batches, Block, make_block
+from rnn_jax.training.checks import check_data, check_model, check_optimizer, check_params
+from rnn_jax.training.history import History
+from rnn_jax.training.loop import SummableLoss, make_evaluate, takes_reduction
+from rnn_jax.training.progress import Listener
+from rnn_jax.training.step import Loss, TrainState, init_train_state, make_train_step
+from rnn_jax.training.store import BEST, Store
+from rnn_jax.training.training import Adapts, Plan, Position, Rule, rate_of, train
+from rnn_jax.truncation import Truncation, truncate
+from rnn_jax.types import Array, Model, Params
+
+__all__ = ["Data", "Diverged", "fit"]
+
+Data = Batches | Callable[[int], Batches | tuple[Batches, int]]
+
+
+def fit(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    data: Data,
+    *,
+    epochs: int | None = None,
+    steps: int | None = None,
+    key: Array | None = None,
+    params: Params = None,
+    loss: Loss = cross_entropy,
+    summed: bool = False,
+    stateful: bool = False,
+    validation: Batches | None = None,
+    validation_loss: SummableLoss | None = None,
+    evaluate_every: int = 1,
+    evaluate_every_steps: int | None = None,
+    on_evaluation: Sequence[Rule] = (),
+    patience: int | None = None,
+    listeners: Sequence[Listener] = (),
+    folder: str | os.PathLike[str] | Store | None = None,
+    resume: bool = False,
+    save_every: float = 120.0,
+    keep: int = 2,
+    skipped_limit: int = 10,
+    learning_rate: float | None = None,
+    adapt: Adapts | None = None,
+) -> tuple[TrainState, History]:
+    """Train a model for so many epochs or steps.
+
+    Steps run in blocks, each one compiled call, as long as a second takes. A step whose loss or
+    gradient is not finite changes nothing and is counted. Ctrl-C, SIGTERM and SIGHUP end the block
+    at hand, and save; after the latter two SystemExit is raised. With a folder, a training that was
+    stopped or killed at any moment and is resumed with the same arguments ends in the same bits as
+    one that never was.
+
+    Args:
+      model: a `Model`, truncated or not; an `encoder_decoder`, whose batches have a ``source``.
+      optimizer: any optax optimiser.
+      data: what to train on, `Windows` or a `SentenceStream`, the same in each epoch; or a function
+        that gives that of an epoch, from its number (from 0) alone. It may add how many of the
+        batches are real, so that all epochs have one shape.
+      epochs: passes over the data.
+      steps: training steps; with both, what comes first.
+      key: of the initial parameters and of all noise.
+      params: to begin with, copied; those of ``model.init`` by default.
+      loss: as for `make_train_step`.
+      summed: whether it is summed over a batch's tokens, and not their mean.
+      stateful: whether each batch continues the one before it within an epoch, in ``data`` and in
+        ``validation``.
+      validation: what to evaluate on.
+      validation_loss: as for `make_evaluate`; ``loss`` if it takes a ``reduction``, else
+        `cross_entropy`.
+      evaluate_every: epochs from one evaluation to the next.
+      evaluate_every_steps: steps from one to the next, in place of epochs.
+      on_evaluation: rules ``(losses, opt_state) -> opt_state``, called in turn after each with all
+        losses so far, such as `halve`.
+      patience: evaluations without a new lowest loss after which to stop.
+      listeners: hear of progress about once a second, and of each row of metrics.
+      folder: where to keep checkpoints, the latest and the best parameters, and the metrics; it is
+        this process's alone meanwhile.
+      resume: go on from the folder's checkpoint; begin where there is none.
+      save_every: seconds between checkpoints within an epoch. Saving takes a hundredth of the time
+        at the most.
+      keep: how many checkpoints to keep.
+      skipped_limit: stop after so many steps one after the other that were not finite.
+      learning_rate: of a resumed training from here on.
+      adapt: chooses a truncation for ``model``, again every so many steps.
+
+    Returns:
+      The state after the last step, and the history: ``rows``, one for each evaluation;
+      ``best_params``, those of the lowest validation loss; and why it ``ended``, ``"done"``,
+      ``"no better"``, ``"interrupted"``, or ``"diverged"``: then the state is the last good one.
+
+    Raises:
+      ValueError: neither epochs nor steps, noise without a key, rules or patience without
+        validation data, a folder that is in use, holds a training already or that of another model
+        or key, or one that cannot be written to.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optax, rnn_jax
+      >>> model = rnn_jax.language_model(50, rnn_jax.recurrent(rnn_jax.elman(8)))
+      >>> ids = jnp.arange(402) % 50
+      >>> data = rnn_jax.training.consecutive(ids, batch_size=4, seq_length=10)
+      >>> state, history = fit(
+      ...     model, optax.adam(0.01), data, epochs=3, key=jax.random.key(0), validation=data
+      ... )
+      >>> [row["epoch"] for row in history.rows], int(state.step), history.ended
+      ([0, 1, 2, 3], 30, 'done')
+    """
+    check_model(model)
+    check_optimizer(optimizer)
+    _check(epochs, steps, key, params, validation, on_evaluation, patience)
+    positive(evaluate_every=evaluate_every, keep=keep, skipped_limit=skipped_limit)
+    positive(**{"evaluate_every_steps": evaluate_every_steps} if evaluate_every_steps else {})
+    if not callable(data):
+        check_data(data)
+    at_first = None if key is None else jax.random.fold_in(key, 0)
+    noise = None if key is None else jax.random.fold_in(key, 1)
+    if params is None:
+        params = model.init(at_first)
+    check_params(params)
+    epoch = _epochs(data)
+    batch_shape = (epoch(0)[0].batch_size,) if stateful else None
+    state = init_train_state(
+        model, optimizer, jax.tree.map(jnp.copy, params), batch_shape=batch_shape
+    )
+    with _opened(folder, keep) as store, interruptions() as interrupted:
+        began_with = _fingerprint(noise, None if callable(data) else data)
+        position, history = Position(), History([])
+        if store is not None and store.holds_checkpoint:
+            if not resume:
+                raise ValueError(
+                    f"{store.path} holds a training already: go on with resume=True, or choose "
+                    "another folder"
+                )
+            state, position, history = _resumed(store, state, began_with)
+        if learning_rate is not None:
+            state = _with_rate(state, learning_rate)
+        plan = Plan(
+            epoch=epoch,
+            block=_blocks(model, optimizer, loss, summed, skipped_limit),
+            evaluate=_evaluation(model, validation, validation_loss, loss, stateful),
+            initial_carry=partial(model.initial_carry, batch_shape) if batch_shape else None,
+            key=noise,
+            epochs=epochs,
+            steps=steps,
+            evaluate_every=evaluate_every,
+            evaluate_every_steps=evaluate_every_steps,
+            rules=tuple(on_evaluation),
+            patience=patience,
+            limit=skipped_limit,
+            listeners=tuple(listeners),
+            store=store,
+            save_every=save_every,
+            stop=lambda: interrupted() is not None,
+            adapt=adapt,
+            perplexed=_is_cross_entropy(validation_loss or loss),
+            began_with=began_with,
+        )
+        state = train(plan, state, position, history)
+        if history.best_params is None and store is not None:
+            history.best_params = _best(store, params)
+        signum = interrupted()
+    if history.ended == "diverged":
+        warnings.warn(
+            f"{skipped_limit} steps in a row have had a loss or gradient that is not finite, or the "
+            f"evaluated loss is not: what comes back is the state after step {int(state.step)}",
+            Diverged,
+            stacklevel=2,
+        )
+    elif history.ended == "interrupted" and signum is not None and signum != 2:
+        sys.exit(128 + signum)
+    return state, history
+
+
+class Diverged(UserWarning):
+    """Training has come to a state from which no step is finite."""
+
+
+def _check(
+    epochs: int | None,
+    steps: int | None,
+    key: Array | None,
+    params: Params,
+    validation: Any,
+    rules: Sequence[Rule],
+    patience: int | None,
+) -> None:
+    if epochs is None and steps is None:
+        raise ValueError("say for how long to train: pass epochs= or steps=")
+    for name, number in (("epochs", epochs), ("steps", steps), ("patience", patience)):
+        if number is not None:
+            not_negative(**{name: number})
+    if key is None and params is None:
+        raise ValueError("initial parameters are drawn from a key: pass key= or params=")
+    if validation is None and (rules or patience is not None):
+        raise ValueError("on_evaluation and patience go by the validation loss: pass validation=")
+    if validation is not None:
+        check_data(validation)
+
+
+def _epochs(data: Data) -> Callable[[int], tuple[Batches, int]]:
+    """The batches of an epoch by its number, and how many of them are real."""
+    if not callable(data):
+        return lambda number: (data, data.count)
+    latest: dict[int, tuple[Batches, int]] = {}
+
+    def epoch(number: int) -> tuple[Batches, int]:
+        if number not in latest:
+            found = data(number)
+            batches, count = found if isinstance(found, tuple) else (found, found.count)
+            check_data(batches)
+            latest.clear()
+            latest[number] = batches, count
+        return latest[number]
+
+    return epoch
+
+
+def _blocks(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    loss: Loss,
+    summed: bool,
+    limit: int,
+) -> Callable[[Truncation | None], Block]:
+    @cache
+    def block(truncation: Truncation | None) -> Block:
+        shortened = model if truncation is None else truncate(model, truncation)
+        step = make_train_step(shortened, optimizer, loss=loss, skip_nonfinite=True)
+        return make_block(step, summed=summed, limit=limit)
+
+    return block
+
+
+def _evaluation(
+    model: Model,
+    validation: Batches | None,
+    validation_loss: SummableLoss | None,
+    loss: Loss,
+    stateful: bool,
+) -> Callable[[Params], float] | None:
+    if validation is None:
+        return None
+    if validation_loss is None:
+        summable: Any = loss
+        validation_loss = summable if takes_reduction(loss) else cross_entropy
+    totals = make_evaluate(model, loss=validation_loss)
+
+    def evaluate(params: Params) -> float:
+        carry = model.initial_carry((validation.batch_size,), params) if stateful else None
+        nats, tokens = totals(params, validation, carry)
+        return float(nats) / int(tokens)
+
+    return evaluate
+
+
+def _is_cross_entropy(loss: Any) -> bool:
+    while isinstance(loss, partial):
+        loss = loss.func
+    return loss is cross_entropy
+
+
+def _fingerprint(key: Array | None, data: Any) -> dict[str, Any]:
+    """What tells one training from another, as far as a glance at its data can tell."""
+    began: dict[str, Any] = {"key": None}
+    if key is not None:
+        words = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
+        began["key"] = np.asarray(words).tolist()
+    if data is not None:
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(data)]
+        parts = [np.ascontiguousarray(leaf.reshape(-1)[: 1 << 18]).tobytes() for leaf in leaves]
+        began["data"] = checksum(str([leaf.shape for leaf in leaves]).encode(), *parts)
+    return began
+
+
+@contextmanager
+def _opened(folder: str | os.PathLike[str] | Store | None, keep: int) -> Iterator[Store | None]:
+    """A folder's files; its lock is held within the block, unless the caller holds it."""
+    with contextlib.ExitStack() as stack:
+        store = folder if isinstance(folder, Store) else None
+        if folder is not None and store is None:
+            path = Path(folder)
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(exclusive(path / ".lock"))
+            except Locked as error:
+                raise ValueError(
+                    f"another training writes to {path} (process {error}): wait until it ends, or "
+                    "choose another folder"
+                ) from None
+            except OSError as error:
+                raise ValueError(
+                    f"{path} cannot be written to ({error.strerror}): choose another folder"
+                ) from None
+            store = Store(path, keep=keep)
+        try:
+            yield store
+        finally:
+            if store is not None:
+                store.close()
+
+
+def _resumed(
+    store: Store, like: TrainState, began_with: dict[str, Any]
+) -> tuple[TrainState, Position, History]:
+    """The state, the position and the history that a folder holds."""
+    state, kept = store.load(like)
+    before = kept.pop("began_with")
+    for name, what in (("key", "key="), ("data", "data")):
+        if before.get(name) != began_with.get(name):
+            raise ValueError(
+                f"the training in {store.path} was begun with other {what}: pass the same, or choose "
+                "another folder"
+            )
+    position = Position(**kept)
+    position.best = store.best_loss()
+    if math.isinf(position.best) and position.losses:
+        warnings.warn(
+            f"{store.path} has no readable {BEST}, and the best parameters so far are lost; they "
+            "are kept from here on",
+            stacklevel=3,
+        )
+    history = store.history().until(position.step)
+    if not history.rows and position.step:
+        warnings.warn(
+            f"{store.path}/metrics.jsonl has no row of before: a new history begins", stacklevel=3
+        )
+    return state, position, history
+
+
+def _best(store: Store, like: Params) -> Params:
+    try:
+        return load_noted(store.path / BEST, like)[0]
+    except ValueError:
+        return None
+
+
+def _with_rate(state: TrainState, rate: float) -> TrainState:
+    if rate_of(state.opt_state) is None:
+        raise ValueError(
+            "the learning rate does not stand in this optimiser's state, and cannot be changed: "
+            "make it by optax.inject_hyperparams"
+        )
+    dtype = optax.tree_utils.tree_get(state.opt_state, "learning_rate").dtype
+    rate_now = jnp.asarray(rate, dtype)
+    changed = optax.tree_utils.tree_set(state.opt_state, learning_rate=rate_now)
+    return state._replace(opt_state=changed)

@@ -1,0 +1,218 @@
+"""The files of a training: written beside it, each whole or not at all, the newest ones kept."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from rnn_jax.host.files import Row, atomic_path
+from rnn_jax.interop.tensors import DamagedFile, load_noted, save_noted
+from rnn_jax.training.history import History, read_history
+from rnn_jax.types import Params
+
+__all__ = ["BEST", "CHECKPOINT", "METRICS", "PARAMETERS", "Saved", "Store", "is_checkpoint"]
+
+CHECKPOINT = "checkpoint.safetensors"  # the newest; older ones have their step in the name
+PARAMETERS, BEST = "parameters.safetensors", "best.safetensors"
+METRICS = "metrics.jsonl"
+_OLDER = re.compile(r"checkpoint-(\d+)\.safetensors")
+
+
+def is_checkpoint(name: str) -> bool:
+    """Whether a file of this name is a checkpoint."""
+    return name == CHECKPOINT or _OLDER.fullmatch(name) is not None
+
+
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """A training at one moment, in the memory of the host.
+
+    state: the tree to go on from.
+    position: the rest of it, a JSON object with the entry ``step``.
+    params: those to use.
+    best: those of the lowest loss and what is noted beside them, where they are new.
+    """
+
+    state: Any
+    position: Row
+    params: Params
+    best: tuple[Params, Row] | None = None
+
+
+def on_host(tree: Any) -> Any:
+    """Copies of all arrays in the memory of the host, which no donation takes away."""
+    return jax.tree.map(lambda leaf: np.array(leaf), jax.device_get(tree))
+
+
+class Store:
+    """A folder that a training is written to, by a thread of its own.
+
+    A file that cannot be written is a warning while training goes on, and an error at the end.
+
+    Args:
+      path: the folder.
+      keep: how many checkpoints stay.
+      saved: called with the step of a checkpoint that has been written.
+    """
+
+    def __init__(
+        self, path: Path, *, keep: int = 2, saved: Callable[[int], None] | None = None
+    ) -> None:
+        self.path, self.keep, self.saved = path, keep, saved
+        self.seconds = 0.0  # that the latest writing took
+        self._writing: Future[None] | None = None
+        self._pool = ThreadPoolExecutor(1, "checkpoint")
+
+    @property
+    def busy(self) -> bool:
+        """Whether a file is being written."""
+        return self._writing is not None and not self._writing.done()
+
+    def save(self, saved: Saved) -> None:
+        """Begin to write; waits for the writing before."""
+        self.settle()
+        self._writing = self._pool.submit(self._write, saved)
+
+    def settle(self, *, last: bool = False) -> None:
+        """Wait for what is being written.
+
+        Raises:
+          ValueError: it could not be written, and nothing will be written after it.
+        """
+        writing, self._writing = self._writing, None
+        if writing is None:
+            return
+        try:
+            writing.result()
+        except (OSError, ValueError) as error:
+            if last:
+                raise ValueError(f"the training could not be saved: {error}") from None
+            kept = self.step
+            warnings.warn(
+                f"{error}; training goes on"
+                + ("" if kept is None else f", and the checkpoint of step {kept} stays"),
+                stacklevel=2,
+            )
+
+    def close(self) -> None:
+        """Wait, and end the thread."""
+        self._pool.shutdown()
+
+    @property
+    def step(self) -> int | None:
+        """The steps that the newest checkpoint has done; None where that cannot be read."""
+        return _step_of(self.path / CHECKPOINT)
+
+    @property
+    def holds_checkpoint(self) -> bool:
+        """Whether there is anything to go on from, damaged or not."""
+        return any(self._newest_first())
+
+    def load(self, like: Any) -> tuple[Any, Row]:
+        """The state and the position of the newest checkpoint that can be read.
+
+        A damaged one is a warning, where there is one from before it.
+
+        Raises:
+          ValueError: none can be read, or it is that of another model or of an older version.
+        """
+        first: DamagedFile | None = None
+        for file in [*self._newest_first()] or [self.path / CHECKPOINT]:
+            try:
+                tree, position = load_noted(file, {"state": like})
+            except DamagedFile as error:
+                first = first or error
+                continue
+            if position is None:
+                raise ValueError(
+                    f"{file} was written by an older version: begin a new training with its "
+                    "parameters"
+                )
+            if first is not None:
+                warnings.warn(
+                    f"{first}; the one of step {position['step']} is used instead", stacklevel=2
+                )
+            return tree["state"], position
+        assert first is not None
+        raise first
+
+    def best_loss(self) -> float:
+        """The loss of the best parameters that are kept; infinite where there are none."""
+        try:
+            return float((load_noted(self.path / BEST)[1] or {})["loss"])
+        except (ValueError, KeyError):
+            return float("inf")
+
+    def history(self) -> History:
+        """What ``metrics.jsonl`` holds; a warning names lines of it that are damaged."""
+        return read_history(self.path / METRICS)
+
+    def write_history(self, history: History) -> None:
+        """Write all of ``metrics.jsonl``; a failure is a warning, for it is written anew."""
+        try:
+            with atomic_path(self.path / METRICS) as temporary:
+                # Damaged bytes that were read as lone surrogates are written as they were.
+                temporary.write_text(
+                    str(history), encoding="utf-8", errors="surrogateescape", newline="\n"
+                )
+        except OSError as error:
+            warnings.warn(f"cannot write {self.path / METRICS} ({error.strerror})", stacklevel=2)
+
+    def _newest_first(self) -> Iterator[Path]:
+        if (self.path / CHECKPOINT).exists():
+            yield self.path / CHECKPOINT
+        names = os.listdir(self.path) if self.path.is_dir() else []
+        steps = [int(match[1]) for name in names if (match := _OLDER.fullmatch(name))]
+        for step in sorted(steps, reverse=True):
+            yield self.path / f"checkpoint-{step}.safetensors"
+
+    def _write(self, saved: Saved) -> None:
+        began = time.perf_counter()
+        if saved.best is not None:
+            # First: a training that is killed before the checkpoint finds the same ones again.
+            save_noted(self.path / BEST, *saved.best)
+        newest = self.path / CHECKPOINT
+        step = _step_of(newest)
+        if step is not None and step != saved.position["step"] and self.keep > 1:
+            _link(newest, self.path / f"checkpoint-{step}.safetensors")
+        save_noted(newest, {"state": saved.state}, saved.position)
+        save_noted(self.path / PARAMETERS, saved.params, None)
+        for old in list(self._newest_first())[self.keep :]:
+            old.unlink(missing_ok=True)
+        if self.saved is not None:
+            self.saved(saved.position["step"])
+        self.seconds = time.perf_counter() - began
+
+
+def _link(file: Path, name: Path) -> None:
+    """Give a file a second name, so that it survives when the first one is given away."""
+    import shutil
+
+    with contextlib.suppress(FileNotFoundError):
+        name.unlink()
+    try:
+        os.link(file, name)
+    except OSError:  # a file system without links
+        with atomic_path(name) as temporary:
+            shutil.copyfile(file, temporary)
+
+
+def _step_of(file: Path) -> int | None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(os.fspath(file), "numpy") as opened:
+            return int(opened.get_tensor("state.step"))
+    except (OSError, SafetensorError, TypeError, ValueError):
+        return None

@@ -1,0 +1,349 @@
+"""The loop of `fit`: blocks of steps, evaluations, what is kept, and when it ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from rnn_jax.arrays.checks import all_finite
+from rnn_jax.host.files import Row
+from rnn_jax.training.averaging import averaged
+from rnn_jax.training.blocks import Batches, Block, Running, nats_of, running
+from rnn_jax.training.history import History
+from rnn_jax.training.progress import Listener, Progress
+from rnn_jax.training.step import TrainState
+from rnn_jax.training.store import Saved, Store, on_host
+from rnn_jax.truncation import Truncation, parse_truncation
+from rnn_jax.types import Array, Carry, Params
+
+__all__ = ["Adapts", "Plan", "Position", "Rule", "train"]
+
+SECONDS = 1.0  # between two looks at the clock, the listeners and the signals
+_SHARE = 0.01  # of the time that saving may take
+
+Rule = Callable[[Sequence[float], optax.OptState], optax.OptState]
+
+
+class Adapts(Protocol):
+    """Chooses a truncation while a model trains, again every so many steps."""
+
+    every: int
+
+    def __call__(self, state: TrainState, batches: Batches, index: int) -> Truncation | None:
+        """The truncation from batch ``index`` on; None where the batch tells nothing."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What is trained, on what, for how long, and who hears of it; see `fit`.
+
+    block: by the truncation that `adapt` has chosen, None without.
+    evaluate: the mean loss of parameters on the validation data; None without such.
+    initial_carry: of an epoch's first batch; None where every batch begins anew.
+    perplexed: whether the loss is a cross-entropy, whose exponential is a perplexity.
+    began_with: what a training that goes on from here must begin with, too.
+    """
+
+    epoch: Callable[[int], tuple[Batches, int]]
+    block: Callable[[Truncation | None], Block]
+    evaluate: Callable[[Params], float] | None
+    initial_carry: Callable[[Params], Carry] | None
+    key: Array | None
+    epochs: int | None
+    steps: int | None
+    evaluate_every: int
+    evaluate_every_steps: int | None
+    rules: Sequence[Rule]
+    patience: int | None
+    limit: int
+    listeners: Sequence[Listener]
+    store: Store | None
+    save_every: float
+    stop: Callable[[], bool]
+    adapt: Adapts | None
+    perplexed: bool
+    began_with: Row
+
+
+@dataclass
+class Position:
+    """All that a training must know beside its state; kept beside it in checkpoints.
+
+    epoch, batch: passes done, and batches of the next one.
+    nats, tokens: since the latest evaluation; ``seen`` since the start.
+    losses: of all regular evaluations.
+    best: the lowest loss of any evaluation.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    nats: float = 0.0
+    tokens: int = 0
+    seen: int = 0
+    in_a_row: int = 0
+    skipped: int = 0
+    skipped_before: int = 0
+    losses: list[float] = field(default_factory=list)
+    best: float = math.inf
+    truncation: str | None = None
+
+
+def train(plan: Plan, state: TrainState, position: Position, history: History) -> TrainState:
+    """Train on from a state; what came of it is in ``position`` and ``history``."""
+    return _Training(plan, position, history).run(state)
+
+
+class _Training:
+    def __init__(self, plan: Plan, position: Position, history: History) -> None:
+        self.plan, self.at, self.history = plan, position, history
+        self.ran: set[Truncation | None] = set()  # what was compiled in this process
+        self.timed_tokens, self.timed_seconds, self.pace = 0, 0.0, math.nan
+        self.chunk = 0  # steps of the latest block
+        self.count = 0  # batches of the latest epoch
+        self.best: tuple[Params, Row] | None = None  # not yet written
+        self.kept: Saved | None = None
+        self.kept_at, self.kept_cost = -math.inf, 0.0
+
+    def run(self, state: TrainState) -> TrainState:
+        plan, at = self.plan, self.at
+        run = running(state, at.nats, at.in_a_row)
+        if at.step == 0 and at.epoch == 0 and not self.history.rows:
+            run = self.evaluated(run)
+            self.keep(run)
+        while not (ended := self.ended()):
+            batches, count = plan.epoch(at.epoch)
+            self.count = count
+            if plan.initial_carry is not None and at.batch == 0:
+                carry = plan.initial_carry(run.state.params)
+                run = run._replace(state=run.state._replace(carry=carry))
+            while at.batch < count and not (ended := self.ended()):
+                run = self.block(run, batches, count)
+                if at.in_a_row >= plan.limit:
+                    return self.diverged(run)
+                if at.batch == count:
+                    at.epoch, at.batch = at.epoch + 1, 0
+                if self.is_due():
+                    run = self.evaluated(run)
+                    if self.history.ended:
+                        return self.diverged(run)
+                if self.may_keep() and self.good(run, batches, count):
+                    self.keep(run)
+                if at.batch == 0:
+                    break
+        if self.ran and not self.good(run, batches, count):
+            return self.diverged(run)
+        self.keep(run, last=True)
+        self.history.ended = ended
+        return run.state
+
+    def ended(self) -> str:
+        """Why no further step is to be done; empty where one is."""
+        plan, at = self.plan, self.at
+        if plan.stop():
+            return "interrupted"
+        if plan.steps is not None and at.step >= plan.steps:
+            return "done"
+        if plan.epochs is not None and at.epoch >= plan.epochs:
+            return "done"
+        if plan.patience is not None and at.losses:
+            if len(at.losses) - 1 - int(np.argmin(at.losses)) >= plan.patience:
+                return "no better"
+        return ""
+
+    def is_due(self) -> bool:
+        """Whether to evaluate after the latest block."""
+        return self.is_regular() or (self.plan.evaluate is not None and self.ended() == "done")
+
+    def is_regular(self) -> bool:
+        """Whether a longer training evaluates here, too: nothing else may steer it."""
+        plan, at = self.plan, self.at
+        if plan.evaluate_every_steps is not None:
+            return at.step % plan.evaluate_every_steps == 0
+        return at.batch == 0 and at.epoch % plan.evaluate_every == 0
+
+    def block(self, run: Running, batches: Batches, count: int) -> Running:
+        """Some of an epoch's batches."""
+        plan, at = self.plan, self.at
+        truncation, steps = None, self.length(count)
+        if plan.adapt is not None:
+            if at.step % plan.adapt.every == 0:
+                chosen = plan.adapt(run.state, batches, at.batch)
+                at.truncation = at.truncation if chosen is None else str(chosen)
+            truncation = parse_truncation(at.truncation or "full")
+            steps = min(steps, plan.adapt.every - at.step % plan.adapt.every)
+        compiled, began = truncation in self.ran, time.perf_counter()
+        end = at.batch + steps
+        run, seen = plan.block(truncation)(run, batches, at.batch, end, plan.key)
+        self.ran.add(truncation)
+        batch, tokens, skipped, in_a_row, nats, error = jax.device_get(
+            (*seen, run.in_a_row, run.nats, run.error)
+        )
+        seconds = time.perf_counter() - began
+        done = int(batch) - at.batch
+        if compiled:
+            self.timed_tokens += int(tokens)
+            self.timed_seconds += seconds
+            self.pace = done / max(seconds, 1e-9)
+        at.batch, at.step = int(batch), at.step + done
+        at.nats, at.in_a_row = float(nats) + float(error), int(in_a_row)
+        at.tokens, at.seen = at.tokens + int(tokens), at.seen + int(tokens)
+        at.skipped += int(skipped)
+        self.tell(run, count, int(tokens) / max(seconds, 1e-9))
+        return run
+
+    def length(self, count: int) -> int:
+        """How many steps the next block has."""
+        plan, at = self.plan, self.at
+        if math.isnan(self.pace):  # one step, which also compiles, and then two
+            self.chunk += 1
+        else:
+            self.chunk = int(np.clip(SECONDS * self.pace, 1, 8 * self.chunk))
+        steps = min(self.chunk, count - at.batch)
+        if plan.steps is not None:
+            steps = min(steps, plan.steps - at.step)
+        if plan.evaluate_every_steps is not None:
+            steps = min(steps, plan.evaluate_every_steps - at.step % plan.evaluate_every_steps)
+        return steps
+
+    def tell(self, run: Running, count: int, speed: float) -> None:
+        """Progress, to whoever listens."""
+        plan, at = self.plan, self.at
+        left = [math.inf]
+        if plan.steps is not None:
+            left.append(plan.steps - at.step)
+        if plan.epochs is not None:
+            left.append((plan.epochs - at.epoch) * count - at.batch)
+        progress = Progress(
+            epoch=at.epoch + 1,
+            epochs=plan.epochs,
+            step=at.step,
+            steps=plan.steps,
+            batch=at.batch,
+            batches=count,
+            loss=at.nats / at.tokens if at.tokens else None,
+            tokens_per_second=speed,
+            seconds_left=None if math.isnan(self.pace) else min(left) / self.pace,
+            learning_rate=rate_of(run.state.opt_state),
+            skipped=at.skipped,
+        )
+        for listener in plan.listeners:
+            listener.progress(progress)
+
+    def evaluated(self, run: Running) -> Running:
+        """A row of metrics; the state after what the rules make of it."""
+        plan, at, state = self.plan, self.at, run.state
+        params = averaged(state.opt_state, state.params)
+        loss = None if plan.evaluate is None else plan.evaluate(params)
+        if loss is not None and not math.isfinite(loss):
+            self.history.ended = "diverged"
+            return run
+        if loss is None and at.step == 0:
+            return run  # nothing to tell
+        speed = self.timed_tokens / self.timed_seconds if self.timed_seconds else 0.0
+        row = {
+            "epoch": at.epoch if at.batch == 0 else at.epoch + at.batch / self.count,
+            "step": at.step,
+            "tokens": at.seen,
+            "train_loss": at.nats / at.tokens if at.tokens else None,
+            "loss": loss,
+            **({"perplexity": perplexity(loss)} if plan.perplexed and loss is not None else {}),
+            "tokens_per_second": round(speed),
+            "learning_rate": rate_of(state.opt_state),
+            "skipped": at.skipped - at.skipped_before,
+            "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+            **({} if plan.adapt is None else {"bptt": at.truncation}),
+        }
+        self.history.lines.append(row)
+        if plan.store is not None:
+            plan.store.write_history(self.history)
+        if loss is not None and loss < at.best:
+            at.best = loss
+            self.best = on_host(params), {"loss": loss, "step": at.step}
+            self.history.best_params = self.best[0]
+        if self.is_regular():
+            at.nats, at.tokens, at.skipped_before = 0.0, 0, at.skipped
+            self.timed_tokens, self.timed_seconds = 0, 0.0
+            if loss is not None:
+                at.losses.append(loss)
+                for rule in plan.rules:
+                    state = state._replace(opt_state=rule(at.losses, state.opt_state))
+            run = running(state, 0.0, at.in_a_row)
+        for listener in plan.listeners:
+            listener.evaluated(row)
+        return run
+
+    def good(self, run: Running, batches: Batches, count: int) -> bool:
+        """Whether a state is finite, and has a finite loss and gradient on some batch."""
+        if not all_finite(run.state):
+            return False
+        if self.at.step == 0:
+            return True
+        truncation = parse_truncation(self.at.truncation or "full") if self.plan.adapt else None
+        block = self.plan.block(truncation)
+        for index in range(self.at.batch, self.at.batch + 3):
+            index %= count
+            copy = jax.tree.map(jnp.copy, run)._replace(in_a_row=jnp.zeros_like(run.in_a_row))
+            _, seen = block(copy, batches, index, index + 1, self.plan.key)
+            if not int(seen.skipped):
+                return True
+        return False
+
+    def may_keep(self) -> bool:
+        """Whether it is time to keep the state, and that costs training next to nothing."""
+        plan, at = self.plan, self.at
+        if plan.store is not None and plan.store.busy:
+            return False
+        cost = self.kept_cost + (0.0 if plan.store is None else plan.store.seconds)
+        since = time.perf_counter() - self.kept_at
+        wanted = at.batch == 0 or since >= plan.save_every
+        return wanted and since * _SHARE >= cost
+
+    def keep(self, run: Running, *, last: bool = False) -> None:
+        """The state as the one to come back to, and into the folder."""
+        store, began = self.plan.store, time.perf_counter()
+        params = averaged(run.state.opt_state, run.state.params)
+        state, params = on_host((run.state, params))
+        position = {**dataclasses.asdict(self.at), "began_with": self.plan.began_with}
+        self.kept = Saved(state, position, params, self.best)
+        self.kept_cost, self.kept_at = time.perf_counter() - began, time.perf_counter()
+        self.best = None
+        if store is None:
+            return
+        store.save(self.kept)
+        if last or self.at.step == 0:
+            store.settle(last=True)
+
+    def diverged(self, run: Running) -> TrainState:
+        """The end where no step is finite any more: the last good state."""
+        plan, self.history.ended = self.plan, "diverged"
+        if plan.store is not None:
+            plan.store.settle()
+        if self.kept is None:
+            return run.state
+        state: TrainState = jax.tree.map(jnp.asarray, self.kept.state)
+        return state
+
+
+def rate_of(opt_state: optax.OptState) -> float | None:
+    """The learning rate in an optimiser's state; None where it holds none."""
+    try:
+        rate = optax.tree_utils.tree_get(opt_state, "learning_rate")
+    except KeyError:  # more than one
+        return None
+    return None if rate is None else float(rate)
+
+
+def perplexity(loss: float) -> float:
+    """``exp(loss)``, finite."""
+    return math.exp(min(loss, 700.0))
