@@ -41,7 +41,7 @@ def all_finite(tree: Any) -> jax.Array:
 
 
 def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key)
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def whole_numbers(name: str, values: ArrayLike) -> np.ndarray:

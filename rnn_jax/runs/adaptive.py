@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -10,49 +11,57 @@ import numpy as np
 
 from rnn_jax.diagnostics import adaptive_truncation, gradient_flow
 from rnn_jax.losses.cross_entropy import cross_entropy
-from rnn_jax.training import SentenceStream, Windows
+from rnn_jax.training import SentenceStream, TrainState, Windows
+from rnn_jax.training.blocks import Batches
 from rnn_jax.truncation import Truncation, full, sliding
 from rnn_jax.types import Array, Batch, Carry, Model, Params
 
-__all__ = ["EVERY", "UNKNOWN", "as_kind", "measured_reach", "rounded"]
+__all__ = ["EVERY", "Adaptive", "measured_truncation", "rounded"]
 
 EVERY = 200  # training steps from one measurement to the next, counted from the run's start
 # A measurement takes one backward pass for each step of a few rows.
 _ROWS, _STEPS = 8, 128
 _LOGITS = 1 << 21  # of those rows and steps; some of the backward passes run side by side
-# A reach is the k of `sliding`; these stand for what is not measured yet and for `full`.
-UNKNOWN, _FULL = -2, -1
 
 
-def as_kind(reach: int) -> Truncation:
-    """The truncation of a reach; `full` while there is none."""
-    return full() if reach < 0 else sliding(reach)
+@dataclass(frozen=True)
+class Adaptive:
+    """What `rnn_jax.fit` takes as ``adapt``: the truncation whose measured bias is within a bound."""
+
+    model: Model
+    bound: float
+    every: int = EVERY
+
+    def __call__(self, state: TrainState, batches: Batches, index: int) -> Truncation | None:
+        """The truncation from batch ``index`` on; None where the batch tells nothing."""
+        assert isinstance(batches, SentenceStream | Windows)
+        return measured_truncation(
+            self.model, state.params, state.carry, batches, index, self.bound
+        )
 
 
-def rounded(steps: int | None, length: int) -> int:
-    """The reach of a run whose batches have ``length`` steps: the next power of two, or all.
+def rounded(steps: int | None, length: int) -> Truncation:
+    """`sliding` by so many steps in batches of ``length``: by the next power of two, or `full`.
 
     So that few truncations are ever compiled, however often they are measured.
 
     Example:
-      >>> [as_kind(rounded(steps, 35)) for steps in (0, 5, 33, None)]
+      >>> [rounded(steps, 35) for steps in (0, 5, 33, None)]
       [Sliding(steps=1), Sliding(steps=8), Full(), Full()]
     """
-    if steps is None:
-        return _FULL
-    reach = 1 << max(0, steps - 1).bit_length()
-    return reach if reach < length - 1 else _FULL
+    reach = length if steps is None else 1 << max(0, steps - 1).bit_length()
+    return sliding(reach) if reach < length - 1 else full()
 
 
-def measured_reach(
+def measured_truncation(
     model: Model,
     params: Params,
     carry: Carry,
     batches: Windows | SentenceStream,
     index: int,
     bound: float,
-) -> int | None:
-    """The reach that keeps the relative bias of a model's gradient within ``bound``.
+) -> Truncation | None:
+    """The truncation that keeps the relative bias of a model's gradient within ``bound``.
 
     It depends on the state and the batch alone, so that a resumed run finds the same.
 
@@ -66,7 +75,7 @@ def measured_reach(
       bound: the relative bias that is tolerated.
 
     Returns:
-      The reach; None where the batch tells nothing, because its rows have less than two steps or
+      The truncation; None where the batch tells nothing, because its rows have less than two steps or
       the gradient is not finite.
     """
     lengths = batches.buckets if isinstance(batches, SentenceStream) else batches.inputs.shape[1:2]

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from rnn_jax.host.checks import not_negative, positive
-from rnn_jax.host.checksums import checksum
 from rnn_jax.host.interrupts import interruptions
-from rnn_jax.host.locks import Locked, exclusive
-from rnn_jax.interop.tensors import load_noted
 from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.training.blocks import Batches, Block, make_block
 from rnn_jax.training.checks import check_data, check_model, check_optimizer, check_params
 from rnn_jax.training.history import History
 from rnn_jax.training.loop import SummableLoss, make_evaluate, takes_reduction
 from rnn_jax.training.progress import Listener
+from rnn_jax.training.resuming import best_of, fingerprint, opened, resumed
 from rnn_jax.training.step import Loss, TrainState, init_train_state, make_train_step
-from rnn_jax.training.store import BEST, Store
-from rnn_jax.training.training import Adapts, Plan, Position, Rule, rate_of, train
+from rnn_jax.training.store import Store
+from rnn_jax.training.session import Adapts, Plan, Position, Rule, rate_of, train
 from rnn_jax.truncation import Truncation, truncate
 from rnn_jax.types import Array, Model, Params
 
@@ -139,6 +132,7 @@ def fit(
     at_first = None if key is None else jax.random.fold_in(key, 0)
     noise = None if key is None else jax.random.fold_in(key, 1)
     if params is None:
+        assert at_first is not None
         params = model.init(at_first)
     check_params(params)
     epoch = _epochs(data)
@@ -146,8 +140,8 @@ def fit(
     state = init_train_state(
         model, optimizer, jax.tree.map(jnp.copy, params), batch_shape=batch_shape
     )
-    with _opened(folder, keep) as store, interruptions() as interrupted:
-        began_with = _fingerprint(noise, None if callable(data) else data)
+    with opened(folder, keep) as store, interruptions() as interrupted:
+        began_with = fingerprint(noise, None if callable(data) else data)
         position, history = Position(), History([])
         if store is not None and store.holds_checkpoint:
             if not resume:
@@ -155,7 +149,7 @@ def fit(
                     f"{store.path} holds a training already: go on with resume=True, or choose "
                     "another folder"
                 )
-            state, position, history = _resumed(store, state, began_with)
+            state, position, history = resumed(store, state, began_with)
         if learning_rate is not None:
             state = _with_rate(state, learning_rate)
         plan = Plan(
@@ -181,7 +175,7 @@ def fit(
         )
         state = train(plan, state, position, history)
         if history.best_params is None and store is not None:
-            history.best_params = _best(store, params)
+            history.best_params = best_of(store, params)
         signum = interrupted()
     if history.ended == "diverged":
         warnings.warn(
@@ -281,81 +275,6 @@ def _is_cross_entropy(loss: Any) -> bool:
     while isinstance(loss, partial):
         loss = loss.func
     return loss is cross_entropy
-
-
-def _fingerprint(key: Array | None, data: Any) -> dict[str, Any]:
-    """What tells one training from another, as far as a glance at its data can tell."""
-    began: dict[str, Any] = {"key": None}
-    if key is not None:
-        words = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
-        began["key"] = np.asarray(words).tolist()
-    if data is not None:
-        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(data)]
-        parts = [np.ascontiguousarray(leaf.reshape(-1)[: 1 << 18]).tobytes() for leaf in leaves]
-        began["data"] = checksum(str([leaf.shape for leaf in leaves]).encode(), *parts)
-    return began
-
-
-@contextmanager
-def _opened(folder: str | os.PathLike[str] | Store | None, keep: int) -> Iterator[Store | None]:
-    """A folder's files; its lock is held within the block, unless the caller holds it."""
-    with contextlib.ExitStack() as stack:
-        store = folder if isinstance(folder, Store) else None
-        if folder is not None and store is None:
-            path = Path(folder)
-            try:
-                path.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(exclusive(path / ".lock"))
-            except Locked as error:
-                raise ValueError(
-                    f"another training writes to {path} (process {error}): wait until it ends, or "
-                    "choose another folder"
-                ) from None
-            except OSError as error:
-                raise ValueError(
-                    f"{path} cannot be written to ({error.strerror}): choose another folder"
-                ) from None
-            store = Store(path, keep=keep)
-        try:
-            yield store
-        finally:
-            if store is not None:
-                store.close()
-
-
-def _resumed(
-    store: Store, like: TrainState, began_with: dict[str, Any]
-) -> tuple[TrainState, Position, History]:
-    """The state, the position and the history that a folder holds."""
-    state, kept = store.load(like)
-    before = kept.pop("began_with")
-    for name, what in (("key", "key="), ("data", "data")):
-        if before.get(name) != began_with.get(name):
-            raise ValueError(
-                f"the training in {store.path} was begun with other {what}: pass the same, or choose "
-                "another folder"
-            )
-    position = Position(**kept)
-    position.best = store.best_loss()
-    if math.isinf(position.best) and position.losses:
-        warnings.warn(
-            f"{store.path} has no readable {BEST}, and the best parameters so far are lost; they "
-            "are kept from here on",
-            stacklevel=3,
-        )
-    history = store.history().until(position.step)
-    if not history.rows and position.step:
-        warnings.warn(
-            f"{store.path}/metrics.jsonl has no row of before: a new history begins", stacklevel=3
-        )
-    return state, position, history
-
-
-def _best(store: Store, like: Params) -> Params:
-    try:
-        return load_noted(store.path / BEST, like)[0]
-    except ValueError:
-        return None
 
 
 def _with_rate(state: TrainState, rate: float) -> TrainState:

@@ -17,7 +17,7 @@ import optax
 from rnn_jax.arrays.checks import all_finite
 from rnn_jax.host.files import Row
 from rnn_jax.training.averaging import averaged
-from rnn_jax.training.blocks import Batches, Block, Running, nats_of, running
+from rnn_jax.training.blocks import Batches, Block, Running, running
 from rnn_jax.training.history import History
 from rnn_jax.training.progress import Listener, Progress
 from rnn_jax.training.step import TrainState
@@ -156,10 +156,8 @@ class _Training:
             return "done"
         if plan.epochs is not None and at.epoch >= plan.epochs:
             return "done"
-        if plan.patience is not None and at.losses:
-            if len(at.losses) - 1 - int(np.argmin(at.losses)) >= plan.patience:
-                return "no better"
-        return ""
+        since_best = len(at.losses) - 1 - int(np.argmin(at.losses or [0]))
+        return "no better" if plan.patience is not None and since_best >= plan.patience else ""
 
     def is_due(self) -> bool:
         """Whether to evaluate after the latest block."""

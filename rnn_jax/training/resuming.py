@@ -1,0 +1,105 @@
+"""A training in a folder: held for one process, and what goes on from it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnn_jax.host.checksums import checksum
+from rnn_jax.host.locks import Locked, exclusive
+from rnn_jax.interop.tensors import load_noted
+from rnn_jax.training.history import History
+from rnn_jax.training.session import Position
+from rnn_jax.training.step import TrainState
+from rnn_jax.training.store import BEST, Store
+from rnn_jax.types import Array, Params
+
+__all__ = ["best_of", "fingerprint", "opened", "resumed"]
+
+
+def fingerprint(key: Array | None, data: Any) -> dict[str, Any]:
+    """What tells one training from another, as far as a glance at its data can tell."""
+    began: dict[str, Any] = {"key": None}
+    if key is not None:
+        words = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
+        began["key"] = np.asarray(words).tolist()
+    if data is not None:
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(data)]
+        parts = [np.ascontiguousarray(leaf.reshape(-1)[: 1 << 18]).tobytes() for leaf in leaves]
+        began["data"] = checksum(str([leaf.shape for leaf in leaves]).encode(), *parts)
+    return began
+
+
+@contextmanager
+def opened(folder: str | os.PathLike[str] | Store | None, keep: int) -> Iterator[Store | None]:
+    """A folder's files; its lock is held within the block, unless the caller holds it."""
+    with contextlib.ExitStack() as stack:
+        store = None
+        if isinstance(folder, Store):
+            store = folder
+        elif folder is not None:
+            path = Path(folder)
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(exclusive(path / ".lock"))
+            except Locked as error:
+                raise ValueError(
+                    f"another training writes to {path} (process {error}): wait until it ends, or "
+                    "choose another folder"
+                ) from None
+            except OSError as error:
+                raise ValueError(
+                    f"{path} cannot be written to ({error.strerror}): choose another folder"
+                ) from None
+            store = Store(path, keep=keep)
+        try:
+            yield store
+        finally:
+            if store is not None:
+                store.close()
+
+
+def resumed(
+    store: Store, like: TrainState, began_with: dict[str, Any]
+) -> tuple[TrainState, Position, History]:
+    """The state, the position and the history that a folder holds."""
+    state, kept = store.load(like)
+    before = kept.pop("began_with")
+    for name, what in (("key", "key="), ("data", "data")):
+        if before.get(name) != began_with.get(name):
+            raise ValueError(
+                f"the training in {store.path} was begun with other {what}: pass the same, or choose "
+                "another folder"
+            )
+    position = Position(**kept)
+    position.best = store.best_loss()
+    if math.isinf(position.best) and position.losses:
+        warnings.warn(
+            f"{store.path} has no readable {BEST}, and the best parameters so far are lost; they "
+            "are kept from here on",
+            stacklevel=3,
+        )
+    history = store.history().until(position.step)
+    if not history.rows and position.step:
+        warnings.warn(
+            f"{store.path}/metrics.jsonl has no row of before: a new history begins", stacklevel=3
+        )
+    return state, position, history
+
+
+def best_of(store: Store, like: Params) -> Params:
+    """The best parameters in a folder; None where they cannot be read."""
+    try:
+        return load_noted(store.path / BEST, like)[0]
+    except ValueError:
+        return None
