@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from rnn_jax.cli import evaluate, gradcheck, sample, train
-from rnn_jax.cli.options import run
+from rnn_jax.cli import config, evaluate, gradcheck, sample, train
+from rnn_jax.cli.options import SectionedCommand, run
 from rnn_jax.cli.recipe import recipes
 
 __all__ = ["app", "main"]
@@ -18,8 +18,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _command in (train.train, evaluate.evaluate, sample.sample, gradcheck.gradcheck):
-    app.command()(_command)
+for _command in (train.train, config.config, evaluate.evaluate, sample.sample, gradcheck.gradcheck):
+    app.command(cls=SectionedCommand)(_command)
 app.add_typer(recipes, name="recipe")
 
 

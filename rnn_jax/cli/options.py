@@ -16,10 +16,13 @@ from typing import Annotated, Any
 
 import jax
 import typer
+from typer.core import TyperCommand
 
+from rnn_jax.host.options import Options, combined, flag, section_of
+from rnn_jax.host.settings_file import read_settings
 from rnn_jax.host.startup import interrupts_as_usual
 
-__all__ = ["run", "with_options"]
+__all__ = ["SectionedCommand", "run", "with_options"]
 
 # Typer carries a copy of click in some versions and imports it in others: this is its class.
 _CommandError: Any = next(
@@ -27,43 +30,104 @@ _CommandError: Any = next(
 )
 
 
-def with_options(config: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command one option for each field of a dataclass.
+class SectionedCommand(TyperCommand):
+    """A command whose help lists its options by subject, under the headings of `Options`."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the options, section by section."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                section = getattr(param, "rich_help_panel", None) or "Command"
+                sections.setdefault(section, []).append(record)
+        for section, records in sections.items():
+            with formatter.section(section):
+                formatter.write_dl(records)
+
+
+def with_options(config: type[Options]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command one option for each field of a dataclass, and ``--config`` for a file of them.
 
     A field's default is the option's, its ``metadata["help"]`` the text beside it. The command gets
-    the dataclass first, and the names of the fields that the user really set second.
+    the dataclass first, and second the names of the fields that the user really set, on the command
+    line or in the file; what stands on the command line wins.
     """
     hints = typing.get_type_hints(config)
-    fields = dataclasses.fields(config)
+    fields = dataclasses.fields(config)  # type: ignore[arg-type]
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        own = list(inspect.signature(command, eval_str=True).parameters.values())[2:]
+
         @functools.wraps(command)
         def wrapper(context: typer.Context, **values: Any) -> Any:
-            settings = {field.name: values.pop(field.name) for field in fields}
-            sources = {name: context.get_parameter_source(name) for name in settings}
-            given = {n for n, source in sources.items() if source and source.name == "COMMANDLINE"}
-            return command(config(**settings), given, **values)
+            flags = {}
+            for name in [field.name for field in fields]:
+                source, value = context.get_parameter_source(name), values.pop(name)
+                if source and source.name == "COMMANDLINE":
+                    flags[name] = value
+            for name, sentence in config.refused.items():
+                if values.pop(name):
+                    raise ValueError(sentence)
+            settings, given = _settings(config, values.pop("config"), flags, [p.name for p in own])
+            return command(settings, given, **values)
 
-        own = list(inspect.signature(command, eval_str=True).parameters.values())[2:]
         options = [
-            inspect.Parameter(
+            _parameter(
                 field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=field.default,
-                annotation=Annotated[hints[field.name], typer.Option(help=field.metadata["help"])],
+                hints[field.name],
+                field.default,
+                typer.Option(
+                    help=field.metadata["help"], rich_help_panel=section_of(config, field.name)
+                ),
             )
             for field in fields
         ]
+        options += [
+            _parameter(name, bool, False, typer.Option(flag(name), hidden=True))
+            for name in config.refused
+        ]
+        options.append(_parameter("config", str | None, None, typer.Option(help=_CONFIG_HELP)))
         keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
         context = inspect.Parameter(
             "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
         )
-        signature = inspect.Signature([context, *options, *keyword_only])
+        signature = inspect.Signature([context, *keyword_only, *options])
         wrapper.__signature__ = signature  # type: ignore[attr-defined]
         wrapper.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
         return wrapper
 
     return decorate
+
+
+_CONFIG_HELP = (
+    "File of settings: a .toml of them under their names, or the config.json of a run; what stands "
+    "on the command line wins."
+)
+
+
+def _parameter(name: str, hint: Any, default: Any, option: Any) -> inspect.Parameter:
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[hint, option]
+    )
+
+
+def _settings(
+    options: type[Options], path: str | None, flags: dict[str, Any], others: list[str]
+) -> tuple[Any, set[str]]:
+    """The options of a file and of the command line, and the names of those that were set."""
+    if path is None:
+        return options(**flags), set(flags)
+    file = read_settings(path, options, others)
+    try:
+        return options(**combined(options, file, flags)), {*file, *flags}
+    except ValueError as error:
+        try:
+            options(**file)
+        except ValueError as of_file:
+            if str(of_file) == str(error):
+                raise ValueError(f"{path}: {error}") from None
+        raise
 
 
 def run(app: typer.Typer, arguments: list[str] | None) -> int:

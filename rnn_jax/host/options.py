@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import typing
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
-__all__ = ["Options", "option"]
+__all__ = ["Options", "combined", "flag", "option", "section_of"]
 
 
 def option(default: Any, help: str) -> Any:
@@ -15,8 +16,23 @@ def option(default: Any, help: str) -> Any:
     return dataclasses.field(default=default, metadata={"help": help})
 
 
+def flag(name: str) -> str:
+    """The flag of an option.
+
+    Example:
+      >>> flag("hidden_size")
+      '--hidden-size'
+    """
+    return "--" + name.replace("_", "-")
+
+
 class Options:
     """The base of dataclasses whose fields are flags; an error names the flag.
+
+    section: the heading over the fields that a class declares, where options are listed.
+    alternatives: pairs of options that say the same thing in two ways, of which one is set.
+    refused: what somebody may look for under these names, and the sentence that says why it is
+      not there.
 
     Example:
       >>> @dataclasses.dataclass(frozen=True)
@@ -29,11 +45,33 @@ class Options:
       ValueError: --hidden-size must be at least 1, not 0
     """
 
+    section: ClassVar[str] = "Options"
+    alternatives: ClassVar[tuple[tuple[str, str], ...]] = ()
+    refused: ClassVar[dict[str, str]] = {}
+
+    def __post_init__(self) -> None:
+        self.check_literals()
+        for first, second in self.alternatives:
+            if getattr(self, first) is not None and getattr(self, second) is not None:
+                raise ValueError(
+                    f"{flag(first)} and {flag(second)} say the same thing in two ways: leave one "
+                    "of them out"
+                )
+
+    @classmethod
+    def completed(cls, saved: dict[str, Any]) -> dict[str, Any]:
+        """Settings that were saved, perhaps by an older version, with all that were in force."""
+        return saved
+
+    def changed(self, **settings: Any) -> Self:
+        """The same options but for some; setting one of two alternatives unsets the other."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return type(self)(**combined(type(self), values, settings))
+
     def require(self, name: str, good: bool, wanted: str) -> None:
         """Raise ValueError, that the named option must be ``wanted``, unless it is good."""
         if not good:
-            flag = "--" + name.replace("_", "-")
-            raise ValueError(f"{flag} must be {wanted}, not {getattr(self, name)}")
+            raise ValueError(f"{flag(name)} must be {wanted}, not {getattr(self, name)}")
 
     def at_least(self, least: int, *names: str) -> None:
         """Raise ValueError unless each of the named options is ``least`` or more, or None."""
@@ -48,9 +86,16 @@ class Options:
             self.require(name, value is None or 0 < value < math.inf, "finite and above 0")
 
     def fraction(self, *names: str) -> None:
-        """Raise ValueError unless each of the named options lies in ``[0, 1)``."""
+        """Raise ValueError unless each of the named options lies in ``[0, 1)``, or is None."""
         for name in names:
-            self.require(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
+            value = getattr(self, name)
+            self.require(name, value is None or 0 <= value < 1, "at least 0 and below 1")
+
+    def not_negative(self, *names: str) -> None:
+        """Raise ValueError unless each of the named options is finite and at least 0, or None."""
+        for name in names:
+            value = getattr(self, name)
+            self.require(name, value is None or 0 <= value < math.inf, "finite and at least 0")
 
     def one_of(self, name: str, known: typing.Iterable[str]) -> None:
         """Raise ValueError unless the named option is one of those known."""
@@ -66,3 +111,25 @@ class Options:
         for name, hint in typing.get_type_hints(type(self)).items():
             if typing.get_origin(hint) is Literal:
                 self.one_of(name, typing.get_args(hint))
+
+
+def combined(options: type[Options], *sources: dict[str, Any]) -> dict[str, Any]:
+    """The settings of several sources, of which a later one wins.
+
+    Of two alternatives it is the later source that decides, whichever it names.
+    """
+    settings: dict[str, Any] = {}
+    for source in sources:
+        for pair in options.alternatives:
+            if any(source.get(name) is not None for name in pair):
+                settings |= dict.fromkeys(pair)
+        settings |= source
+    return settings
+
+
+def section_of(options: type, name: str) -> str:
+    """The heading over an option: that of the class that declares it."""
+    for cls in options.__mro__:
+        if name in inspect.get_annotations(cls):
+            return str(getattr(cls, "section", Options.section))
+    return Options.section

@@ -1,6 +1,14 @@
 """Training runs of the command line: configuration, data, folder, training, samples."""
 
-from rnn_jax.runs.config import CELLS, TrainConfig, make_model, make_optimizer, truncated
+from rnn_jax.runs.config import (
+    CELLS,
+    TrainConfig,
+    evaluation_rules,
+    make_model,
+    make_optimizer,
+    training_loss,
+    truncated,
+)
 from rnn_jax.runs.create import create_folder, new_folder, open_folder, resumed_folder
 from rnn_jax.runs.data import RunData, prepare
 from rnn_jax.runs.fit import Listener, evaluator, fit
@@ -20,6 +28,7 @@ __all__ = [
     "check_gradients",
     "check_memory",
     "create_folder",
+    "evaluation_rules",
     "evaluator",
     "fit",
     "make_model",
@@ -30,5 +39,6 @@ __all__ = [
     "prepare",
     "resumed_folder",
     "sample_texts",
+    "training_loss",
     "truncated",
 ]
