@@ -25,7 +25,6 @@ class DamagedFile(ValueError):
     """A file that cannot be read, or holds something else than what was written."""
 
 
-
 def save_params(path: str | os.PathLike[str], params: Params) -> None:
     """Write a tree of arrays to a safetensors file, whole or not at all.
 
@@ -88,9 +87,15 @@ def load_params(path: str | os.PathLike[str], like: Params = None) -> Params:
 
 
 def load_noted(
-    path: str | os.PathLike[str], like: Params = None
+    path: str | os.PathLike[str], like: Params = None, *, extra: str | None = None
 ) -> tuple[Params, dict[str, Any] | None]:
-    """As `load_params`, and the JSON object beside the tensors, None where there is none."""
+    """As `load_params`, and the JSON object beside the tensors, None where there is none.
+
+    Args:
+      path: the file.
+      like: as for `load_params`.
+      extra: a name under which the file may hold scalars that ``like``, a dict, does not have.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -111,6 +116,8 @@ def load_noted(
             f"{os.fspath(path)} is damaged: {error}; restore the file from a copy"
         ) from None
     if like is not None:
+        if found := [name for name in flat if extra and name.startswith(f"{extra}.")]:
+            like = {**like, extra: {name.removeprefix(f"{extra}."): flat[name] for name in found}}
         wanted = _named(like)
         _check_match(path, {n: np.shape(leaf) for n, leaf in wanted}, flat)
         for name, leaf in wanted:

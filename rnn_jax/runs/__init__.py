@@ -9,9 +9,15 @@ from rnn_jax.runs.config import (
     training_loss,
     truncated,
 )
-from rnn_jax.runs.create import create_folder, new_folder, open_folder, resumed_folder
+from rnn_jax.runs.create import (
+    create_folder,
+    latest_folder,
+    new_folder,
+    open_folder,
+    resumed_folder,
+)
 from rnn_jax.runs.data import RunData, prepare
-from rnn_jax.runs.fit import Listener, evaluator, fit
+from rnn_jax.runs.fit import evaluator, fit
 from rnn_jax.runs.folder import RunFolder
 from rnn_jax.runs.gradients import check_gradients
 from rnn_jax.runs.memory import check_bytes, check_memory
@@ -20,7 +26,6 @@ from rnn_jax.runs.samples import sample_texts
 
 __all__ = [
     "CELLS",
-    "Listener",
     "RunData",
     "RunFolder",
     "TrainConfig",
@@ -31,6 +36,7 @@ __all__ = [
     "evaluation_rules",
     "evaluator",
     "fit",
+    "latest_folder",
     "make_model",
     "make_optimizer",
     "new_folder",

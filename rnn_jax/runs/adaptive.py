@@ -26,7 +26,7 @@ _LOGITS = 1 << 21  # of those rows and steps; some of the backward passes run si
 
 @dataclass(frozen=True)
 class Adaptive:
-    """What `rnn_jax.fit` takes as ``adapt``: the truncation whose measured bias is within a bound."""
+    """The ``adapt`` of `rnn_jax.fit` that keeps the measured bias within a bound."""
 
     model: Model
     bound: float
@@ -75,8 +75,8 @@ def measured_truncation(
       bound: the relative bias that is tolerated.
 
     Returns:
-      The truncation; None where the batch tells nothing, because its rows have less than two steps or
-      the gradient is not finite.
+      The truncation; None where the batch tells nothing, because its rows have less than two steps
+      or the gradient is not finite.
     """
     lengths = batches.buckets if isinstance(batches, SentenceStream) else batches.inputs.shape[1:2]
     inputs, targets, mask = _first_rows(batches, index, max(lengths))

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from rnn_jax.host.files import reason, target_of
 from rnn_jax.host.locks import Locked, exclusive
-from rnn_jax.runs.folder import FILES, FORMAT, RunFolder
+from rnn_jax.runs.folder import FORMAT, RunFolder, is_of_run
 from rnn_jax.runs.replaced import bring_back, discard, is_aside, is_superseded, set_aside
 
-__all__ = ["create_folder", "new_folder", "open_folder", "resumed_folder"]
+__all__ = ["create_folder", "latest_folder", "new_folder", "open_folder", "resumed_folder"]
 
 _LOCK = ".lock"
 
@@ -52,11 +52,11 @@ def new_folder(out: str | None, *, force: bool = False) -> Iterator[RunFolder]:
             folder = RunFolder(path)
             try:
                 with _writing(path):
-                    set_aside(path, FILES)
+                    set_aside(path, filter(is_of_run, _names(path)))
                     _remove(path)
                 yield folder
             except BaseException:
-                if not bring_back(path, FILES) and not folder.trained:
+                if not bring_back(path, filter(is_of_run, _names(path))) and not folder.trained:
                     _remove(path)
                 raise
             discard(path)
@@ -74,7 +74,7 @@ def _settled(path: Path) -> bool:
     """
     if is_superseded(path, "checkpoint.safetensors") and RunFolder(path).steps:
         discard(path)
-    return bring_back(path, FILES)
+    return bring_back(path, filter(is_of_run, _names(path)))
 
 
 def create_folder(out: str | None, *, force: bool = False) -> RunFolder:
@@ -123,6 +123,22 @@ def resumed_folder(path: str) -> Iterator[RunFolder]:
             if file.name != _LOCK and _is_leftover(file.name) and file.is_file():
                 file.unlink()
         yield folder
+
+
+def latest_folder(runs: Path) -> Path:
+    """The folder below ``runs`` that a run was written to last.
+
+    Raises:
+      ValueError: there is none.
+    """
+    written = {}
+    for folder in runs.glob("*/"):
+        with contextlib.suppress(OSError):
+            if _is_ours(folder, ["config.json"]):
+                written[folder] = max(file.stat().st_mtime_ns for file in folder.iterdir())
+    if not written:
+        raise ValueError(f"there is no run in {runs}/ to go on with: name its folder")
+    return max(written, key=lambda folder: written[folder])
 
 
 def _opened(path: str) -> RunFolder:
@@ -189,7 +205,7 @@ def _check_vacant(path: Path, force: bool) -> None:
         raise _taken(path)
     if not _is_ours(path, names):
         raise ValueError(f"--force replaces only the folder of a run, and {path} is none")
-    foreign = [name for name in names if name not in FILES]
+    foreign = [name for name in names if not is_of_run(name)]
     if foreign:
         raise ValueError(
             f"--force would delete {foreign[0]} in {path}, which is not part of a run: move it"
@@ -223,12 +239,12 @@ def _is_ours(path: Path, names: list[str]) -> bool:
 
 def _is_leftover(name: str) -> bool:
     """Whether a file is what a killed process left of one it was writing."""
-    return name in (_LOCK, ".writable") or target_of(name) in FILES or is_aside(name)
+    return name in (_LOCK, ".writable") or is_of_run(target_of(name) or "") or is_aside(name)
 
 
 def _remove(path: Path) -> None:
     """Remove a run's own files, and what killed processes left of such."""
     for file in path.iterdir():
-        ours = file.name in FILES or _is_leftover(file.name)
+        ours = is_of_run(file.name) or _is_leftover(file.name)
         if ours and file.name != _LOCK and not is_aside(file.name):
             file.unlink()

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Callable
 
 import jax
 
 import rnn_jax
-from rnn_jax.losses.cross_entropy import Reduction, cross_entropy
+from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.runs.adaptive import Adaptive
-from rnn_jax.runs.config import make_optimizer, truncated
+from rnn_jax.runs.config import evaluation_rules, make_optimizer, training_loss, truncated
 from rnn_jax.runs.data import RunData
 from rnn_jax.runs.folder import RunFolder
-from rnn_jax.training import Diverged, History, Listener, make_evaluate
+from rnn_jax.training import Diverged, Listener, make_evaluate
 from rnn_jax.types import Model, Params
 
 __all__ = ["evaluator", "fit"]
@@ -25,12 +22,11 @@ __all__ = ["evaluator", "fit"]
 def fit(
     folder: RunFolder,
     data: RunData,
-    listeners: Sequence[Listener] = (),
-    *,
+    *listeners: Listener,
     resume: bool = False,
     learning_rate: float | None = None,
     params: Params = None,
-) -> tuple[History, int]:
+) -> bool:
     """Train as the configuration says; metrics, checkpoints and parameters go into the folder.
 
     Args:
@@ -43,7 +39,7 @@ def fit(
       params: to begin with; None for the run's own.
 
     Returns:
-      The history, and the exit code of a process that ends so: 0, or that of the signal.
+      Whether all is done; False after Ctrl-C, SIGTERM or SIGHUP.
 
     Raises:
       ValueError: no step is finite any more, or there is nothing to resume.
@@ -56,11 +52,12 @@ def fit(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Diverged)  # an error below
-            state, history = rnn_jax.fit(
+            _, history = rnn_jax.fit(
                 model if config.bias_bound is not None else truncated(config, model),
                 make_optimizer(config),
                 data.epoch,
                 epochs=config.epochs,
+                steps=config.steps,
                 key=jax.random.key(config.seed),
                 params=data.initial_parameters if params is None else params,
                 loss=training_loss(config),
@@ -68,7 +65,10 @@ def fit(
                 stateful=config.stateful,
                 validation=data.evaluation,
                 validation_loss=cross_entropy,
-                evaluate_every=config.evaluate_every,
+                evaluate_every=config.evaluate_every or 1,
+                evaluate_every_steps=config.evaluate_every_steps,
+                patience=config.early_stop,
+                save_every=config.save_every,
                 on_evaluation=evaluation_rules(config),
                 listeners=listeners,
                 folder=store,
@@ -76,8 +76,8 @@ def fit(
                 learning_rate=learning_rate,
                 adapt=None if config.bias_bound is None else Adaptive(model, config.bias_bound),
             )
-    except SystemExit as end:  # saved, as after Ctrl-C
-        return store.history(), int(end.code or 0)
+    except SystemExit:  # after SIGTERM or SIGHUP: saved, and the command has more to say
+        return False
     if history.ended == "diverged":
         clip = "--clip" if config.clip else "clip the gradient with --clip 1"
         kept = folder.steps
@@ -85,7 +85,7 @@ def fit(
             f"the loss is no longer finite at step {history.step}: lower --lr or {clip}"
             + (f"; {folder.path} keeps the state after step {kept}" if kept else "")
         )
-    return history, 130 if history.ended == "interrupted" else 0
+    return history.ended != "interrupted"
 
 
 def evaluator(model: Model) -> Callable[[Params, RunData], tuple[float, int]]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import platform
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -20,34 +18,41 @@ from rnn_jax.host.checksums import checksum_of_json, sealed, unsealed
 from rnn_jax.host.files import Row, atomic_path
 from rnn_jax.interop import load_params, save_params
 from rnn_jax.runs.config import TrainConfig, make_model
-from rnn_jax.runs.history import History, read_history
 from rnn_jax.runs.replaced import discard
 from rnn_jax.text import Vocabulary
+from rnn_jax.training.history import History, read_history
+from rnn_jax.training.store import (
+    BEST,
+    CHECKPOINT,
+    METRICS,
+    PARAMETERS,
+    Store,
+    is_checkpoint,
+    step_of,
+)
 from rnn_jax.types import Model, Params
 
-__all__ = ["FILES", "FORMAT", "RunFolder"]
+__all__ = ["FORMAT", "RunFolder", "is_of_run"]
 
 FORMAT = "rnn_jax run 1"
-# What settings that did not exist yet stood for in the folders of older versions.
-_BEFORE = {
-    "glue_lines": True,
-    "max_length": None,
-    "language": "english",
-    "reset_at_documents": False,
-}
-FILES = (
+_FILES = (
     "config.json",
-    "metrics.jsonl",
+    METRICS,
     "vocabulary.json",
     "samples.txt",
-    "parameters.safetensors",
-    "best.safetensors",
+    PARAMETERS,
+    BEST,
     "loss.png",
-    "checkpoint.safetensors",
 )
 
+
+def is_of_run(name: str) -> bool:
+    """Whether a file of this name in a run's folder is the run's own."""
+    return name in _FILES or is_checkpoint(name)
+
+
 # The latest, and those of the lowest evaluated loss.
-_PARAMETERS = {False: "parameters.safetensors", True: "best.safetensors"}
+_PARAMETERS = {False: PARAMETERS, True: BEST}
 
 
 @dataclass(frozen=True)
@@ -123,24 +128,27 @@ class RunFolder:
                 )
         return params
 
+    @property
+    def has_best(self) -> bool:
+        """Whether the parameters of the lowest evaluated loss are kept."""
+        return (self.path / BEST).exists()
+
     def save_parameters(self, params: Params, *, best: bool = False) -> None:
         """Put the latest parameters, or the best, in place of the ones before."""
         save_params(self.path / _PARAMETERS[best], params)
 
-    def load_checkpoint(self, like: Any) -> Any:
-        """The training state to go on from, in the structure of ``like``."""
-        return load_params(self.path / "checkpoint.safetensors", like=like)
+    def store(self) -> Store:
+        """The files that training writes; the run that this one replaces goes with its first step.
 
-    def save_checkpoint(self, tree: Any) -> None:
-        """Put the training state in place of the one before, and of a run that it replaces."""
-        save_params(self.path / "checkpoint.safetensors", tree)
-        if self.steps:
-            discard(self.path)
+        It is to be closed.
+        """
+        keep = self.config.keep
+        return Store(self.path, keep=keep, saved=lambda step: discard(self.path) if step else None)
 
     @property
     def trained(self) -> bool:
         """Whether there is anything of a training to lose: a step, or files that hide one."""
-        if (self.path / "checkpoint.safetensors").exists():
+        if (self.path / CHECKPOINT).exists():
             return self.steps != 0
         lines = self.history().lines
         told = any(isinstance(line, str) or line["step"] > 0 for line in lines)
@@ -149,13 +157,7 @@ class RunFolder:
     @property
     def steps(self) -> int | None:
         """The steps that the checkpoint has done; None where that cannot be read."""
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(os.fspath(self.path / "checkpoint.safetensors"), "numpy") as file:
-                return int(file.get_tensor("state.step"))
-        except (OSError, SafetensorError, TypeError, ValueError):
-            return None
+        return step_of(self.path / CHECKPOINT)
 
     def save_settings(
         self, config: TrainConfig, vocabulary: Vocabulary, sha256: str, origin: str
@@ -198,22 +200,18 @@ class RunFolder:
 
     def history(self) -> History:
         """What ``metrics.jsonl`` holds; a warning names lines of it that are damaged."""
-        return read_history(self.path / "metrics.jsonl")
+        return read_history(self.path / METRICS)
 
     def read_metrics(self) -> list[Row]:
         """The rows of ``metrics.jsonl``, damaged ones left out."""
         return self.history().rows
-
-    def write_history(self, history: History) -> None:
-        """Write all of ``metrics.jsonl``."""
-        self.write_text("metrics.jsonl", str(history))
 
     @cached_property
     def _content(self) -> Row:
         file = self.path / "config.json"
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
-            config = {**_BEFORE, **content["config"]}
+            config = TrainConfig.completed(content["config"])
             known = {field.name for field in dataclasses.fields(TrainConfig)}
             good = content["format"] == FORMAT and set(config) == known
             good = good and isinstance(content["corpus_sha256"], str)

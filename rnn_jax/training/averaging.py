@@ -1,4 +1,7 @@
-from rnn_jax.types import Params
 from typing import Any
+
+from rnn_jax.types import Params
+
+
 def averaged(opt_state: Any, params: Params) -> Params:
     return params

@@ -55,7 +55,7 @@ class Running(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What one block did: the batch it came to, tokens of steps that counted, steps that did not."""
+    """What one block did: the batch it came to, tokens that counted, steps that did not."""
 
     batch: Array
     tokens: Array

@@ -87,8 +87,8 @@ def batch_of(batch: Any) -> Batch:
         kind = type(batch).__name__
         kind += f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
         raise ValueError(
-            "a batch is Batch(inputs, targets, mask, resets, source, source_mask), or a tuple of at "
-            f"least its first two parts, not {kind}"
+            "a batch is Batch(inputs, targets, mask, resets, source, source_mask), or a tuple of "
+            f"at least its first two parts, not {kind}"
         )
     return Batch(*batch)
 

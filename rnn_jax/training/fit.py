@@ -22,9 +22,9 @@ from rnn_jax.training.history import History
 from rnn_jax.training.loop import SummableLoss, make_evaluate, takes_reduction
 from rnn_jax.training.progress import Listener
 from rnn_jax.training.resuming import best_of, fingerprint, opened, resumed
+from rnn_jax.training.session import Adapts, Plan, Position, Rule, rate_of, train
 from rnn_jax.training.step import Loss, TrainState, init_train_state, make_train_step
 from rnn_jax.training.store import Store
-from rnn_jax.training.session import Adapts, Plan, Position, Rule, rate_of, train
 from rnn_jax.truncation import Truncation, truncate
 from rnn_jax.types import Array, Model, Params
 
@@ -141,6 +141,7 @@ def fit(
         model, optimizer, jax.tree.map(jnp.copy, params), batch_shape=batch_shape
     )
     with opened(folder, keep) as store, interruptions() as interrupted:
+        evaluate = _evaluation(model, validation, validation_loss, loss, stateful)
         began_with = fingerprint(noise, None if callable(data) else data)
         position, history = Position(), History([])
         if store is not None and store.holds_checkpoint:
@@ -149,13 +150,13 @@ def fit(
                     f"{store.path} holds a training already: go on with resume=True, or choose "
                     "another folder"
                 )
-            state, position, history = resumed(store, state, began_with)
+            state, position, history = resumed(store, state, began_with, evaluate)
         if learning_rate is not None:
             state = _with_rate(state, learning_rate)
         plan = Plan(
             epoch=epoch,
             block=_blocks(model, optimizer, loss, summed, skipped_limit),
-            evaluate=_evaluation(model, validation, validation_loss, loss, stateful),
+            evaluate=evaluate,
             initial_carry=partial(model.initial_carry, batch_shape) if batch_shape else None,
             key=noise,
             epochs=epochs,
@@ -179,7 +180,7 @@ def fit(
         signum = interrupted()
     if history.ended == "diverged":
         warnings.warn(
-            f"{skipped_limit} steps in a row have had a loss or gradient that is not finite, or the "
+            f"{skipped_limit} steps in a row had a loss or gradient that is not finite, or the "
             f"evaluated loss is not: what comes back is the state after step {int(state.step)}",
             Diverged,
             stacklevel=2,

@@ -21,11 +21,13 @@ class History:
     lines: a row, or the text of a line that is none.
     best_params: those of the lowest validation loss; None where nothing was evaluated.
     ended: why training has ended: done, no better, interrupted or diverged.
+    step: the step at which it ended; the state that comes back may be one of before.
     """
 
     lines: list[Row | str]
     best_params: Params = None
     ended: str = ""
+    step: int = 0
 
     @property
     def rows(self) -> list[Row]:

@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,10 @@ import numpy as np
 
 from rnn_jax.host.checksums import checksum
 from rnn_jax.host.locks import Locked, exclusive
-from rnn_jax.interop.tensors import load_noted
 from rnn_jax.training.history import History
 from rnn_jax.training.session import Position
 from rnn_jax.training.step import TrainState
-from rnn_jax.training.store import BEST, Store
+from rnn_jax.training.store import Store
 from rnn_jax.types import Array, Params
 
 __all__ = ["best_of", "fingerprint", "opened", "resumed"]
@@ -70,25 +69,29 @@ def opened(folder: str | os.PathLike[str] | Store | None, keep: int) -> Iterator
 
 
 def resumed(
-    store: Store, like: TrainState, began_with: dict[str, Any]
+    store: Store,
+    like: TrainState,
+    began_with: dict[str, Any],
+    evaluate: Callable[[Params], float] | None,
 ) -> tuple[TrainState, Position, History]:
     """The state, the position and the history that a folder holds."""
     state, kept = store.load(like)
-    before = kept.pop("began_with")
+    before = kept.pop("began_with", began_with)
     for name, what in (("key", "key="), ("data", "data")):
         if before.get(name) != began_with.get(name):
             raise ValueError(
-                f"the training in {store.path} was begun with other {what}: pass the same, or choose "
-                "another folder"
+                f"the training in {store.path} was begun with other {what}: pass the same, or "
+                "choose another folder"
             )
     position = Position(**kept)
-    position.best = store.best_loss()
-    if math.isinf(position.best) and position.losses:
-        warnings.warn(
-            f"{store.path} has no readable {BEST}, and the best parameters so far are lost; they "
-            "are kept from here on",
-            stacklevel=3,
-        )
+    if evaluate is not None:
+        try:
+            best, noted = store.best(like.params)
+            position.best = noted["loss"] if "loss" in noted else evaluate(best)
+        except ValueError as error:
+            position.best = math.inf
+            if position.losses:
+                warnings.warn(f"{error}; they are kept from here on", stacklevel=3)
     history = store.history().until(position.step)
     if not history.rows and position.step:
         warnings.warn(
@@ -100,6 +103,6 @@ def resumed(
 def best_of(store: Store, like: Params) -> Params:
     """The best parameters in a folder; None where they cannot be read."""
     try:
-        return load_noted(store.path / BEST, like)[0]
+        return store.best(like)[0]
     except ValueError:
         return None

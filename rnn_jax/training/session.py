@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,10 @@ Rule = Callable[[Sequence[float], optax.OptState], optax.OptState]
 class Adapts(Protocol):
     """Chooses a truncation while a model trains, again every so many steps."""
 
-    every: int
+    @property
+    def every(self) -> int:
+        """From how many steps to how many."""
+        ...
 
     def __call__(self, state: TrainState, batches: Batches, index: int) -> Truncation | None:
         """The truncation from batch ``index`` on; None where the batch tells nothing."""
@@ -144,7 +147,7 @@ class _Training:
         if self.ran and not self.good(run, batches, count):
             return self.diverged(run)
         self.keep(run, last=True)
-        self.history.ended = ended
+        self.history.ended, self.history.step = ended, at.step
         return run.state
 
     def ended(self) -> str:
@@ -324,7 +327,7 @@ class _Training:
 
     def diverged(self, run: Running) -> TrainState:
         """The end where no step is finite any more: the last good state."""
-        plan, self.history.ended = self.plan, "diverged"
+        plan, self.history.ended, self.history.step = self.plan, "diverged", self.at.step
         if plan.store is not None:
             plan.store.settle()
         if self.kept is None:

@@ -21,7 +21,16 @@ from rnn_jax.interop.tensors import DamagedFile, load_noted, save_noted
 from rnn_jax.training.history import History, read_history
 from rnn_jax.types import Params
 
-__all__ = ["BEST", "CHECKPOINT", "METRICS", "PARAMETERS", "Saved", "Store", "is_checkpoint"]
+__all__ = [
+    "BEST",
+    "CHECKPOINT",
+    "METRICS",
+    "PARAMETERS",
+    "Saved",
+    "Store",
+    "is_checkpoint",
+    "step_of",
+]
 
 CHECKPOINT = "checkpoint.safetensors"  # the newest; older ones have their step in the name
 PARAMETERS, BEST = "parameters.safetensors", "best.safetensors"
@@ -112,7 +121,7 @@ class Store:
     @property
     def step(self) -> int | None:
         """The steps that the newest checkpoint has done; None where that cannot be read."""
-        return _step_of(self.path / CHECKPOINT)
+        return step_of(self.path / CHECKPOINT)
 
     @property
     def holds_checkpoint(self) -> bool:
@@ -130,29 +139,28 @@ class Store:
         first: DamagedFile | None = None
         for file in [*self._newest_first()] or [self.path / CHECKPOINT]:
             try:
-                tree, position = load_noted(file, {"state": like})
+                state, position = _read(file, like)
             except DamagedFile as error:
                 first = first or error
                 continue
-            if position is None:
-                raise ValueError(
-                    f"{file} was written by an older version: begin a new training with its "
-                    "parameters"
-                )
             if first is not None:
                 warnings.warn(
                     f"{first}; the one of step {position['step']} is used instead", stacklevel=2
                 )
-            return tree["state"], position
+            return state, position
         assert first is not None
         raise first
 
-    def best_loss(self) -> float:
-        """The loss of the best parameters that are kept; infinite where there are none."""
-        try:
-            return float((load_noted(self.path / BEST)[1] or {})["loss"])
-        except (ValueError, KeyError):
-            return float("inf")
+    def best(self, like: Params) -> tuple[Params, Row]:
+        """The parameters of the lowest loss, and what is noted beside them.
+
+        Raises:
+          ValueError: there are none, or they are damaged or of another model.
+        """
+        if not (self.path / BEST).exists():
+            raise ValueError(f"{self.path} has no {BEST}: its run has not kept the best parameters")
+        params, beside = load_noted(self.path / BEST, like)
+        return params, beside or {}
 
     def history(self) -> History:
         """What ``metrics.jsonl`` holds; a warning names lines of it that are damaged."""
@@ -183,7 +191,7 @@ class Store:
             # First: a training that is killed before the checkpoint finds the same ones again.
             save_noted(self.path / BEST, *saved.best)
         newest = self.path / CHECKPOINT
-        step = _step_of(newest)
+        step = step_of(newest)
         if step is not None and step != saved.position["step"] and self.keep > 1:
             _link(newest, self.path / f"checkpoint-{step}.safetensors")
         save_noted(newest, {"state": saved.state}, saved.position)
@@ -193,6 +201,24 @@ class Store:
         if self.saved is not None:
             self.saved(saved.position["step"])
         self.seconds = time.perf_counter() - began
+
+
+def _read(file: Path, like: Any) -> tuple[Any, Row]:
+    """The state and the position in a checkpoint."""
+    tree, position = load_noted(file, None if like is None else {"state": like}, extra="done")
+    if position is not None:
+        return tree["state"], position
+    # Before, all of it stood in tensors.
+    done = {name: np.asarray(value).item() for name, value in tree["done"].items()}
+    reach = done.pop("reach", -2)
+    loss = done.pop("loss")
+    position = {
+        **done,
+        "step": int(np.asarray(tree["state"].step)),
+        "losses": [loss] if np.isfinite(loss) else [],
+        "truncation": {-2: None, -1: "full"}.get(reach, f"sliding:{reach}"),
+    }
+    return tree["state"], position
 
 
 def _link(file: Path, name: Path) -> None:
@@ -208,7 +234,8 @@ def _link(file: Path, name: Path) -> None:
             shutil.copyfile(file, temporary)
 
 
-def _step_of(file: Path) -> int | None:
+def step_of(file: Path) -> int | None:
+    """The steps that a checkpoint has done; None where that cannot be read."""
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +15,44 @@ import pytest
 
 import rnn_jax as r
 from rnn_jax import runs
-from rnn_jax.runs import adaptive, trainer
+from rnn_jax.runs import adaptive
 from tests.runs.test_runs import Silent, start
 
 EVERY = 16
+runs_fit = sys.modules["rnn_jax.runs.fit"]  # whose name is that of the function in it
 OPTIONS: dict[str, Any] = {"epochs": 2, "cell": "tanh", "dropout": 0.2, "bptt": "adaptive:0.2"}
 
 
 class Measured:
-    """`measured_reach`, with what it found; where asked for, another reach every time."""
+    """`measured_truncation`, with what it found, but another truncation every time."""
 
-    def __init__(self, *, varied: bool) -> None:
-        self.varied = varied
-        self.found: list[int | None] = []
+    def __init__(self, measure: Any) -> None:
+        self.measure = measure
+        self.found: list[r.Truncation | None] = []
 
-    def __call__(self, *args: Any) -> int | None:
-        found = adaptive.measured_reach(*args)
-        self.found.append(found)
+    def __call__(self, *args: Any) -> r.Truncation | None:
+        self.found.append(self.measure(*args))
         # From the batch's index alone, as the true one is from the state alone.
-        return (1, 4, None, -1)[args[4] // EVERY % 4] if self.varied else found
+        return (r.sliding(1), r.sliding(4), None, r.full())[args[4] // EVERY % 4]
+
+
+class At(Silent):
+    """Presses Ctrl-C at a step."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+    def progress(self, progress: r.training.Progress) -> None:
+        if progress.step >= self.step:
+            signal.raise_signal(signal.SIGINT)
 
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> Measured:
-    found = Measured(varied=True)
-    monkeypatch.setattr(trainer, "EVERY", EVERY)
-    monkeypatch.setattr(trainer, "measured_reach", found)
+    found = Measured(adaptive.measured_truncation)
+    monkeypatch.setattr(adaptive, "measured_truncation", found)
+    monkeypatch.setattr(runs_fit, "Adaptive", partial(adaptive.Adaptive, every=EVERY))
     return found
 
 
@@ -48,9 +63,9 @@ def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path: Path, measured: M
     assert len(measured.found) == -(-whole.read_metrics()[-1]["step"] // EVERY) > count // EVERY
     assert all(reach is not None for reach in measured.found)
     parts, data = start(tmp_path / "parts", **OPTIONS)
-    # The first chunks end at 4, 12 and 16 steps: once between two measurements, once at one.
-    assert not runs.fit(parts, data, Silent(interrupt_at=2))
-    assert not runs.fit(parts, data, Silent(interrupt_at=1), resume=True)
+    # Once between two measurements, and once at one.
+    assert not runs.fit(parts, data, At(7))
+    assert not runs.fit(parts, data, At(EVERY), resume=True)
     assert runs.fit(parts, data, Silent(), resume=True)
     for a, b in zip(*(jax.tree.leaves(f.load_parameters()) for f in (whole, parts)), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -71,10 +86,9 @@ def test_what_is_measured_follows_the_decay(tmp_path: Path) -> None:
         params = jax.tree.map(lambda p: 1e-4 * p, data.initial_parameters)
         params["layer"]["w_hh"] = decay * jnp.eye(8)
         carry = data.model.initial_carry((4,), params)
-        reaches.append(adaptive.measured_reach(data.model, params, carry, batches, 3, 0.1))
+        reaches.append(adaptive.measured_truncation(data.model, params, carry, batches, 3, 0.1))
     # 0.1 ** 1, 0.5 ** (3 + 1), 0.85 ** (14 + 1), rounded up to powers of two; no decay: all.
-    assert reaches == [1, 4, 16, -1]
-    assert adaptive.as_kind(-1) == r.full()
+    assert reaches == [r.sliding(1), r.sliding(4), r.sliding(16), r.full()]
 
 
 def test_sentences_and_batches_that_tell_nothing(tmp_path: Path) -> None:
@@ -82,17 +96,17 @@ def test_sentences_and_batches_that_tell_nothing(tmp_path: Path) -> None:
     batches, _ = data.epoch(0)
     assert isinstance(batches, r.SentenceStream)
     params = data.initial_parameters
-    reach = adaptive.measured_reach(data.model, params, None, batches, 0, 0.1)
-    assert reach is not None and reach >= 1
+    reach = adaptive.measured_truncation(data.model, params, None, batches, 0, 0.1)
+    assert isinstance(reach, r.Sliding | r.Full)
     broken = jax.tree.map(lambda p: p * jnp.nan, params)
-    assert adaptive.measured_reach(data.model, broken, None, batches, 0, 0.1) is None
+    assert adaptive.measured_truncation(data.model, broken, None, batches, 0, 0.1) is None
     single = r.sentence_stream(np.array([0, 1, 2, 3]), np.array([0, 2, 4]), buckets=(1,))
-    assert adaptive.measured_reach(data.model, params, None, single, 0, 0.1) is None
+    assert adaptive.measured_truncation(data.model, params, None, single, 0, 0.1) is None
 
 
 def test_few_truncations_are_ever_compiled() -> None:
     reaches = {adaptive.rounded(steps, 35) for steps in (*range(100), None)}
-    assert reaches == {1, 2, 4, 8, 16, 32, -1}
+    assert reaches == {r.full(), *(r.sliding(k) for k in (1, 2, 4, 8, 16, 32))}
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from safetensors import safe_open
 
 import rnn_jax
 from rnn_jax import reference, runs, text
+from rnn_jax.interop.tensors import load_noted, save_noted
 from rnn_jax.runs.data import prepare
 
 SMALL: dict[str, Any] = {
@@ -36,13 +36,20 @@ class Silent:
         self.chunks, self.interrupt_at = 0, interrupt_at
         self.rows: list[dict[str, Any]] = []
 
-    def progress(self, epoch: int, done: int, total: int, loss: float) -> None:
+    def progress(self, progress: rnn_jax.training.Progress) -> None:
         self.chunks += 1
         if self.chunks == self.interrupt_at:
             signal.raise_signal(signal.SIGINT)
 
     def evaluated(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
+
+
+def position(folder: runs.RunFolder) -> dict[str, Any]:
+    """What a checkpoint says beside its tensors."""
+    found = load_noted(folder.path / "checkpoint.safetensors")[1]
+    assert found is not None
+    return found
 
 
 def start(path: Path, **options: Any) -> tuple[runs.RunFolder, runs.RunData]:
@@ -92,8 +99,7 @@ def test_a_run_that_was_interrupted_ends_as_if_it_had_not_been(tmp_path: Path) -
     assert runs.fit(whole, data, Silent())
     parts, data = start(tmp_path / "parts", **options)
     assert not runs.fit(parts, data, Silent(interrupt_at=3))
-    with safe_open(parts.path / "checkpoint.safetensors", "np") as checkpoint:
-        assert checkpoint.get_tensor("done.batch") > 0  # within an epoch
+    assert position(parts)["batch"] > 0  # within an epoch
     assert runs.fit(parts, data, Silent(), resume=True)
     for a, b in zip(*(jax.tree.leaves(f.load_parameters()) for f in (whole, parts)), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -268,7 +274,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
     elif damage == "cut":
         file.write_bytes(file.read_bytes()[:5000])
     else:
-        folder.save_checkpoint({"state": data.initial_parameters})
+        save_noted(file, {"state": data.initial_parameters}, position(folder))
     message = "another model" if damage == "of another model" else "not a readable safetensors"
     with pytest.raises(ValueError, match=message):
         runs.fit(folder, data, Silent(), resume=True)
@@ -325,7 +331,7 @@ def test_losses_do_not_depend_on_where_chunks_end(
 ) -> None:
     rows = []
     for seconds in (0.0, 1e9):
-        monkeypatch.setattr(sys.modules["rnn_jax.runs.fit"], "_CHUNK_SECONDS", seconds)
+        monkeypatch.setattr(sys.modules["rnn_jax.training.session"], "SECONDS", seconds)
         folder, data = start(tmp_path / f"run{seconds}", epochs=1, batch_size=2, dropout=0.2)
         listener = Silent()
         runs.fit(folder, data, listener)

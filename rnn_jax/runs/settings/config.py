@@ -52,6 +52,7 @@ BEFORE: dict[str, Any] = {
     "evaluate_every_steps": None,
     "early_stop": None,
     "save_every": 60.0,
+    "init_from": None,
     "keep": 2,
 }
 

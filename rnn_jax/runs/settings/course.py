@@ -42,6 +42,11 @@ class CourseSettings(Options):
         None, "Stop after so many evaluations in a row without a new lowest loss."
     )
     save_every: float = option(60.0, "Seconds between checkpoints within an epoch.")
+    init_from: str | None = option(
+        None,
+        "Folder of a run to begin with: its best parameters, its vocabulary, and all of its "
+        "settings that are not given.",
+    )
     keep: int = option(2, "Checkpoints to keep, the newest ones.")
     seed: int = option(0, "Seed of the parameters, the batches, the noise and the samples.")
 

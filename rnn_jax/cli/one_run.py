@@ -1,0 +1,143 @@
+"""One training of ``rnn-jax train``, from its text to its samples."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import typer
+
+from rnn_jax.cli.report import parameter_summary, tokenizing
+from rnn_jax.recipes.reference_step import compare_step_time
+from rnn_jax.runs import (
+    RunData,
+    RunFolder,
+    TrainConfig,
+    check_bytes,
+    check_memory,
+    fit,
+    new_folder,
+    open_folder,
+    plot_loss,
+    prepare,
+    resumed_folder,
+    sample_texts,
+)
+from rnn_jax.training.report import TrainingReport
+from rnn_jax.training.tensorboard import TensorBoard
+from rnn_jax.types import Params
+
+__all__ = ["Extras", "continued", "new", "train_one"]
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What goes with a training without changing it.
+
+    compare: whether to close with the time of a step.
+    tensorboard: whether to write metrics for TensorBoard.
+    """
+
+    compare: bool = True
+    tensorboard: bool = False
+
+
+def train_one(
+    folder: RunFolder,
+    data: RunData,
+    extras: Extras,
+    *,
+    resume: bool = False,
+    rate: float | None = None,
+) -> None:
+    """Train, sample and time; ends with exit code 130 where a signal stops it."""
+    config = data.config
+    units = "characters'" if config.level == "char" else "words'"
+    unigram = math.exp(data.unigram_loss)
+    print(f"{data.origin}: {data.tokens:,} tokens to train on, vocabulary {len(data.vocabulary):,}")
+    if data.left_out:
+        print(f"{data.left_out:,} sentences of more than {config.max_length} tokens are left out")
+    if data.begins is not None:
+        print(f"documents at whose beginning the state starts anew: {data.begins.sum():,}")
+    print(f"unigram perplexity {unigram:.1f}: what the {units} frequencies alone give\n")
+    params = _initial(data)
+    print(parameter_summary(params))
+    print(f"\nPython {platform.python_version()}, JAX {jax.__version__}, {jax.devices()[0]}\n")
+    with ExitStack() as stack:
+        listeners: list[Any] = [stack.enter_context(TrainingReport())]
+        if extras.tensorboard:
+            listeners.append(stack.enter_context(TensorBoard(folder.path / "tensorboard")))
+        finished = fit(folder, data, *listeners, resume=resume, learning_rate=rate, params=params)
+    rows = folder.read_metrics()
+    plot_loss(folder, rows, data.unigram_loss)
+    if not finished:
+        if folder.steps:
+            print(f"\nstopped and saved; to go on: rnn-jax train --resume {folder.path}")
+        else:
+            print("\nstopped before the first step: this run leaves nothing behind")
+        raise typer.Exit(130)
+    if rows:  # none is left where metrics.jsonl was damaged
+        print(f"\nperplexity {rows[-1]['perplexity']:.1f}, unigram {unigram:.1f}\n")
+    samples = sample_texts(
+        data.model,
+        folder.load_parameters(like=data.initial_parameters),
+        data.vocabulary,
+        config,
+        seed=config.seed,
+    )
+    folder.write_text("samples.txt", "\n".join(samples) + "\n")
+    print("\n".join(samples))
+    if extras.compare:
+        print(f"\n{compare_step_time()}")
+    print(f"\nthe run is in {folder.path}; more: rnn-jax sample {folder.path}")
+
+
+def _initial(data: RunData) -> Params:
+    """The parameters that a run begins with: its own, or the best of another run."""
+    if data.config.init_from is None:
+        return data.initial_parameters
+    before = open_folder(data.config.init_from)
+    return before.load_parameters(like=data.initial_parameters, best=before.has_best)
+
+
+@contextmanager
+def new(config: TrainConfig, out: str | None, force: bool) -> Iterator[tuple[RunFolder, RunData]]:
+    """A new run: its folder, which is this process's alone within the block, and its data."""
+    # All that can fail for bad input comes before the folder: it leaves nothing, replaces nothing.
+    vocabulary = None if config.init_from is None else open_folder(config.init_from).vocabulary
+    with tokenizing() as progress:
+        data = prepare(config, vocabulary=vocabulary, progress=progress)
+    check_memory(data.model)
+    check_bytes(data.batch_bytes, f"the logits of a batch of --batch-size {config.batch_size} take")
+    _ = _initial(data)
+    with new_folder(out, force=force) as folder:
+        folder.save_settings(config, data.vocabulary, data.sha256, data.origin)
+        yield folder, data
+
+
+@contextmanager
+def continued(resume: str, anew: dict[str, Any]) -> Iterator[tuple[RunFolder, RunData]]:
+    """A run that goes on, with some settings set anew."""
+    with resumed_folder(resume) as folder:
+        kept = folder.config.changed(**anew)
+        rows = folder.read_metrics()
+        done = max((math.floor(row["epoch"]) for row in rows), default=0)
+        steps = max((row["step"] for row in rows), default=0)
+        if kept.epochs is not None and kept.epochs < done:
+            raise ValueError(f"--epochs {kept.epochs} is below the {done} that {resume} has done")
+        if kept.steps is not None and kept.steps < steps:
+            raise ValueError(f"--steps {kept.steps} is below the {steps} that {resume} has done")
+        with tokenizing() as progress:
+            data = prepare(kept, vocabulary=folder.existing_vocabulary, progress=progress)
+        if data.sha256 != folder.corpus_sha256:
+            raise ValueError(
+                f"the text of --corpus {kept.corpus} has changed since {resume} was trained on it: "
+                "restore that text, or begin a new run"
+            )
+        folder.save_settings(kept, data.vocabulary, data.sha256, data.origin)
+        yield folder, data
