@@ -22,6 +22,7 @@ __all__ = [
     "check_optimizer",
     "check_params",
     "count_of",
+    "mask_of",
     "shape_of",
 ]
 
@@ -34,12 +35,15 @@ def check_model(model: Any) -> None:
         )
 
 
+def mask_of(outputs: Array, mask: Array | None) -> Array | None:
+    """The mask of outputs ``[T, B, C]``; None for a classifier's ``[B, C]``, which all count."""
+    return None if mask is None or mask.ndim >= outputs.ndim else mask
+
+
 def count_of(outputs: Array, mask: Array | None) -> Array:
-    """How many outputs ``[T, B, C]`` count; of a classifier's ``[B, C]`` all, whatever the mask."""
-    steps = outputs.shape[:-1]  # not the targets' size: they may hold several numbers a step
-    if mask is None or mask.shape != steps:
-        return jnp.asarray(math.prod(steps))
-    return mask.sum()
+    """How many outputs count under the mask of `mask_of`."""
+    # Not the targets' size: they may hold several numbers a step.
+    return jnp.asarray(math.prod(outputs.shape[:-1])) if mask is None else mask.sum()
 
 
 def check_optimizer(optimizer: Any) -> None:

@@ -219,6 +219,7 @@ def _check(
 def _epochs(data: Data) -> Callable[[int], tuple[Batches, int]]:
     """The batches of an epoch by its number, and how many of them are real."""
     if not callable(data):
+        _check_some(data.count)
         return lambda number: (data, data.count)
     latest: dict[int, tuple[Batches, int]] = {}
 
@@ -227,11 +228,17 @@ def _epochs(data: Data) -> Callable[[int], tuple[Batches, int]]:
             found = data(number)
             batches, count = found if isinstance(found, tuple) else (found, found.count)
             check_data(batches)
+            _check_some(count)
             latest.clear()
             latest[number] = batches, count
         return latest[number]
 
     return epoch
+
+
+def _check_some(count: int) -> None:
+    if count < 1:
+        raise ValueError("there is no batch to train on: give data with at least one")
 
 
 def _blocks(

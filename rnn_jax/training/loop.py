@@ -20,6 +20,7 @@ from rnn_jax.training.checks import (
     check_model,
     check_params,
     count_of,
+    mask_of,
 )
 from rnn_jax.training.forward import forward
 from rnn_jax.training.step import TrainState, TrainStep, check_state
@@ -160,8 +161,9 @@ def make_evaluate(model: Model, *, loss: SummableLoss = cross_entropy) -> Callab
         def consume(loop: tuple[Carry, Totals], batch: Batch) -> tuple[Carry, Totals]:
             carry, (nats, tokens) = loop
             new, outputs = forward(model, params, carry, batch)
-            value = loss(outputs, batch.targets, mask=batch.mask, reduction="sum")
-            count = count_of(outputs, batch.mask)
+            valid = mask_of(outputs, batch.mask)
+            value = loss(outputs, batch.targets, mask=valid, reduction="sum")
+            count = count_of(outputs, valid)
             return (None if carry is None else new), (nats + value, tokens + count)
 
         def body(index: Array, loop: tuple[Carry, Totals]) -> tuple[Carry, Totals]:

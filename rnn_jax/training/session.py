@@ -292,7 +292,8 @@ class _Training:
             return True
         truncation = parse_truncation(self.at.truncation or "full") if self.plan.adapt else None
         block = self.plan.block(truncation)
-        for index in range(self.at.batch, self.at.batch + 3):
+        # The latest one that was not skipped, and the next two.
+        for index in (self.at.batch - 1 - self.at.in_a_row, self.at.batch, self.at.batch + 1):
             index %= count
             copy = jax.tree.map(jnp.copy, run)._replace(in_a_row=jnp.zeros_like(run.in_a_row))
             _, seen = block(copy, batches, index, index + 1, self.plan.key)

@@ -25,6 +25,7 @@ from rnn_jax.training.checks import (
     check_optimizer,
     check_params,
     count_of,
+    mask_of,
     shape_of,
 )
 from rnn_jax.training.forward import forward
@@ -212,9 +213,10 @@ def make_train_step(
 
         def objective(params: Params) -> tuple[Array, tuple[Carry, Array]]:
             carry, outputs = forward(model, params, state.carry, batch, key=key)
-            value = loss(outputs, batch.targets, mask=mask)
+            valid = mask_of(outputs, mask)
+            value = loss(outputs, batch.targets, mask=valid)
             check_loss(value)
-            return value, (carry, count_of(outputs, mask))
+            return value, (carry, count_of(outputs, valid))
 
         (value, (carry, tokens)), grads = jax.value_and_grad(objective, has_aux=True)(params)
         with _what_is_at_hand(optimizer, state):
