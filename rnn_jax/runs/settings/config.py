@@ -51,7 +51,7 @@ BEFORE: dict[str, Any] = {
     "steps": None,
     "evaluate_every_steps": None,
     "early_stop": None,
-    "save_every": 60.0,
+    "save_every": 120.0,
     "keep": 2,
 }
 

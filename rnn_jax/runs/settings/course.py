@@ -41,7 +41,7 @@ class CourseSettings(Options):
     early_stop: int | None = option(
         None, "Stop after so many evaluations in a row without a new lowest loss."
     )
-    save_every: float = option(60.0, "Seconds between checkpoints within an epoch.")
+    save_every: float = option(120.0, "Seconds between checkpoints within an epoch.")
     keep: int = option(2, "Checkpoints to keep, the newest ones.")
     seed: int = option(0, "Seed of the parameters, the batches, the noise and the samples.")
 
