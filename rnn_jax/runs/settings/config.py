@@ -86,6 +86,16 @@ class TrainConfig(CourseSettings, OptimizationSettings, BatchSettings, ModelSett
                 "sequential every window goes on from the one before: use --batching random or "
                 "sentences, or --reset-at-documents"
             )
+        if self.min_lr > self.learning_rate:
+            raise ValueError(
+                f"--min-lr {self.min_lr:g} is above the learning rate, {self.learning_rate:g}: "
+                "lower it, or raise --lr"
+            )
+        if self.schedule == "cosine" and self.epochs and self.warmup >= self.epochs:
+            raise ValueError(
+                f"--warmup {self.warmup:g} lasts as long as the training of --epochs "
+                f"{self.epochs}: shorten it"
+            )
         if self.cell == "echo-state" and (self.weight_decay or self.optimizer == "adamw"):
             raise ValueError(
                 "--weight-decay would wear the fixed weights of --cell echo-state away: use "
