@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
 import optax
 
 from rnn_jax.losses.cross_entropy import Reduction, cross_entropy
-from rnn_jax.runs.rates import Rule, follows_a_schedule, halve, plateau, schedule_of, scheduled
 from rnn_jax.runs.settings import TrainConfig
-from rnn_jax.training import sgd
+from rnn_jax.training import schedules, sgd
+from rnn_jax.training.averaging import asgd, ema
+from rnn_jax.training.rules import Rule, halve, plateau, start_averaging
 from rnn_jax.training.step import Loss
 
 __all__ = ["evaluation_rules", "make_optimizer", "training_loss"]
@@ -26,13 +28,20 @@ def make_optimizer(
       steps_per_epoch: training steps of one epoch, which a schedule has to know.
 
     Raises:
-      ValueError: it has, and does not.
+      ValueError: it has, and does not; or the warm-up leaves no step of the training.
     """
-    optimizer = _base(config)
-    if follows_a_schedule(config):
-        if steps_per_epoch is None:
-            raise ValueError(f"--schedule {config.schedule} counts epochs: pass steps_per_epoch=")
-        optimizer = scheduled(optimizer, schedule_of(config, steps_per_epoch / config.accumulate))
+    rate = _learning_rate(config, steps_per_epoch)
+    plain = not (config.clip or config.momentum or config.weight_decay)
+    optimizer = (
+        sgd(rate)
+        if config.optimizer == "sgd" and plain
+        else optax.inject_hyperparams(partial(_chain, config))(learning_rate=rate)
+    )
+    kind, number = config.averaging
+    if kind == "ema":
+        optimizer = ema(optimizer, number)
+    elif kind == "asgd":
+        optimizer = asgd(optimizer)
     if config.accumulate == 1:
         return optimizer
     # As one large batch: means are averaged, sums are added.
@@ -42,37 +51,63 @@ def make_optimizer(
     return optax.GradientTransformationExtraArgs(*together)
 
 
-def _base(config: TrainConfig) -> optax.GradientTransformation:
-    """The optimiser at a constant rate."""
-    plain = not (config.clip or config.momentum or config.weight_decay)
-    if config.optimizer == "sgd" and plain:
-        return sgd(config.learning_rate)
+def _chain(config: TrainConfig, learning_rate: Any) -> optax.GradientTransformation:
+    """Clipping, decay and the optimiser itself."""
     options: dict[str, float] = {}
     if config.momentum:
         options["momentum"] = config.momentum
     if config.optimizer == "adamw" and config.weight_decay is not None:
         options["weight_decay"] = config.weight_decay
+    clip = optax.clip_by_global_norm(config.clip) if config.clip else optax.identity()
+    last = getattr(optax, config.optimizer)(learning_rate, **options)
+    if config.optimizer == "adamw" or not config.weight_decay:
+        return optax.chain(clip, last)
+    return optax.chain(clip, optax.add_decayed_weights(config.weight_decay), last)
 
-    def chain(learning_rate: Any) -> optax.GradientTransformation:
-        clip = optax.clip_by_global_norm(config.clip) if config.clip else optax.identity()
-        last = getattr(optax, config.optimizer)(learning_rate, **options)
-        if config.optimizer == "adamw" or not config.weight_decay:
-            return optax.chain(clip, last)
-        return optax.chain(clip, optax.add_decayed_weights(config.weight_decay), last)
 
-    return optax.inject_hyperparams(chain)(learning_rate=config.learning_rate)
+def _learning_rate(config: TrainConfig, steps_per_epoch: float | None) -> float | optax.Schedule:
+    """The learning rate, or what it is after so many updates."""
+    rate, least, kind = config.learning_rate, config.min_lr, config.schedule
+    if not config.warmup and kind in ("constant", "halve", "plateau"):
+        return rate
+    if steps_per_epoch is None:
+        raise ValueError(f"--schedule {kind} counts epochs: pass steps_per_epoch=")
+    updates = steps_per_epoch / config.accumulate  # of one epoch
+    warmup = math.ceil(config.warmup * updates)
+    if kind == "constant":
+        return schedules.constant(rate, warmup=warmup)
+    if kind == "cosine":
+        by_epochs = (config.epochs or 0) * updates
+        all_updates = by_epochs if config.steps is None else config.steps / config.accumulate
+        whole = max(1, round(all_updates))
+        if warmup >= whole:
+            raise ValueError(
+                f"--warmup {config.warmup:g} takes {warmup} of the {whole} updates of the whole "
+                "training: shorten it, or train longer"
+            )
+        return schedules.cosine(rate, steps=whole, warmup=warmup, least=least)
+    make = schedules.step if kind == "step" else schedules.exponential
+    every = max(1, round(config.decay_every * updates))
+    return make(rate, every=every, factor=config.decay_factor, warmup=warmup, least=least)
 
 
 def evaluation_rules(config: TrainConfig) -> tuple[Rule, ...]:
     """What is done to the optimiser's state after each evaluation."""
+    rules: list[Rule] = []
     if config.schedule == "halve":
-        return (halve(config.min_lr),)
+        rules.append(halve())
     if config.schedule == "plateau":
-        return (plateau(config.plateau_patience, config.decay_factor, config.min_lr),)
-    return ()
+        factor, patience = config.decay_factor, config.plateau_patience
+        rules.append(plateau(factor, patience, min_rate=config.min_lr))
+    kind, number = config.averaging
+    if kind == "asgd":
+        rules.append(start_averaging(int(number)))
+    return tuple(rules)
 
 
 def training_loss(config: TrainConfig) -> Loss:
     """What training minimises: summed over sentences, averaged over windows."""
     reduction: Reduction = "sum" if config.in_sentences else "mean"
-    return partial(cross_entropy, reduction=reduction)
+    loss = partial(cross_entropy, reduction=reduction)
+    smoothing = config.label_smoothing
+    return partial(loss, label_smoothing=smoothing) if smoothing else loss

@@ -202,6 +202,8 @@ def test_residual_layers_begin_where_sizes_agree() -> None:
         ({"average": "ema"}, "--average 'ema' is none: write none, ema:0.999"),
         ({"average": "ema:1"}, "--average 'ema:1' is none"),
         ({"average": "asgd:0.5"}, "--average 'asgd:0.5' is none"),
+        ({"min_lr": 1.0, "schedule": "step"}, "--min-lr 1 is above the learning rate, 0.002"),
+        ({"min_lr": 0.001}, "--min-lr is not for --schedule halve"),
         ({"accumulate": 0}, "--accumulate must be at least 1"),
         ({"label_smoothing": 1.0}, "--label-smoothing must be at least 0 and below 1"),
         ({"activation_penalty": -1.0}, "--activation-penalty must be finite and at least 0"),

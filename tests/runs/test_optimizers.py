@@ -13,6 +13,8 @@ import pytest
 
 from rnn_jax import runs
 from rnn_jax.runs.settings import TrainConfig
+from rnn_jax.training.averaging import averaged
+from rnn_jax.training.rules import learning_rate
 from rnn_jax.training.sgd import PlainSGD
 
 PARAMS = {"w": jnp.array([1.0, -2.0])}
@@ -28,16 +30,14 @@ def rates(steps_per_epoch: float, updates: int, **settings: Any) -> list[float]:
     for _ in range(updates):
         changes, state = update(GRADIENT, state, PARAMS)
         found.append(-float(changes["w"][0] / 0.5))
-        assert found[-1] == pytest.approx(
-            float(optax.tree_utils.tree_get(state, "learning_rate")), rel=1e-6
-        )
+        assert found[-1] == pytest.approx(float(learning_rate(state)), rel=1e-6)
     return found
 
 
 def test_rates_follow_their_formulas() -> None:
     close = lambda found, wanted: np.testing.assert_allclose(found, wanted, rtol=1e-5)  # noqa: E731
     close(rates(2, 4, schedule="constant"), [1.0] * 4)
-    close(rates(2, 4, schedule="constant", warmup=1.5), [1 / 3, 2 / 3, 1, 1])
+    close(rates(2, 4, schedule="constant", warmup=1.5), [1 / 4, 2 / 4, 3 / 4, 1])
     step = {"schedule": "step", "decay_every": 1.5, "decay_factor": 0.1}
     close(rates(2, 7, **step), [1, 1, 1, 0.1, 0.1, 0.1, 0.01])
     close(rates(2, 7, **step, min_lr=0.05), [1, 1, 1, 0.1, 0.1, 0.1, 0.05])
@@ -45,8 +45,8 @@ def test_rates_follow_their_formulas() -> None:
     cosine = [0.1 + 0.9 * (1 + math.cos(math.pi * n / 8)) / 2 for n in range(9)]
     close(rates(2, 9, schedule="cosine", epochs=4, min_lr=0.1), cosine)
     close(rates(5, 9, schedule="cosine", steps=8, min_lr=0.1), cosine)
-    warm = [0.25, 0.5, 0.75, *((1 + math.cos(math.pi * n / 5)) / 2 for n in range(6))]
-    close(rates(3, 8, schedule="cosine", steps=8, warmup=1.0)[3:], warm[3:8])
+    warm = [0.25, 0.5, 0.75, *((1 + math.cos(math.pi * n / 5)) / 2 for n in range(5))]
+    close(rates(3, 8, schedule="cosine", steps=8, warmup=1.0), warm)
     close(rates(2, 3, schedule="halve"), [1.0] * 3)
 
 
@@ -108,12 +108,12 @@ def test_accumulated_gradients_are_those_of_one_large_batch() -> None:
 
 def test_rules_of_evaluations() -> None:
     assert runs.evaluation_rules(TrainConfig(schedule="constant")) == ()
-    (halve,) = runs.evaluation_rules(TrainConfig(min_lr=0.0015))
+    (halve,) = runs.evaluation_rules(TrainConfig())
     state = runs.make_optimizer(TrainConfig()).init(PARAMS)
     rate = lambda state: float(optax.tree_utils.tree_get(state, "learning_rate"))  # noqa: E731
     assert rate(halve([3.0], state)) == rate(halve([3.0, 3.0], state)) == pytest.approx(0.002)
-    assert rate(halve([3.0, 3.1], state)) == pytest.approx(0.0015)
-    settings: Any = {"schedule": "plateau", "plateau_patience": 0, "decay_factor": 0.1}
+    assert rate(halve([3.0, 3.1], state)) == pytest.approx(0.001)
+    settings: Any = {"schedule": "plateau", "plateau_patience": 1, "decay_factor": 0.1}
     (plateau,) = runs.evaluation_rules(TrainConfig(**settings))
     assert rate(plateau([3.0, 3.0], state)) == pytest.approx(0.0002)
     assert rate(plateau([3.0, 2.0], state)) == pytest.approx(0.002)
@@ -124,3 +124,27 @@ def test_rules_reach_through_accumulation() -> None:
     (halve,) = runs.evaluation_rules(config)
     state = halve([1.0, 2.0], runs.make_optimizer(config).init(PARAMS))
     assert float(optax.tree_utils.tree_get(state, "learning_rate")) == pytest.approx(0.001)
+
+
+def test_averages_stand_in_the_state_and_asgd_begins_by_its_rule() -> None:
+    config = TrainConfig(optimizer="sgd", lr=1.0, clip=0.0, average="asgd:1", schedule="constant")
+    (begin,) = runs.evaluation_rules(config)
+    for accumulate in (1, 2):
+        optimizer = runs.make_optimizer(config.changed(accumulate=accumulate))
+        params, state = PARAMS, optimizer.init(PARAMS)
+        state = begin([1.0, 2.0, 3.0], state)  # no new lowest for longer than one evaluation
+        for _ in range(2 * accumulate):
+            changes, state = optimizer.update(GRADIENT, state, params)
+            params = optax.apply_updates(params, changes)
+        w, g = np.asarray(PARAMS["w"]), np.asarray(GRADIENT["w"])
+        np.testing.assert_allclose(params["w"], w - 2 * g)
+        np.testing.assert_allclose(averaged(state, params)["w"], w - g)
+    both = runs.evaluation_rules(TrainConfig(average="asgd:3"))
+    assert len(both) == 2
+    ema = runs.make_optimizer(TrainConfig(average="ema:0.5"))
+    assert averaged(ema.init(PARAMS), PARAMS) is not PARAMS
+
+
+def test_a_warm_up_must_end() -> None:
+    with pytest.raises(ValueError, match="--warmup 9 takes 18 of the 8 updates of the whole"):
+        rates(2, 1, schedule="cosine", warmup=9.0, epochs=4)

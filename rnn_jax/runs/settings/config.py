@@ -39,7 +39,7 @@ BEFORE: dict[str, Any] = {
     "decay_every": 1.0,
     "decay_factor": 0.5,
     "min_lr": 0.0,
-    "plateau_patience": 1,
+    "plateau_patience": 2,
     "momentum": 0.0,
     "weight_decay": None,
     "accumulate": 1,
@@ -90,11 +90,6 @@ class TrainConfig(CourseSettings, OptimizationSettings, BatchSettings, ModelSett
             raise ValueError(
                 f"--min-lr {self.min_lr:g} is above the learning rate, {self.learning_rate:g}: "
                 "lower it, or raise --lr"
-            )
-        if self.schedule == "cosine" and self.epochs and self.warmup >= self.epochs:
-            raise ValueError(
-                f"--warmup {self.warmup:g} lasts as long as the training of --epochs "
-                f"{self.epochs}: shorten it"
             )
         if self.cell == "echo-state" and (self.weight_decay or self.optimizer == "adamw"):
             raise ValueError(
