@@ -60,7 +60,7 @@ def test_every_option_acts_on_every_cell_or_is_refused(cell: str) -> None:
             continue
         params, changed = logits(ModelSettings(cell=cell, **SMALL | options))
         assert changed.shape == ys.shape and bool(jnp.isfinite(changed).all())
-        same = jax.tree.structure(params) == jax.tree.structure(plain)
+        same = bool(jax.tree.structure(params) == jax.tree.structure(plain))  # type: ignore[operator]
         assert not same or not np.array_equal(changed, ys), name
 
 

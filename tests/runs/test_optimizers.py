@@ -62,12 +62,12 @@ def test_the_default_is_what_it_was() -> None:
     before = optax.inject_hyperparams(chain)(learning_rate=0.002)
     now = runs.make_optimizer(TrainConfig())
     one, other = before.init(PARAMS), now.init(PARAMS)
-    assert jax.tree.structure(one) == jax.tree.structure(other)
+    assert jax.tree.map(jnp.shape, one) == jax.tree.map(jnp.shape, other)
     for _ in range(3):
         first, one = before.update(GRADIENT, one, PARAMS)
         second, other = now.update(GRADIENT, other, PARAMS)
         np.testing.assert_array_equal(first["w"], second["w"])
-    plain = {"optimizer": "sgd", "clip": 0.0}
+    plain: Any = {"optimizer": "sgd", "clip": 0.0}
     assert isinstance(runs.make_optimizer(TrainConfig(**plain)), PlainSGD)
     decaying = TrainConfig(**plain, schedule="cosine")
     assert isinstance(runs.make_optimizer(decaying, 3), PlainSGD)
