@@ -18,6 +18,11 @@ def gradcheck(
     num_layers: Annotated[int, typer.Option(help="Recurrent layers.")] = 1,
     embedding_size: Annotated[int, typer.Option(help="0: one-hot vectors.")] = 0,
     bias: Annotated[bool, typer.Option(help="Biases in the cells and the read-out.")] = False,
+    proj_size: Annotated[int | None, typer.Option(help="As for train.")] = None,
+    layer_norm: Annotated[bool, typer.Option(help="As for train.")] = False,
+    learned_carry: Annotated[bool, typer.Option(help="As for train.")] = False,
+    residual: Annotated[bool, typer.Option(help="As for train.")] = False,
+    tied: Annotated[bool, typer.Option(help="As for train.")] = False,
     bptt: Annotated[str, typer.Option(help="Truncation, as for train.")] = "sliding:1000",
     seed: Annotated[int, typer.Option(help="Seed of the parameters.")] = 0,
 ) -> None:
@@ -28,12 +33,23 @@ def gradcheck(
     """
     if vocab_size < 5:
         raise ValueError(f"--vocab-size must be at least 5 for the tokens 0 to 4, not {vocab_size}")
+    if cell == "echo-state":
+        raise ValueError(
+            "--cell echo-state is fixed, and no gradient reaches its parameters to be checked: "
+            "choose another cell"
+        )
     config = TrainConfig(
         cell=cell,
         hidden_size=hidden_size,
         num_layers=num_layers,
         embedding_size=embedding_size,
         bias=bias,
+        proj_size=proj_size,
+        layer_norm=layer_norm,
+        learned_carry=learned_carry,
+        residual=residual,
+        tied=tied,
+        batching="random",  # in which a learned state is read
         bptt=bptt,
         seed=seed,
     )

@@ -65,6 +65,14 @@ class RunData:
             steps = int(self.training.lengths.max()) - 1
         return 4 * steps * self.config.batch_size * len(self.vocabulary)
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """The batches of an epoch; a random offset may cost one."""
+        size = self.config.batch_size
+        if isinstance(self.training, text.Sentences):
+            return -(-len(self.training) // size)
+        return (len(self.training) - 1) // self.config.seq_length // size
+
     def epoch(self, number: int) -> tuple[SentenceStream | Windows, int]:
         """The batches of epoch ``number`` and how many of them are real."""
         config = self.config
@@ -77,8 +85,7 @@ class RunData:
             # With the same seed, they are cut in the same places.
             resets = (begins for begins, _ in _cut(config, self.begins, (config.seed, number)))
         # The random offset may cost a batch; padding keeps the shape, so nothing is compiled anew.
-        most = (len(self.training) - 1) // config.seq_length // config.batch_size
-        return stacked(pairs, most, resets=resets), len(pairs)
+        return stacked(pairs, self.steps_per_epoch, resets=resets), len(pairs)
 
 
 def prepare(

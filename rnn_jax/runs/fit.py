@@ -54,7 +54,7 @@ def fit(
             warnings.simplefilter("ignore", Diverged)  # an error below
             _, history = rnn_jax.fit(
                 model if config.bias_bound is not None else truncated(config, model),
-                make_optimizer(config),
+                make_optimizer(config, data.steps_per_epoch),
                 data.epoch,
                 epochs=config.epochs,
                 steps=config.steps,

@@ -39,7 +39,8 @@ def check_gradients(model: Model, *, seed: int = 0) -> GradientReport:
         )
         leaves, tree = jax.tree.flatten(params)
         names = [
-            ".".join(str(key.key) for key in keys) for keys, _ in jax.tree.leaves_with_path(params)
+            jax.tree_util.keystr(keys, simple=True, separator=".")
+            for keys, _ in jax.tree.leaves_with_path(params)
         ]
         x, y = jnp.arange(4), jnp.arange(1, 5)
 

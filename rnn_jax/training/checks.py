@@ -22,6 +22,7 @@ __all__ = [
     "check_optimizer",
     "check_params",
     "count_of",
+    "is_number",
     "mask_of",
     "shape_of",
 ]
@@ -126,6 +127,11 @@ def check_bounds(begin: Any, end: Any) -> None:
             good = False
         if not good:
             raise ValueError(f"{name} must be an integer of at least 0, a batch, not {bound!r:.40}")
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number of Python's, and no truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def check_loss(value: Any) -> None:

@@ -22,7 +22,8 @@ from rnn_jax.training.history import History
 from rnn_jax.training.loop import SummableLoss, make_evaluate, takes_reduction
 from rnn_jax.training.progress import Listener
 from rnn_jax.training.resuming import best_of, fingerprint, opened, resumed
-from rnn_jax.training.session import Adapts, Plan, Position, Rule, rate_of, train
+from rnn_jax.training.rules import Rule, set_learning_rate
+from rnn_jax.training.session import Adapts, Plan, Position, train
 from rnn_jax.training.step import Loss, TrainState, init_train_state, make_train_step
 from rnn_jax.training.store import Store
 from rnn_jax.truncation import Truncation, truncate
@@ -152,7 +153,8 @@ def fit(
                 )
             state, position, history = resumed(store, state, began_with, evaluate)
         if learning_rate is not None:
-            state = _with_rate(state, learning_rate)
+            changed = set_learning_rate(state.opt_state, learning_rate)
+            state = state._replace(opt_state=changed)
         plan = Plan(
             epoch=epoch,
             block=_blocks(model, optimizer, loss, summed, skipped_limit),
@@ -283,15 +285,3 @@ def _is_cross_entropy(loss: Any) -> bool:
     while isinstance(loss, partial):
         loss = loss.func
     return loss is cross_entropy
-
-
-def _with_rate(state: TrainState, rate: float) -> TrainState:
-    if rate_of(state.opt_state) is None:
-        raise ValueError(
-            "the learning rate does not stand in this optimiser's state, and cannot be changed: "
-            "make it by optax.inject_hyperparams"
-        )
-    dtype = optax.tree_utils.tree_get(state.opt_state, "learning_rate").dtype
-    rate_now = jnp.asarray(rate, dtype)
-    changed = optax.tree_utils.tree_set(state.opt_state, learning_rate=rate_now)
-    return state._replace(opt_state=changed)

@@ -20,17 +20,16 @@ from rnn_jax.training.averaging import averaged
 from rnn_jax.training.blocks import Batches, Block, Running, running
 from rnn_jax.training.history import History
 from rnn_jax.training.progress import Listener, Progress
+from rnn_jax.training.rules import Rule, learning_rate
 from rnn_jax.training.step import TrainState
 from rnn_jax.training.store import Saved, Store, on_host
 from rnn_jax.truncation import Truncation, parse_truncation
 from rnn_jax.types import Array, Carry, Params
 
-__all__ = ["Adapts", "Plan", "Position", "Rule", "train"]
+__all__ = ["Adapts", "Plan", "Position", "train"]
 
 SECONDS = 1.0  # between two looks at the clock, the listeners and the signals
 _SHARE = 0.01  # of the time that saving may take
-
-Rule = Callable[[Sequence[float], optax.OptState], optax.OptState]
 
 
 class Adapts(Protocol):
@@ -340,10 +339,9 @@ class _Training:
 def rate_of(opt_state: optax.OptState) -> float | None:
     """The learning rate in an optimiser's state; None where it holds none."""
     try:
-        rate = optax.tree_utils.tree_get(opt_state, "learning_rate")
-    except KeyError:  # more than one
+        return float(learning_rate(opt_state))
+    except ValueError:
         return None
-    return None if rate is None else float(rate)
 
 
 def perplexity(loss: float) -> float:

@@ -139,6 +139,10 @@ def test_gradcheck_passes_and_fails_where_it_must(capsys: pytest.CaptureFixture[
         "full",
     ]
     assert main(["gradcheck", "--vocab-size", "6", "--hidden-size", "3", *options]) == 0
+    capsys.readouterr()
+    learned = shlex.split("--cell lstm --learned-carry --bptt full")
+    assert main(["gradcheck", "--vocab-size", "6", "--hidden-size", "3", *learned]) == 0
+    assert "layer.carry.c: 3 parameters" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -220,6 +224,8 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
         ("sample {run} --top-p 1.5", "top_p must lie in 0 … 1"),
         ("gradcheck --vocab-size 4", "--vocab-size must be at least 5"),
         ("gradcheck --bptt no", "--bptt"),
+        ("gradcheck --cell echo-state", "--cell echo-state is fixed"),
+        ("gradcheck --tied", "--tied takes an embedding of the size of the outputs"),
         ("unknown-command", "unknown-command"),
     ],
 )

@@ -22,7 +22,17 @@ TRAIN: dict[str, tuple[list[str], list[str]]] = {
     "--language": (["english", "german"], ["", "klingon", "../english"]),
     "--vocab-size": (["9", "30"], ["0", "1", "2", "4", "5", "-7", "99999999999999999999"]),
     "--held-out": (["0", "0.2"], ["1", "-0.1", "nan", "inf", "0.9999", "1e-300", "half"]),
-    "--cell": (["tanh", "lstm", "gru"], ["", "GRU", "lstm "]),
+    "--cell": (["tanh", "lstm", "gru", "lru", "min-lstm", "echo-state"], ["", "GRU", "lstm "]),
+    "--proj-size": (["2"], ["0", "-1", "9" * 30, "2.5"]),
+    "--weight-drop": (["0", "0.3"], ["1", "-1", "nan"]),
+    "--zoneout": (["0", "0.3"], ["1", "-1", "nan"]),
+    "--zoneout-cell": (["0.3"], ["1", "-1", "nan"]),
+    "--momentum": (["0.9"], ["1", "-1", "nan"]),
+    "--weight-decay": (["0", "0.1"], ["-1", "nan", "inf", "1e999"]),
+    "--accumulate": (["1", "2"], ["0", "-1", "9" * 30]),
+    "--average": (["none", "ema:0.9", "asgd:1"], ["", "ema", "ema:2", "asgd:x", "asgd:-1"]),
+    "--min-lr": (["0"], ["-1", "nan", "1"]),
+    "--config": (["a.toml"], ["", "none.toml", "a.txt", ".", "\0"]),
     "--hidden-size": (["3", "5"], ["0", "-1", "1000000000", "2147483648", "9" * 30, "3.0"]),
     "--num-layers": (["1", "2"], ["0", "-1", "1001", "1000000000"]),
     "--embedding-size": (["0", "4"], ["-1", "1000000000", "2147483647", "9" * 30]),
@@ -41,7 +51,10 @@ TRAIN: dict[str, tuple[list[str], list[str]]] = {
     "--evaluate-every": (["1", "3"], ["0", "-1", "99999999999999999999"]),
     "--seed": (["0", "4294967295"], ["-1", "4294967296", "x"]),
 }
-FLAGS = ["--letters-only", "--glue-lines", "--no-bias", "--reset-at-documents", "--force"]
+FLAGS = [
+    *("--letters-only", "--glue-lines", "--no-bias", "--reset-at-documents", "--force", "--remat"),
+    *("--layer-norm", "--learned-carry", "--residual", "--tied", "--variational-dropout"),
+]
 SAMPLE: dict[str, tuple[list[str], list[str]]] = {
     "--prefix": (["the", "i like"], ["", " ", "\0", "Ж", "SENTENCE_END", "UNKNOWN_TOKEN", "--"]),
     "--count": (["1", "40"], ["0", "-1", "2000000000", "9" * 30]),
@@ -55,7 +68,10 @@ SAMPLE: dict[str, tuple[list[str], list[str]]] = {
 GRADCHECK: dict[str, tuple[list[str], list[str]]] = {
     "--vocab-size": (["5", "7"], ["4", "-1", "10000000000", "9" * 30]),
     "--num-layers": (["1"], ["0", "1000000000"]),
-    **{name: TRAIN[name] for name in ("--cell", "--embedding-size", "--hidden-size", "--bptt")},
+    **{
+        name: TRAIN[name]
+        for name in ("--cell", "--embedding-size", "--hidden-size", "--bptt", "--proj-size")
+    },
 }
 SMALL = [
     "--hidden-size",
@@ -86,6 +102,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in, with texts and a run."""
     words = "The cat saw a dog. It ran! Did the dog see it? A bird sang, and the cat slept. " * 5
     (tmp_path / "a.txt").write_text(words)
+    (tmp_path / "a.toml").write_text("dropout = 0.1\nhidden-size = 4\n")
     (tmp_path / "b.csv").write_text("body,other\n" + '"I like it. You do not.",x\n' * 20)
     (tmp_path / "c.csv").write_text("text\n" + "rain fell on the sea\n" * 20)
     (tmp_path / "odd.csv").write_text('body\n"never closed\n')

@@ -200,7 +200,7 @@ def test_a_divergence_leaves_the_last_state_with_a_finite_loss(tmp_path: Path) -
 def test_early_stopping_and_the_best_parameters() -> None:
     """Batches without any structure: the validation loss rises once they are learned by heart."""
     optimizer = optax.adam(0.05)
-    state, history = rnn_jax.fit(
+    _, history = rnn_jax.fit(
         MODEL, optimizer, DATA, epochs=60, key=KEY, validation=VALIDATION, patience=3
     )
     found = [row["loss"] for row in history.rows]
@@ -223,7 +223,7 @@ def test_rules_steer_the_optimiser_and_are_replayed(tmp_path: Path) -> None:
     fit(DATA, **options, folder=tmp_path, listeners=[At(30, ctrl_c)])
     _, again = fit(DATA, **options, folder=tmp_path, resume=True)
     assert losses(again) == losses(history)
-    with pytest.raises(ValueError, match="learning rate does not stand in this optimiser's state"):
+    with pytest.raises(ValueError, match="optimiser's state holds no learning rate"):
         rnn_jax.fit(MODEL, optax.adam(0.1), DATA, epochs=1, key=KEY, learning_rate=0.1)
 
 
@@ -322,9 +322,9 @@ def test_a_full_disk_does_not_end_training(tmp_path: Path, monkeypatch: Any) -> 
             DATA, **options, folder=tmp_path / "a", listeners=[At(2, fill), At(50, free)]
         )
     assert int(state.step) == 3 * DATA.count
-    with pytest.raises(ValueError, match="the training could not be saved: cannot write"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        with pytest.raises(ValueError, match="the training could not be saved: cannot write"):
             fit(DATA, **options, folder=tmp_path / "b", listeners=[At(2, fill)])
     free()
     state, _ = fit(DATA, **options, folder=tmp_path / "b", resume=True)
@@ -348,7 +348,7 @@ def test_folders_of_something_else(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="begun with other data: pass the same"):
         fit(VALIDATION, **again)
     other = rnn_jax.language_model(20, rnn_jax.recurrent(rnn_jax.gru(9)), embedding_size=5)
-    with pytest.raises(ValueError, match="another model: .* of shape"):
+    with pytest.raises(ValueError, match=r"another model: its .* of shape"):
         rnn_jax.fit(other, OPTIMIZER, DATA, **COMMON, **again)
     with pytest.raises(ValueError, match="another model: only"):
         rnn_jax.fit(MODEL, optax.sgd(0.1), DATA, **COMMON, **again)

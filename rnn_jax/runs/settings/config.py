@@ -39,7 +39,7 @@ BEFORE: dict[str, Any] = {
     "decay_every": 1.0,
     "decay_factor": 0.5,
     "min_lr": 0.0,
-    "plateau_patience": 1,
+    "plateau_patience": 2,
     "momentum": 0.0,
     "weight_decay": None,
     "accumulate": 1,
@@ -51,7 +51,7 @@ BEFORE: dict[str, Any] = {
     "steps": None,
     "evaluate_every_steps": None,
     "early_stop": None,
-    "save_every": 60.0,
+    "save_every": 120.0,
     "init_from": None,
     "keep": 2,
 }
@@ -86,6 +86,11 @@ class TrainConfig(CourseSettings, OptimizationSettings, BatchSettings, ModelSett
                 "--learned-carry learns the state that a sequence starts from, and with --batching "
                 "sequential every window goes on from the one before: use --batching random or "
                 "sentences, or --reset-at-documents"
+            )
+        if self.min_lr > self.learning_rate:
+            raise ValueError(
+                f"--min-lr {self.min_lr:g} is above the learning rate, {self.learning_rate:g}: "
+                "lower it, or raise --lr"
             )
         if self.cell == "echo-state" and (self.weight_decay or self.optimizer == "adamw"):
             raise ValueError(

@@ -19,7 +19,7 @@ _SCHEDULES = {
     "warmup": ("constant", "step", "exponential", "cosine"),
     "decay_every": ("step", "exponential"),
     "decay_factor": ("step", "exponential", "plateau"),
-    "min_lr": ("halve", "step", "exponential", "cosine", "plateau"),
+    "min_lr": ("step", "exponential", "cosine", "plateau"),
     "plateau_patience": ("plateau",),
 }
 _OPTIMIZERS = {
@@ -52,7 +52,7 @@ class OptimizationSettings(Options):
     decay_factor: float = option(0.5, "What is left of the learning rate after a decay.")
     min_lr: float = option(0.0, "Learning rate below which it does not decay.")
     plateau_patience: int = option(
-        1, "Evaluations without a new lowest loss that --schedule plateau waits for."
+        2, "Evaluations in a row without a lower loss after which --schedule plateau decays."
     )
     momentum: float = option(0.0, "Momentum of sgd and rmsprop.")
     weight_decay: float | None = option(
@@ -65,7 +65,7 @@ class OptimizationSettings(Options):
     average: str = option(
         "none",
         "Evaluate and keep averaged parameters: ema:0.999, an exponential average, or asgd:5, the "
-        "mean since 5 evaluations in a row brought no new lowest loss.",
+        "mean since an evaluation brought no new lowest loss, the latest 5 left out.",
     )
     label_smoothing: float = option(
         0.0, "Part of a target's probability that is spread over the vocabulary while training."
@@ -86,8 +86,7 @@ class OptimizationSettings(Options):
         self.not_negative("clip", "warmup", "min_lr", "weight_decay")
         self.not_negative("activation_penalty", "temporal_penalty")
         self.fraction("momentum", "label_smoothing")
-        self.at_least(0, "plateau_patience")
-        self.at_least(1, "accumulate")
+        self.at_least(1, "plateau_patience", "accumulate")
         self.require("decay_factor", 0 < self.decay_factor < 1, "between 0 and 1")
         self._check_readers("schedule", _SCHEDULES)
         self._check_readers("optimizer", _OPTIMIZERS)
@@ -105,7 +104,7 @@ class OptimizationSettings(Options):
             return "none", 0.0
         if name == "ema" and 0 <= value < 1:
             return "ema", value
-        if name == "asgd" and value >= 1 and value == int(value):
+        if name == "asgd" and value >= 0 and value == int(value):
             return "asgd", value
         raise ValueError(
             f"--average {self.average!r} is none: write none, ema:0.999 with a factor below 1, or "
