@@ -70,9 +70,8 @@ def _backward(
 ) -> tuple[Array, Array]:
     xs, w = factors
     cotangent = cotangent.astype(w.dtype)
-    rows = (a.reshape(-1, a.shape[-1]) for a in (xs, cotangent))
-    dw = product(next(rows).T, next(rows))
-    return product(cotangent, w.T).astype(dtype), dw.astype(w.dtype)
+    into, out = (a.reshape(-1, a.shape[-1]) for a in (xs, cotangent))
+    return product(cotangent, w.T).astype(dtype), product(into.T, out).astype(w.dtype)
 
 
 _narrow.defvjp(_forward, _backward)

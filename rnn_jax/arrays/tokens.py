@@ -71,8 +71,8 @@ def look_up(table: Array, ids: Array) -> Array:
     """
 
     def rows(table: Array, ids: Array) -> tuple[Array]:
-        found = table.astype(state_dtype(table.dtype)).at[as_index(ids)]
-        found = found.get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+        wide = table.astype(state_dtype(table.dtype)).at[as_index(ids)]
+        found = wide.get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
         return (found.astype(table.dtype),)
 
     found: tuple[Array] = in_auto_mode(rows, (table, ids), (spec_of(ids),))

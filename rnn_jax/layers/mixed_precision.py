@@ -52,8 +52,9 @@ class MixedPrecision(BaseLayer):
     @property
     def recurrent_part(self) -> Layer:
         """The model's, or the layer itself: what is truncated, or recomputed, in there."""
-        part: Any = adapted(self.layer).recurrent_part
-        return self.layer if part is None else part
+        layer: Any = self.layer
+        part = adapted(layer).recurrent_part
+        return layer if part is None else part
 
     def over(self, layer: Layer) -> MixedPrecision:
         """The same over another recurrent part."""
@@ -83,15 +84,16 @@ class MixedPrecision(BaseLayer):
         return self.layer.initial_carry(batch_shape, self.rounded(params))
 
     def rounded(self, params: Params) -> Params:
-        """The parameters as the products read them: matrices narrow, vectors as they are.
+        """The parameters as the layer reads them: matrices narrow, vectors float32.
 
         ``apply`` does this at every call. Where one array of parameters serves many calls, as in
         `stream`, it can be done once: ``apply`` takes the result as well, and leaves it alone.
         """
 
         def one(leaf: Array) -> Array:
-            wide = leaf.ndim > 1 and jnp.issubdtype(leaf.dtype, jnp.floating)
-            return jnp.asarray(leaf, self.dtype) if wide else leaf
+            if not jnp.issubdtype(leaf.dtype, jnp.floating):
+                return leaf
+            return jnp.asarray(leaf, self.dtype if leaf.ndim > 1 else state_dtype(self.dtype))
 
         return jax.tree.map(one, params)
 
@@ -116,7 +118,7 @@ class MixedPrecision(BaseLayer):
 
 
 def _as_handed_in(carry: Carry, new: Carry, ys: Array) -> tuple[Carry, Array]:
-    """The new carry in the dtypes of the one before, so that a loop can hand it on; wide outputs."""
+    """Wide outputs, and the new carry in the dtypes of the one before: a loop can hand it on."""
     if carry is not None:
         new = jax.tree.map(lambda c, like: c.astype(like.dtype), new, carry)
     return new, ys.astype(state_dtype(ys.dtype))
@@ -183,8 +185,8 @@ def _checked(dtype: DTypeLike) -> jnp.dtype:
         raise ValueError(f"mixed_precision() takes the dtype bfloat16, not {dtype!r}") from None
     if known == jnp.float16:
         raise ValueError(
-            "mixed_precision() takes bfloat16, not float16, whose small gradients vanish unless the "
-            "loss is scaled"
+            "mixed_precision() takes bfloat16, not float16: there, small gradients vanish unless "
+            "the loss is scaled"
         )
     if known == jnp.float32:
         raise ValueError(
