@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from rnn_jax.jaxprs import vary_over, varying_axes
 from rnn_jax.layers.base import BaseLayer, adapted, check_layer
 from rnn_jax.types import Along, Array, Carry, Layer, Model, Params, state_dtype
 
@@ -102,7 +103,8 @@ class MixedPrecision(BaseLayer):
     ) -> tuple[Carry, Array]:
         """The layer, to the new carry and outputs of float32."""
         layer = adapted(self.layer)
-        results = layer.run(self.rounded(params), carry, self._features(xs), along, every=every)
+        read = self._read(params, carry, xs, along)
+        results = layer.run(read, carry, self._features(xs), along, every=every)
         return _as_handed_in(carry, *results)
 
     def run_last(
@@ -110,8 +112,13 @@ class MixedPrecision(BaseLayer):
     ) -> tuple[Carry, Array]:
         """That of the layer."""
         layer = adapted(self.layer)
-        results = layer.run_last(self.rounded(params), carry, self._features(xs), along)
+        read = self._read(params, carry, xs, along)
+        results = layer.run_last(read, carry, self._features(xs), along)
         return _as_handed_in(carry, *results)
+
+    def _read(self, params: Params, *beside: Any) -> Params:
+        """The rounded parameters; inside ``shard_map`` devices' gradients are added as float32."""
+        return self.rounded(vary_over(varying_axes(*beside), params))
 
     def _features(self, xs: Array) -> Array:
         return xs.astype(self.dtype) if jnp.issubdtype(xs.dtype, jnp.floating) else xs

@@ -54,7 +54,7 @@ def test_all_members_against_float32_at_rounded_parameters(case: Case) -> None:
     params, carry, xs = calm(case)
     mask = r.length_mask(jnp.array([T, 2, 0]), T)
     result = outcome(r.mixed_precision(case.member), params, carry, xs, mask)
-    assert jax.tree.structure(result["dparams"]) == jax.tree.structure(params)
+    assert str(jax.tree.structure(result["dparams"])) == str(jax.tree.structure(params))
     assert dtypes(result) <= FLOAT32 | {jnp.dtype("complex64")}
     assert_close(result, outcome(case.member, rounded(params), carry, rounded(xs), mask), ROUNDING)
 
@@ -83,8 +83,9 @@ def test_remat_inside_and_around_is_one_thing() -> None:
     model = r.mixed_precision(r.remat(LM, 2))
     assert model == r.remat(NARROW, 2)
     carry = NARROW.initial_carry((B,), PARAMS)
-    results = [outcome(m, PARAMS, carry, TOKENS) for m in (model, NARROW)]
-    assert_close(*results, rtol=2**-7)  # gradients are rounded after each chunk, and after all
+    # Gradients are rounded after each chunk, and after all.
+    pieces, whole = (outcome(m, PARAMS, carry, TOKENS) for m in (model, NARROW))
+    assert_close(pieces, whole, rtol=2**-7)
 
 
 def test_noise_is_that_of_the_layer() -> None:
@@ -276,7 +277,7 @@ def test_training_evaluation_and_generation() -> None:
         r.generate(NARROW, params, None, TOKENS[:1], **options)[1]
         for params in (state.params, NARROW.rounded(state.params))
     ]
-    np.testing.assert_array_equal(*written)
+    np.testing.assert_array_equal(written[0], written[1])
     streamed = r.stream(NARROW, NARROW.rounded(state.params), None, TOKENS[:1], key=options["key"])
     assert len(list(itertools.islice(streamed, 3))) == 3
 
@@ -319,9 +320,10 @@ def test_it_is_a_value() -> None:
     assert "bfloat16" in repr(NARROW)
     layer = r.bidirectional(r.recurrent(r.gru(2)), r.recurrent(r.gru(3), reverse=True))
     mixed: Any = r.mixed_precision(layer)
+    model: Any = LM
+    assert NARROW.input_table == model.input_table and NARROW.output_size == V
     assert mixed.output_size == 5 and not mixed.causal and not mixed.reverse
     assert isinstance(mixed, r.Layer) and isinstance(NARROW, r.Model)
-    assert NARROW.input_table == LM.input_table and NARROW.output_size == V
 
 
 class Foreign:
@@ -344,7 +346,8 @@ class Foreign:
 
 
 def test_a_layer_of_another_class() -> None:
-    layer: Any = r.mixed_precision(Foreign())
+    foreign: Any = Foreign()
+    layer: Any = r.mixed_precision(foreign)
     params = layer.init(jax.random.key(0), 3)
     carry = layer.initial_carry((B,), params)
     new, ys = layer.apply(params, carry, jnp.ones((T, B, 3)))
