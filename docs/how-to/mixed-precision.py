@@ -137,7 +137,7 @@ def carry_errors(forget_bias: float, steps: int, units: int = 256) -> list[float
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--hidden-size", type=int, default=256)
     parser.add_argument("--picture", type=Path, default=Path(__file__).with_suffix(".png"))
     parser.add_argument("--time", action="store_true")
