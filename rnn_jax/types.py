@@ -39,7 +39,8 @@ def state_dtype(dtype: DTypeLike) -> jnp.dtype:
       >>> state_dtype("bfloat16"), state_dtype("float64")
       (dtype('float32'), dtype('float64'))
     """
-    return jnp.promote_types(dtype, jnp.float32)
+    with jax.numpy_dtype_promotion("standard"):  # nothing is promoted by surprise here
+        return jnp.promote_types(dtype, jnp.float32)
 
 
 class Steps(NamedTuple):

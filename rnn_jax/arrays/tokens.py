@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnn_jax.jaxprs import in_auto_mode, is_traced, spec_of
-from rnn_jax.types import Array
+from rnn_jax.types import Array, state_dtype
 
 __all__ = ["as_index", "check_ids", "is_ids", "look_up"]
 
@@ -66,15 +66,14 @@ def check_ids(
 def look_up(table: Array, ids: Array) -> Array:
     """Rows of ``table [V, H]`` for ``ids int[…]``: ``[…, H]``; NaN for an id outside the table.
 
-    Negative ids do not count from the end: they also give NaN.
+    Negative ids do not count from the end: they also give NaN. The gradient of a row is the sum of
+    all that its id was looked up for, in the `state_dtype`, whatever the table's.
     """
 
     def rows(table: Array, ids: Array) -> tuple[Array]:
-        return (
-            table.at[as_index(ids)].get(
-                mode="fill", fill_value=jnp.nan, wrap_negative_indices=False
-            ),
-        )
+        wide = table.astype(state_dtype(table.dtype)).at[as_index(ids)]
+        found = wide.get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+        return (found.astype(table.dtype),)
 
     found: tuple[Array] = in_auto_mode(rows, (table, ids), (spec_of(ids),))
     return found[0]

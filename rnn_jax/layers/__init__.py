@@ -6,6 +6,7 @@ from rnn_jax.layers.carries import all_carries
 from rnn_jax.layers.dropout import Dropout, dropout
 from rnn_jax.layers.embedding import Embedding, embedding
 from rnn_jax.layers.linear import Linear, linear
+from rnn_jax.layers.mixed_precision import MixedPrecision, mixed_precision
 from rnn_jax.layers.recurrent import Recurrent, recurrent
 from rnn_jax.layers.remat import Remat, remat
 from rnn_jax.layers.residual import Residual, residual
@@ -19,6 +20,7 @@ __all__ = [
     "Dropout",
     "Embedding",
     "Linear",
+    "MixedPrecision",
     "Recurrent",
     "Remat",
     "Residual",
@@ -30,6 +32,7 @@ __all__ = [
     "dropout",
     "embedding",
     "linear",
+    "mixed_precision",
     "recurrent",
     "remat",
     "residual",

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from rnn_jax.arrays.masking import at_first_valid, at_last_valid
+from rnn_jax.arrays.products import narrow_like, widened
 from rnn_jax.cells.memory import named
 from rnn_jax.host.checks import check_renamed
 from rnn_jax.jaxprs import in_auto_mode, scan, vary_over, varying_axes
@@ -50,8 +51,6 @@ class BaseLayer:
     own_apply: ClassVar[bool] = False
     # Whether it counts steps from the first of a call: what cuts calls must not hold it.
     counts_steps: ClassVar[bool] = False
-    # Whether it gives one output for a whole sequence, ``[B, …]``.
-    one_output: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -77,6 +76,11 @@ class BaseLayer:
     def input_table(self) -> tuple[str, ...] | None:
         """Where in the parameters the rows stand that an integer input selects; None: nowhere."""
         return None
+
+    @property
+    def one_output(self) -> bool:
+        """Whether it gives one output for a whole sequence, ``[B, …]``."""
+        return False
 
     @property
     def noise(self) -> str | None:
@@ -237,11 +241,12 @@ class _Adapted(BaseLayer):
     ) -> tuple[Carry, Array]:
         def body(carry: Carry, step: tuple[Array, Array, Steps]) -> tuple[Carry, tuple[Any, Any]]:
             position, x, steps = step
-            carry, y = self.run(params, carry, x, along.over(steps, position), every=False)
+            read = narrow_like(wide, params)
+            carry, y = self.run(read, carry, x, along.over(steps, position), every=False)
             carry = vary_over(axes, carry)
             return carry, (carry, y[0])
 
-        axes = varying_axes(params, carry, xs, along)
+        axes, wide = varying_axes(params, carry, xs, along), widened(params)
         carry = vary_over(axes, initial_or(self, params, carry, xs))
         result: tuple[Carry, Array] = scan(body, carry, single_steps(xs, along))[1]
         return result

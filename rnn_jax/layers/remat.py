@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_jax.arrays.masking import select
+from rnn_jax.arrays.products import narrow_like, widened
 from rnn_jax.host.checks import positive
 from rnn_jax.jaxprs import vary_over, varying_axes
 from rnn_jax.layers.base import BaseLayer, adapted, check_layer, initial_or, inside, run
@@ -39,7 +40,7 @@ class Remat(Wrapper):
             return run(self.layer, params, carry, xs, along, every=every)
         chunk = self.chunk or _even_chunk(length)
         count, first = divmod(length, chunk)  # the piece that is read first is the odd one
-        whole = xs, _settled(along.steps, self.reverse)
+        whole, wide = (xs, _settled(along.steps, self.reverse)), widened(params)
 
         def piece(carry: Carry, begin: Array | int, part: _Part) -> tuple[Carry, Any]:
             xs, (mask, scale, resets) = part
@@ -49,7 +50,7 @@ class Remat(Wrapper):
                 carry = select(resets[-1], initial, carry) if len(resets) else carry
                 resets = jnp.concatenate([jnp.zeros_like(resets[:1]), resets[:-1]])
             here = along.over(Steps(mask, scale, resets), begin)
-            new, ys = run(self.layer, params, carry, xs, here, every=every)
+            new, ys = run(self.layer, narrow_like(wide, params), carry, xs, here, every=every)
             new = vary_over(axes, new)
             if not every:
                 return new, ys

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import jax.numpy as jnp
 
@@ -11,7 +11,7 @@ from rnn_jax.arrays.masking import at_last_valid, expand, fill_masked
 from rnn_jax.host.checks import check_members, positive
 from rnn_jax.layers.base import adapted, check_layer, run
 from rnn_jax.models.read_out import ReadOut, read_out
-from rnn_jax.types import Along, Array, Carry, Layer, Params
+from rnn_jax.types import Along, Array, Carry, Layer, Params, state_dtype
 
 __all__ = ["Pooling", "SequenceClassifier", "sequence_classifier"]
 
@@ -27,7 +27,6 @@ class SequenceClassifier(ReadOut):
     input_size: int
     bias: bool = True
     pooling: Pooling = "last"
-    one_output: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         positive(classes=self.classes, input_size=self.input_size)
@@ -43,6 +42,11 @@ class SequenceClassifier(ReadOut):
     def causal(self) -> bool:
         """False: its one output has read the whole sequence. Truncate the layer inside."""
         return False
+
+    @property
+    def one_output(self) -> bool:
+        """True."""
+        return True
 
     def run(
         self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
@@ -60,6 +64,7 @@ class SequenceClassifier(ReadOut):
 
 
 def _mean(ys: Array, mask: Array | None) -> Array:
+    ys = ys.astype(state_dtype(ys.dtype))  # bfloat16 does not know the number 257
     count = jnp.asarray(ys.shape[0]) if mask is None else expand(mask.sum(axis=0), ys[0])
     return fill_masked(ys, mask).sum(axis=0) / jnp.maximum(count, 1).astype(ys.dtype)
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from rnn_jax.arrays.masking import fill_masked, select
+from rnn_jax.arrays.products import narrow_like, widened
 from rnn_jax.arrays.tokens import as_index, is_ids
 from rnn_jax.cells import Form, LinearCell, PointwiseCell, form_of
 from rnn_jax.cells.memory import named
@@ -258,14 +259,14 @@ def _scan(
         before = carry if factor is None else scale_gradient(carry, factor)
         if reset is not None:
             before = select(reset, cell.initial_carry(reset.shape, params), before)
-        new, y = cell.step(params, before, z)
+        new, y = cell.step(narrow_like(wide, params), before, z)
         new = named(new, carry)
         if valid is not None:
             new, y = select(valid, new, carry), select(valid, y, jnp.zeros_like(y))
         new = vary_over(axes, new)
         return new, (new if every else None, y)
 
-    zs = cell.project(params, xs)
+    zs, wide = cell.project(params, xs), widened(params)
     axes = varying_axes(params, carry, zs, steps)
     carry, (carries, ys) = scan(body, vary_over(axes, carry), (zs, steps), reverse=reverse)
     return carry, carries, ys

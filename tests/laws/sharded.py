@@ -68,13 +68,17 @@ def explicit(f: Callable[..., Any], into: Where, out: Any, *args: Any) -> Any:
 WAYS = {"shard_map": mapped, "explicit": explicit}
 
 
-def compare(way: str, f: Callable[..., Any], into: Where, out: Any, *args: Any) -> None:
+def compare(
+    way: str, f: Callable[..., Any], into: Where, out: Any, *args: Any, rtol: float = 1e-12
+) -> None:
     expected = jax.jit(partial(f, 0), compiler_options=QUICK)(*args)
     got = WAYS[way](f, into, out, *args)
-    assert_close(jax.device_get(got), jax.device_get(expected), rtol=1e-12)
+    assert_close(jax.device_get(got), jax.device_get(expected), rtol=rtol)
 
 
-def gradients(way: str, member: Any, case: Case, given: bool, every: bool = False) -> None:
+def gradients(
+    way: str, member: Any, case: Case, given: bool, every: bool = False, rtol: float = 1e-12
+) -> None:
     """Values and gradients of one member, everything that travels along a sequence in use."""
     params, xs = case.init(), case.inputs(T, (B,))
     carry = case.carry((B,), params) if given else None
@@ -94,7 +98,7 @@ def gradients(way: str, member: Any, case: Case, given: bool, every: bool = Fals
     carried = ROWS if given else None
     into = (ALL, carried, STEPS, STEPS, STEPS, STEPS)
     out = ((STEPS if every else ROWS, STEPS), (ALL, carried))
-    compare(way, f, into, out, params, carry, xs, MASK, SCALE, RESETS)
+    compare(way, f, into, out, params, carry, xs, MASK, SCALE, RESETS, rtol=rtol)
 
 
 def members(way: str) -> None:
@@ -111,6 +115,14 @@ def carries(way: str) -> None:
         if case.name in ("lstm", "lru", "gru-layer-norm", "stack", "remat-embedding-weight-drop"):
             with_name(case, gradients, way, case.member, case, True)
             with_name(case, gradients, way, case.member, case, False, True)
+
+
+def mixed(way: str) -> None:
+    """bfloat16 products, whose gradients are rounded once a device."""
+    for case in CAUSAL:
+        if case.name in ("lstm", "lru", "gru-layer-norm", "remat-embedding-weight-drop", "lm"):
+            member = r.mixed_precision(case.member)
+            with_name(case, gradients, way, member, case, True, False, 2**-7)
 
 
 def truncations(way: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-PARTS = ("members", "carries", "truncations", "models", "generation", "training")
+PARTS = ("members", "carries", "mixed", "truncations", "models", "generation", "training")
 
 
 @pytest.mark.parametrize(
