@@ -10,6 +10,8 @@ Shapes are time-major: ``xs`` is ``float[T, B, D]`` or ``int[T, B]`` (integers a
 from rnn_jax.host import startup as _startup  # noqa: F401
 
 # isort: split
+from typing import TYPE_CHECKING, Any
+
 from rnn_jax import diagnostics, interop
 from rnn_jax.arrays.masking import length_mask
 from rnn_jax.cells import (
@@ -109,6 +111,9 @@ from rnn_jax.truncation import (
 )
 from rnn_jax.types import Batch, Cell, Layer, Model
 
+if TYPE_CHECKING:
+    from rnn_jax.runs.load import Run, load_run
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -147,6 +152,7 @@ __all__ = [
     "Recurrent",
     "Remat",
     "Residual",
+    "Run",
     "SentenceStream",
     "SequenceClassifier",
     "SequenceTagger",
@@ -179,6 +185,7 @@ __all__ = [
     "length_mask",
     "linear",
     "linear_scan",
+    "load_run",
     "lru",
     "lstm",
     "make_evaluate",
@@ -211,3 +218,16 @@ __all__ = [
     "weight_drop",
     "zoneout",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Only when they are asked for: what they need, NLTK among it, is slow to import.
+    if name not in ("Run", "load_run"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from rnn_jax.runs import load
+
+    return getattr(load, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,16 +3,20 @@
 from rnn_jax.runs.config import CELLS, TrainConfig, make_model, make_optimizer, truncated
 from rnn_jax.runs.create import create_folder, new_folder, open_folder, resumed_folder
 from rnn_jax.runs.data import RunData, prepare
+from rnn_jax.runs.evaluation import Evaluation, evaluate_text
 from rnn_jax.runs.fit import Listener, evaluator, fit
 from rnn_jax.runs.folder import RunFolder
 from rnn_jax.runs.gradients import check_gradients
+from rnn_jax.runs.load import Run, load_run
 from rnn_jax.runs.memory import check_bytes, check_memory
 from rnn_jax.runs.plots import plot_loss
 from rnn_jax.runs.samples import sample_texts
 
 __all__ = [
     "CELLS",
+    "Evaluation",
     "Listener",
+    "Run",
     "RunData",
     "RunFolder",
     "TrainConfig",
@@ -20,8 +24,10 @@ __all__ = [
     "check_gradients",
     "check_memory",
     "create_folder",
+    "evaluate_text",
     "evaluator",
     "fit",
+    "load_run",
     "make_model",
     "make_optimizer",
     "new_folder",
