@@ -10,6 +10,8 @@ Shapes are time-major: ``xs`` is ``float[T, B, D]`` or ``int[T, B]`` (integers a
 from rnn_jax.host import startup as _startup  # noqa: F401
 
 # isort: split
+from typing import TYPE_CHECKING, Any
+
 from rnn_jax import diagnostics, interop
 from rnn_jax.arrays.masking import length_mask
 from rnn_jax.cells import (
@@ -124,6 +126,9 @@ from rnn_jax.truncation import (
 )
 from rnn_jax.types import Batch, Cell, Layer, Model
 
+if TYPE_CHECKING:
+    from rnn_jax.runs.load import Run, load_run
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -166,6 +171,7 @@ __all__ = [
     "Remat",
     "Residual",
     "Rule",
+    "Run",
     "SentenceStream",
     "SequenceClassifier",
     "SequenceTagger",
@@ -204,6 +210,7 @@ __all__ = [
     "length_mask",
     "linear",
     "linear_scan",
+    "load_run",
     "lru",
     "lstm",
     "make_evaluate",
@@ -241,3 +248,16 @@ __all__ = [
     "weight_drop",
     "zoneout",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Only when they are asked for: what they need, NLTK among it, is slow to import.
+    if name not in ("Run", "load_run"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from rnn_jax.runs import load
+
+    return getattr(load, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from rnn_jax.cli import config, evaluate, gradcheck, sample, train
+from rnn_jax.cli import compare, config, evaluate, gradcheck, runs, sample, train
 from rnn_jax.cli.options import SectionedCommand, run
 from rnn_jax.cli.recipe import recipes
+from rnn_jax.cli.version import version
 
 __all__ = ["app", "main"]
 
@@ -18,9 +21,31 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _command in (train.train, config.config, evaluate.evaluate, sample.sample, gradcheck.gradcheck):
+for _command in (
+    train.train,
+    config.config,
+    evaluate.evaluate,
+    sample.sample,
+    runs.runs,
+    compare.compare,
+    gradcheck.gradcheck,
+):
     app.command(cls=SectionedCommand)(_command)
 app.add_typer(recipes, name="recipe")
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=version,
+            is_eager=True,
+            help="Print the versions of this package, of Python and of JAX.",
+        ),
+    ] = False,
+) -> None: ...
 
 
 def main(arguments: list[str] | None = None) -> int:

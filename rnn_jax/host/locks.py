@@ -6,14 +6,17 @@ import contextlib
 import errno
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["Locked", "exclusive"]
+__all__ = ["Locked", "exclusive", "holder"]
 
 # File systems without locks; to work there unguarded is better than not at all.
 _UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
+# Whoever asks with `holder` whether a lock is held is in its way for a moment.
+_ATTEMPTS, _PAUSE = 5, 0.02
 
 
 class Locked(Exception):
@@ -54,6 +57,36 @@ def exclusive(path: Path) -> Iterator[None]:
                 path.unlink()
 
 
+def holder(path: Path) -> str | None:
+    """The number of the process that holds the lock, "" where it is unknown; None if none does.
+
+    Nothing is created, and nobody who wants the lock is kept from it.
+
+    Raises:
+        OSError: there is a file, and it cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / ".lock"
+        >>> with exclusive(file):
+        ...     holder(file) == str(os.getpid())
+        True
+        >>> print(holder(file))
+        None
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        _lock(handle, shared=True)
+    except BlockingIOError:
+        return _read(handle)
+    finally:
+        os.close(handle)
+    return None
+
+
 def _is_at(handle: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path))
@@ -62,6 +95,7 @@ def _is_at(handle: int, path: Path) -> bool:
 
 
 def _acquired(path: Path) -> int:
+    refused = 0
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -72,9 +106,12 @@ def _acquired(path: Path) -> int:
                 os.write(handle, str(os.getpid()).encode())
                 return handle
         except BlockingIOError:
-            holder = _read(handle)
-            os.close(handle)
-            raise Locked(holder) from None
+            refused += 1
+            if refused == _ATTEMPTS:
+                number = _read(handle)
+                os.close(handle)
+                raise Locked(number) from None
+            time.sleep(_PAUSE)
         except BaseException:
             os.close(handle)
             raise
@@ -88,8 +125,11 @@ def _read(handle: int) -> str:
         return ""
 
 
-def _lock(handle: int) -> None:
-    """Lock an open file without waiting; raises BlockingIOError where another has."""
+def _lock(handle: int, *, shared: bool = False) -> None:
+    """Lock an open file without waiting; raises BlockingIOError where another has.
+
+    Shared, it is in the way of exclusive locks alone, where the system knows the difference.
+    """
     if sys.platform == "win32":
         import msvcrt
 
@@ -104,7 +144,8 @@ def _lock(handle: int) -> None:
         import fcntl
 
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            fcntl.flock(handle, kind | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
                 raise

@@ -17,15 +17,19 @@ from rnn_jax.runs.create import (
     resumed_folder,
 )
 from rnn_jax.runs.data import RunData, prepare
+from rnn_jax.runs.evaluation import Evaluation, evaluate_text
 from rnn_jax.runs.fit import evaluator, fit
 from rnn_jax.runs.folder import RunFolder
 from rnn_jax.runs.gradients import check_gradients
+from rnn_jax.runs.load import Run, load_run
 from rnn_jax.runs.memory import check_bytes, check_memory
 from rnn_jax.runs.plots import plot_loss
 from rnn_jax.runs.samples import sample_texts
 
 __all__ = [
     "CELLS",
+    "Evaluation",
+    "Run",
     "RunData",
     "RunFolder",
     "TrainConfig",
@@ -33,10 +37,12 @@ __all__ = [
     "check_gradients",
     "check_memory",
     "create_folder",
+    "evaluate_text",
     "evaluation_rules",
     "evaluator",
     "fit",
     "latest_folder",
+    "load_run",
     "make_model",
     "make_optimizer",
     "new_folder",

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import jax
 import numpy as np
 
 from rnn_jax import text
 from rnn_jax.runs.config import TrainConfig, make_model
+from rnn_jax.runs.encoded import Encoded, Progress, encoded
 from rnn_jax.training import SentenceStream, Windows, sentence_stream
 from rnn_jax.training.batches import covering, stacked
 from rnn_jax.types import Model, Params
 
-__all__ = ["RunData", "prepare"]
+__all__ = [
+    "RunData",
+    "evaluated_sentences",
+    "evaluated_stream",
+    "prepare",
+    "targets",
+]
 
 _EVALUATION_ROWS = 16  # sentences evaluated at once; their order does not matter
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,50 +108,9 @@ def prepare(
     Raises:
       ValueError: no such corpus, or one that is too short for the configuration.
     """
-    documents = text.read_documents(config.corpus, column=config.column)
-    if config.from_sentences:
-        tokenized = text.tokenize_corpus(
-            documents,
-            level=config.level,
-            letters_only=config.letters_only,
-            language=config.language,
-            progress=progress,
-        )
-        if vocabulary is None:
-            vocabulary = text.reference_vocabulary(tokenized.counts(), config.vocab_size)
-        sentences = text.encode_sentences(tokenized, vocabulary).subset(0, config.max_sentences)
-        everything = len(sentences)
-        if config.max_length is not None:
-            sentences = sentences.up_to(config.max_length + 2)  # with both markers
-            if not len(sentences):
-                raise ValueError(
-                    f"--max-length {config.max_length} leaves out all {everything:,} sentences: "
-                    "make it larger"
-                )
-        left_out = everything - len(sentences)
-        if config.in_sentences:
-            data = _from_sentences(config, documents, vocabulary, sentences)
-            return dataclasses.replace(data, left_out=left_out)
-        stream = sentences.stream
-        begins = sentences.document_begins() if config.reset_at_documents else None
-    else:
-        left_out = 0
-        # Texts as they are need a line's end between them; cleaned ones have theirs.
-        texts = documents.texts
-        if not config.letters_only and len(texts) > 1:
-            texts = (*(f"{one}\n" for one in texts[:-1]), texts[-1])
-        reading: Any = {
-            "level": config.level,
-            "letters_only": config.letters_only,
-            "lines": "glued" if config.glue_lines else "spaced",
-        }
-        stream, found = text.character_corpus(texts, **reading)
-        begins = text.document_begins(texts, **reading) if config.reset_at_documents else None
-        if vocabulary is None:
-            vocabulary = _most_frequent(found, config.vocab_size)
-        stream = text.renumbered(stream, vocabulary.encode(found.tokens))
-    data = _from_stream(config, documents, vocabulary, stream[: config.max_tokens], begins)
-    return dataclasses.replace(data, left_out=left_out)
+    read = encoded(config, vocabulary=vocabulary, progress=progress)
+    join = _from_stream if isinstance(read.tokens, np.ndarray) else _from_sentences
+    return join(config, read)
 
 
 def _cut(
@@ -158,69 +121,55 @@ def _cut(
     return cut(stream, config.batch_size, config.seq_length, np.random.default_rng(seed))
 
 
-def _most_frequent(found: text.Vocabulary, size: int | None) -> text.Vocabulary:
-    size = min(8000, len(found)) if size is None else size
-    if size > len(found):
-        raise ValueError(
-            f"--vocab-size {size} does not fit: the corpus has {len(found)} tokens ("
-            f"{found.tokens[0]} among them), so choose 2 to {len(found)}"
-        )
-    return text.Vocabulary(found.tokens[:size], found.unknown)
-
-
-def _from_sentences(
-    config: TrainConfig,
-    documents: text.Documents,
-    vocabulary: text.Vocabulary,
-    sentences: text.Sentences,
-) -> RunData:
+def _from_sentences(config: TrainConfig, read: Encoded) -> RunData:
+    sentences = read.tokens
+    assert isinstance(sentences, text.Sentences)
     cut = _training_part(config, len(sentences), "sentences")
     training = sentences.subset(0, cut)
     held_out = sentences.subset(cut) if config.held_out else training
     return RunData(
         config,
-        documents.origin,
-        documents.sha256,
-        vocabulary,
+        read.documents.origin,
+        read.documents.sha256,
+        read.vocabulary,
         training,
-        _stream(held_out.by_length(), _EVALUATION_ROWS),
+        evaluated_sentences(held_out),
         training.word_count,
-        _unigram_loss(_targets(training), _targets(held_out), len(vocabulary)),
+        _unigram_loss(targets(training), targets(held_out), len(read.vocabulary)),
+        read.left_out,
     )
 
 
-def _from_stream(
-    config: TrainConfig,
-    documents: text.Documents,
-    vocabulary: text.Vocabulary,
-    stream: np.ndarray,
-    document_begins: np.ndarray | None,
-) -> RunData:
+def _from_stream(config: TrainConfig, read: Encoded) -> RunData:
+    stream = read.tokens
+    assert isinstance(stream, np.ndarray)
     cut = _training_part(config, len(stream), "tokens")
     evaluated = slice(cut, None) if config.held_out else slice(cut)
     training, held_out = stream[:cut], stream[evaluated]
     next(iter(_cut(config, training, 0)))  # long enough?
-    begins = None
-    if document_begins is not None:
-        begins = np.zeros(len(stream), bool)
-        begins[document_begins[document_begins < len(stream)]] = True
-    evaluation = covering(
-        held_out,
-        config.batch_size,
-        config.seq_length,
-        begins=None if begins is None else begins[evaluated],
-    )
+    begins = read.first_tokens
     return RunData(
         config,
-        documents.origin,
-        documents.sha256,
-        vocabulary,
+        read.documents.origin,
+        read.documents.sha256,
+        read.vocabulary,
         training,
-        evaluation,
+        evaluated_stream(config, held_out, None if begins is None else begins[evaluated]),
         len(training) - 1,
-        _unigram_loss(training[1:], held_out[1:], len(vocabulary)),
-        begins=None if begins is None else begins[:cut],
+        _unigram_loss(training[1:], held_out[1:], len(read.vocabulary)),
+        read.left_out,
+        None if begins is None else begins[:cut],
     )
+
+
+def evaluated_sentences(sentences: text.Sentences) -> SentenceStream:
+    """Sentences in the batches that they are evaluated in, each from the initial state."""
+    return _stream(sentences.by_length(), _EVALUATION_ROWS)
+
+
+def evaluated_stream(config: TrainConfig, stream: np.ndarray, begins: np.ndarray | None) -> Windows:
+    """A stream in the batches that it is evaluated in; ``begins`` as in `RunData`."""
+    return covering(stream, config.batch_size, config.seq_length, begins=begins)
 
 
 def _training_part(config: TrainConfig, size: int, unit: str) -> int:
@@ -242,11 +191,13 @@ def _stream(sentences: text.Sentences, batch_size: int) -> SentenceStream:
     )
 
 
-def _targets(sentences: text.Sentences) -> np.ndarray:
+def targets(sentences: text.Sentences) -> np.ndarray:
+    """The ids that a model is to predict in sentences."""
     return np.delete(sentences.stream, sentences.offsets[:-1])
 
 
 def _unigram_loss(seen: np.ndarray, targets: np.ndarray, vocab_size: int) -> float:
+    """The cross-entropy of ``targets`` under the frequencies of ``seen``, one added to each."""
     counts = _counts(seen, vocab_size) + 1
     nats = -np.log(counts / counts.sum())
     return float(nats @ _counts(targets, vocab_size) / len(targets))

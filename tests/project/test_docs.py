@@ -19,7 +19,7 @@ import pytest
 import rnn_jax
 import rnn_jax.reference
 import rnn_jax.text
-from rnn_jax.cli import evaluate, gradcheck, sample, train
+from rnn_jax.cli import compare, evaluate, gradcheck, runs, sample, train
 from tests.project.pages import OTHER_LIBRARIES, PAGES, ROOT, blocks, of_rnn_jax_alone, run
 
 WITH_PYTHON = [page for page in PAGES[1:] if of_rnn_jax_alone(page)]  # test_readme runs the first
@@ -28,6 +28,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": evaluate.evaluate,
     "sample": sample.sample,
     "gradcheck": gradcheck.gradcheck,
+    "runs": runs.runs,
+    "compare": compare.compare,
 }
 MODULES = [rnn_jax, rnn_jax.diagnostics, rnn_jax.interop, rnn_jax.text, rnn_jax.reference]
 # Shown in the reference besides: what a cell of one's own builds on.

@@ -117,13 +117,9 @@ def test_a_resumed_training_ends_in_the_same_bits(tmp_path: Path, at: int) -> No
 def test_sigterm_saves_and_ends_the_process(tmp_path: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         folder = tmp_path / number.name
+        stop = At(4, partial(signal.raise_signal, number))
         with pytest.raises(SystemExit) as end:
-            fit(
-                DATA,
-                epochs=2,
-                folder=folder,
-                listeners=[At(4, lambda n=number: signal.raise_signal(n))],
-            )
+            fit(DATA, epochs=2, folder=folder, listeners=[stop])
         assert end.value.code == 128 + number
         state, _ = fit(DATA, epochs=2, folder=folder, resume=True)
         whole, _ = fit(DATA, epochs=2)
@@ -299,7 +295,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_it_used(
 
 def test_a_full_disk_does_not_end_training(tmp_path: Path, monkeypatch: Any) -> None:
     store = sys.modules["rnn_jax.training.store"]
-    save, full = store.save_noted, False  # type: ignore[attr-defined]
+    save, full = store.save_noted, False
 
     def save_noted(path: Path, *args: Any) -> None:
         if full and path.name == "checkpoint.safetensors":
