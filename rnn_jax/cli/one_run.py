@@ -71,7 +71,7 @@ def train_one(
     with ExitStack() as stack:
         listeners: list[Any] = [stack.enter_context(TrainingReport())]
         if extras.tensorboard:
-            listeners.append(stack.enter_context(TensorBoard(folder.path / "tensorboard")))
+            listeners.append(stack.enter_context(TensorBoard(folder.path)))
         finished = fit(folder, data, *listeners, resume=resume, learning_rate=rate, params=params)
     rows = folder.read_metrics()
     plot_loss(folder, rows, data.unigram_loss)

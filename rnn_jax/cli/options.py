@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import dataclasses
 import functools
@@ -134,7 +135,7 @@ def run(app: typer.Typer, arguments: list[str] | None) -> int:
     """Run a command line; bad input is one sentence on stderr and exit code 2."""
     interrupts_as_usual()
     try:
-        with _short_warnings():
+        with _short_warnings(), _no_interrupt_lost():
             given = sys.argv[1:] if arguments is None else arguments
             code = app(given or ["--help"], standalone_mode=False)
             if sys.stdout is not None:
@@ -165,6 +166,24 @@ def run(app: typer.Typer, arguments: list[str] | None) -> int:
 def _fail(sentence: str, code: int = 2) -> int:
     print(f"rnn-jax: {' '.join(sentence.split())}", file=sys.stderr)
     return code
+
+
+@contextmanager
+def _no_interrupt_lost() -> Iterator[None]:
+    """Ctrl-C comes again where Python drops it: in a destructor, or while it collects garbage."""
+    before = sys.unraisablehook
+
+    def hook(dropped: Any) -> None:
+        if dropped.exc_type is KeyboardInterrupt:
+            _thread.interrupt_main()
+        else:
+            before(dropped)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 @contextmanager

@@ -48,7 +48,7 @@ _FILES = (
 
 def is_of_run(name: str) -> bool:
     """Whether a file of this name in a run's folder is the run's own."""
-    return name in _FILES or is_checkpoint(name)
+    return name in _FILES or is_checkpoint(name) or name.startswith("events.out.tfevents.")
 
 
 # The latest, and those of the lowest evaluated loss.

@@ -7,6 +7,7 @@ from rnn_jax.training.fit import Diverged, fit
 from rnn_jax.training.history import History
 from rnn_jax.training.loop import make_evaluate, make_train_steps
 from rnn_jax.training.progress import Listener, Progress
+from rnn_jax.training.report import TrainingReport
 from rnn_jax.training.rules import (
     Rule,
     halve,
@@ -18,6 +19,7 @@ from rnn_jax.training.rules import (
 from rnn_jax.training.sgd import PlainSGD, sgd
 from rnn_jax.training.step import TrainState, init_train_state, make_train_step
 from rnn_jax.training.streams import SentenceStream, sentence_stream
+from rnn_jax.training.tensorboard import TensorBoard
 
 __all__ = [
     "ASGDState",
@@ -29,7 +31,9 @@ __all__ = [
     "Progress",
     "Rule",
     "SentenceStream",
+    "TensorBoard",
     "TrainState",
+    "TrainingReport",
     "Windows",
     "asgd",
     "averaged",

@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -157,7 +157,7 @@ def fit(
             state = state._replace(opt_state=changed)
         plan = Plan(
             epoch=epoch,
-            block=_blocks(model, optimizer, loss, summed, skipped_limit),
+            block=partial(_block, model, optimizer, loss, summed, skipped_limit),
             evaluate=evaluate,
             initial_carry=partial(model.initial_carry, batch_shape) if batch_shape else None,
             key=noise,
@@ -243,20 +243,22 @@ def _check_some(count: int) -> None:
         raise ValueError("there is no batch to train on: give data with at least one")
 
 
-def _blocks(
+@lru_cache(maxsize=32)
+def _block(
     model: Model,
     optimizer: optax.GradientTransformation,
     loss: Loss,
     summed: bool,
     limit: int,
-) -> Callable[[Truncation | None], Block]:
-    @cache
-    def block(truncation: Truncation | None) -> Block:
-        shortened = model if truncation is None else truncate(model, truncation)
-        step = make_train_step(shortened, optimizer, loss=loss, skip_nonfinite=True)
-        return make_block(step, summed=summed, limit=limit)
+    truncation: Truncation | None,
+) -> Block:
+    """Compiled once, however often a training goes on in this process."""
+    shortened = model if truncation is None else truncate(model, truncation)
+    step = make_train_step(shortened, optimizer, loss=loss, skip_nonfinite=True)
+    return make_block(step, summed=summed, limit=limit)
 
-    return block
+
+_totals = lru_cache(maxsize=32)(make_evaluate)
 
 
 def _evaluation(
@@ -271,7 +273,7 @@ def _evaluation(
     if validation_loss is None:
         summable: Any = loss
         validation_loss = summable if takes_reduction(loss) else cross_entropy
-    totals = make_evaluate(model, loss=validation_loss)
+    totals = _totals(model, loss=validation_loss)
 
     def evaluate(params: Params) -> float:
         carry = model.initial_carry((validation.batch_size,), params) if stateful else None

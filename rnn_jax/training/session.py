@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import jax
@@ -122,6 +123,8 @@ class _Training:
         run = running(state, at.nats, at.in_a_row)
         if at.step == 0 and at.epoch == 0 and not self.history.rows:
             run = self.evaluated(run)
+            if self.history.ended:
+                return self.diverged(run)
             self.keep(run)
         while not (ended := self.ended()):
             batches, count = plan.epoch(at.epoch)
@@ -285,7 +288,7 @@ class _Training:
 
     def good(self, run: Running, batches: Batches, count: int) -> bool:
         """Whether a state is finite, and has a finite loss and gradient on some batch."""
-        if not all_finite(run.state):
+        if not _all_finite(run.state):
             return False
         if self.at.step == 0:
             return True
@@ -294,7 +297,8 @@ class _Training:
         # The latest one that was not skipped, and the next two.
         for index in (self.at.batch - 1 - self.at.in_a_row, self.at.batch, self.at.batch + 1):
             index %= count
-            copy = jax.tree.map(jnp.copy, run)._replace(in_a_row=jnp.zeros_like(run.in_a_row))
+            # A copy, because a block uses up what it is given.
+            copy = _copied(run)._replace(in_a_row=jnp.zeros_like(run.in_a_row))
             _, seen = block(copy, batches, index, index + 1, self.plan.key)
             if not int(seen.skipped):
                 return True
@@ -334,6 +338,10 @@ class _Training:
             return run.state
         state: TrainState = jax.tree.map(jnp.asarray, self.kept.state)
         return state
+
+
+_all_finite = jax.jit(all_finite)
+_copied = jax.jit(partial(jax.tree.map, jnp.copy))
 
 
 def rate_of(opt_state: optax.OptState) -> float | None:
