@@ -40,6 +40,7 @@ from rnn_jax.cells import (
 )
 from rnn_jax.generation import beam_search, generate, predict, run_freely, stream
 from rnn_jax.layers import (
+    ActivationPenalty,
     BaseLayer,
     Bidirectional,
     Dropout,
@@ -51,6 +52,7 @@ from rnn_jax.layers import (
     Serial,
     WeightDrop,
     Zoneout,
+    activation_penalty,
     all_carries,
     bidirectional,
     dropout,
@@ -127,6 +129,7 @@ __all__ = [
     "LRU",
     "LSTM",
     "ASGDState",
+    "ActivationPenalty",
     "BaseCell",
     "BaseLayer",
     "Batch",
@@ -174,6 +177,7 @@ __all__ = [
     "WeightDrop",
     "Windows",
     "Zoneout",
+    "activation_penalty",
     "all_carries",
     "asgd",
     "averaged",
