@@ -42,6 +42,7 @@ from rnn_jax.cells import (
 )
 from rnn_jax.generation import beam_search, generate, predict, run_freely, stream
 from rnn_jax.layers import (
+    ActivationPenalty,
     BaseLayer,
     Bidirectional,
     Dropout,
@@ -54,6 +55,7 @@ from rnn_jax.layers import (
     Serial,
     WeightDrop,
     Zoneout,
+    activation_penalty,
     all_carries,
     bidirectional,
     dropout,
@@ -135,6 +137,7 @@ __all__ = [
     "LRU",
     "LSTM",
     "ASGDState",
+    "ActivationPenalty",
     "BaseCell",
     "BaseLayer",
     "Batch",
@@ -184,6 +187,7 @@ __all__ = [
     "WeightDrop",
     "Windows",
     "Zoneout",
+    "activation_penalty",
     "all_carries",
     "asgd",
     "averaged",

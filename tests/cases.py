@@ -62,6 +62,8 @@ LAYERS: dict[str, tuple[r.Layer, bool]] = {
         r.serial(r.residual(r.linear(SIZE)), r.recurrent(r.elman(3)), r.linear(2, bias=False)),
         False,
     ),
+    # Without a penalty, whose gradient is of a whole call: see tests/layers.
+    "activation-penalty": (r.serial(r.recurrent(r.elman(3)), r.activation_penalty()), False),
     "linear-ids": (r.serial(r.linear(4), r.recurrent(r.elman(3))), True),
     "remat-embedding-weight-drop": (
         r.remat(r.serial(r.embedding(4), r.weight_drop(r.recurrent(r.elman(3)), 0.4)), 2),

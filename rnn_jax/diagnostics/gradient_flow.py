@@ -13,6 +13,7 @@ from jax import lax
 from rnn_jax.arrays.masking import check_mask
 from rnn_jax.diagnostics.perturbed import Perturbed, rebuild
 from rnn_jax.host.checks import not_negative
+from rnn_jax.layers.activation_penalty import without_penalties
 from rnn_jax.layers.base import check_layer
 from rnn_jax.recurrence.unroll import batch_shape_of
 from rnn_jax.types import Array, Carry, Layer, Model, Params
@@ -111,7 +112,7 @@ def gradient_flow(
     loss = _mean_direction if loss is None else loss
     if carry is None:
         carry = layer.initial_carry(batch_shape, params)
-    mean, norms = _flow(layer, loss, chosen, params, carry, xs, mask, key)
+    mean, norms = _flow(without_penalties(layer), loss, chosen, params, carry, xs, mask, key)
     return GradientFlow(jnp.array(chosen, int), mean, norms)
 
 

@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 from rnn_jax.arrays.masking import check_mask
 from rnn_jax.diagnostics.states import carries_before
+from rnn_jax.layers.activation_penalty import without_penalties
 from rnn_jax.layers.base import check_layer
 from rnn_jax.layers.carries import all_carries
 from rnn_jax.recurrence.unroll import batch_shape_of
@@ -60,7 +61,7 @@ def state_jacobians(
     check_mask(mask, (xs.shape[0], *batch_shape_of(xs)))
     if carry is None:
         carry = layer.initial_carry(batch_shape_of(xs), params)
-    return _singular_values(layer, params, carry, xs, mask)
+    return _singular_values(without_penalties(layer), params, carry, xs, mask)
 
 
 @partial(jax.jit, static_argnums=0)

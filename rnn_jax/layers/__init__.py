@@ -1,5 +1,6 @@
 """Layers: maps of whole sequences, built from cells and from each other."""
 
+from rnn_jax.layers.activation_penalty import ActivationPenalty, activation_penalty
 from rnn_jax.layers.base import BaseLayer
 from rnn_jax.layers.bidirectional import Bidirectional, bidirectional
 from rnn_jax.layers.carries import all_carries
@@ -15,6 +16,7 @@ from rnn_jax.layers.weight_drop import WeightDrop, weight_drop
 from rnn_jax.layers.zoneout import Zoneout, zoneout
 
 __all__ = [
+    "ActivationPenalty",
     "BaseLayer",
     "Bidirectional",
     "Dropout",
@@ -27,6 +29,7 @@ __all__ = [
     "Serial",
     "WeightDrop",
     "Zoneout",
+    "activation_penalty",
     "all_carries",
     "bidirectional",
     "dropout",

@@ -14,6 +14,7 @@ from rnn_jax.arrays.masking import select
 from rnn_jax.arrays.products import narrow_like, widened
 from rnn_jax.host.checks import positive
 from rnn_jax.jaxprs import vary_over, varying_axes
+from rnn_jax.layers.activation_penalty import penalised_part
 from rnn_jax.layers.base import BaseLayer, adapted, check_layer, initial_or, inside, run
 from rnn_jax.layers.wrapper import Wrapper
 from rnn_jax.recurrence.gradient_scale import settled
@@ -137,7 +138,7 @@ def remat(layer: Any, chunk: int | None = None) -> Layer | Model:
 
     Raises:
       ValueError: something that is not a layer, a layer that reads in both directions, a truncated
-        one, or a chunk that is not a positive integer.
+        one, one with an `activation_penalty`, or a chunk that is not a positive integer.
 
     Example:
       >>> import jax, rnn_jax
@@ -157,6 +158,12 @@ def remat(layer: Any, chunk: int | None = None) -> Layer | Model:
         raise ValueError(
             "remat() cuts a sequence, and a truncation counts its steps from where it begins: "
             "write truncate(remat(layer), kind)"
+        )
+    penalty = penalised_part(layer)
+    if penalty is not None:
+        raise ValueError(
+            f"remat() cuts a sequence, and {penalty!r} is of all its steps: put remat on the "
+            "layers below it"
         )
     if base.recurrent_part is not None:
         over: Model = base.over(remat(base.recurrent_part, chunk))

@@ -25,6 +25,7 @@ def cross_entropy(
     mask: Array | None = None,
     reduction: Reduction = "mean",
     class_weights: Array | None = None,
+    label_smoothing: float = 0.0,
 ) -> Array:
     """Cross-entropy of ``softmax(logits)`` against target ids, in nats.
 
@@ -33,6 +34,14 @@ def cross_entropy(
     With class weights ``w`` that of a step is multiplied by ``w[targets[t, b]]``, and the mean is
     ``Σ w loss / Σ w`` over the valid steps, as PyTorch's.
 
+    Label smoothing ``ε`` takes the share ``ε`` from the target and gives it to all classes alike:
+
+        loss[t, b] = (1 - ε) w[target] nll[target] + ε/V Σ_v w[v] nll[v]
+
+    with ``nll[v] = log Σ_u exp(logits[t, b, u]) - logits[t, b, v]``; the mean is still over
+    ``Σ w[target]``. That is PyTorch's definition and, without weights, optax's. A class that the
+    logits forbid, by -∞, gets no share, and V counts the others only.
+
     Args:
       logits: ``float[T, B, V]`` (any leading shape); converted to at least float32.
       targets: ``int[T, B]``; the values at masked steps are not read.
@@ -40,20 +49,27 @@ def cross_entropy(
       reduction: "mean" over valid steps (0 if there is none), "sum", or "none": ``[T, B]`` with
         zeros at masked steps.
       class_weights: ``float[V]``, how much a target of each class counts; None: all alike.
+      label_smoothing: ``ε`` in ``[0, 1]``, for training. Evaluate without it: `make_evaluate` has a
+        loss of its own, and `perplexity` is only that of the loss without it.
 
     Returns:
       A scalar, or ``float[T, B]``.
 
     Raises:
       ValueError: these are no arrays, or complex; the shapes do not fit, the reduction is unknown,
-        a class weight is negative or not finite, or a target lies outside the vocabulary (under jit
-        the loss of such a step is NaN instead, and so is its gradient).
+        a class weight is negative or not finite, the label smoothing lies outside, or a target lies
+        outside the vocabulary (under jit the loss of such a step is NaN instead, and so is its
+        gradient).
 
     Example:
       >>> import jax.numpy as jnp
       >>> loss = cross_entropy(jnp.zeros((5, 8000)), jnp.arange(5))
       >>> print(f"{loss:.3f}")  # ln 8000
       8.987
+
+    Reference:
+      Label smoothing: Szegedy et al., Rethinking the Inception architecture for computer vision,
+      CVPR 2016.
     """
     check_array("the logits", logits, "float[T, B, V]")
     check_array("the targets", targets, "int[T, B]")
@@ -68,7 +84,9 @@ def cross_entropy(
     check_ids(targets, logits.shape[-1], mask, what="target")
     if class_weights is not None:
         class_weights = _checked(class_weights, logits.shape[-1])
-    losses = partial(_cross_entropy, reduction=reduction)
+    if not isinstance(label_smoothing, int | float) or not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing must lie in [0, 1], not {label_smoothing!r}")
+    losses = partial(_cross_entropy, reduction=reduction, smoothing=label_smoothing)
     layout = spec_of(targets) if reduction == "none" else ()
     (loss,) = in_auto_mode(losses, (logits, targets, mask, class_weights), (layout,))
     return loss
@@ -98,6 +116,7 @@ def _cross_entropy(
     class_weights: Array | None,
     *,
     reduction: Reduction,
+    smoothing: float,
 ) -> tuple[Array]:
     logits = jnp.asarray(logits)
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
@@ -107,9 +126,27 @@ def _cross_entropy(
     picked = jnp.take_along_axis(logits, wanted[..., None], axis=-1)[..., 0]
     # A factor and not a term: the gradient of an unknown target must be NaN like its loss.
     one = jnp.where(known, 1, jnp.nan).astype(logits.dtype)
-    losses = one * jax.nn.logsumexp(logits, axis=-1) - picked
-    weights = None if class_weights is None else class_weights.astype(logits.dtype)[wanted]
+    normalizer = jax.nn.logsumexp(logits, axis=-1)
+    losses = one * normalizer - picked
+    if class_weights is not None:
+        class_weights = class_weights.astype(logits.dtype)
+    weights = None if class_weights is None else class_weights[wanted]
+    if weights is not None:
+        losses = weights * losses
+    if smoothing:
+        evenly = _over_all_classes(logits, normalizer, class_weights)
+        losses = (1 - smoothing) * losses + smoothing * evenly
     return (reduce_loss(losses, mask, reduction, weights),)
+
+
+def _over_all_classes(logits: Array, normalizer: Array, class_weights: Array | None) -> Array:
+    """``1/V Σ_v w[v] nll[v]`` over the classes whose logit is not -∞."""
+    allowed = logits != -jnp.inf
+    # Chosen before the difference: in a backward pass 0 * ∞ is NaN.
+    each = normalizer[..., None] - jnp.where(allowed, logits, normalizer[..., None])
+    if class_weights is not None:
+        each = class_weights.reshape((1,) * (each.ndim - 1) + (-1,)) * each
+    return each.sum(axis=-1) / jnp.maximum(allowed.sum(axis=-1), 1).astype(logits.dtype)
 
 
 def perplexity(loss: Array | float) -> Array:

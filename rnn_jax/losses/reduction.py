@@ -19,11 +19,12 @@ def reduce_loss(
 ) -> Array:
     """Sum or mean of ``losses [T, B]`` over the valid steps, or the losses with zeros elsewhere.
 
-    With ``weights [T, B]`` each loss counts that often; the mean is 0 where nothing counts.
+    The mean is over as many steps as count. Where the losses have been multiplied by weights, it is
+    over the sum of ``weights [T, B]``, and 0 where that is 0.
     """
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction must be 'mean', 'sum' or 'none', not {reduction!r}")
-    losses = fill_masked(losses if weights is None else weights * losses, mask)
+    losses = fill_masked(losses, mask)
     if reduction == "none":
         return losses
     if reduction == "sum":

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from rnn_jax.layers import dropout, recurrent, remat, residual, serial, weight_drop, zoneout
+from rnn_jax.layers import (
+    activation_penalty,
+    dropout,
+    recurrent,
+    remat,
+    residual,
+    serial,
+    weight_drop,
+    zoneout,
+)
 from rnn_jax.models import language_model
 from rnn_jax.runs.cells import make_cell
 from rnn_jax.runs.settings import ModelSettings, TrainConfig
@@ -25,19 +34,32 @@ def make_model(config: ModelSettings, vocab_size: int) -> Model:
         # One-hot vectors, which the first layer reads without an embedding, are not dropped.
         own = [noisy, _layer(config)] if config.dropout and size else [_layer(config)]
         if config.residual and size == config.output_size:
-            layers.append(residual(own[0] if len(own) == 1 else serial(*own)))
+            layers.append(residual(_one(own)))
         else:
             layers += own
         size = config.output_size
-    layers += [noisy] if config.dropout else []
-    layer = layers[0] if len(layers) == 1 else serial(*layers)
+    if config.remat:
+        layers = [remat(_one(layers))]
     return language_model(
         vocab_size,
-        remat(layer) if config.remat else layer,
+        _one([*layers, *_last(config, noisy)]),
         embedding_size=config.embedding_size or None,
         bias=config.bias,
         tied=config.tied,
     )
+
+
+def _last(config: ModelSettings, noisy: Layer) -> list[Layer]:
+    """What stands above the last recurrent layer: TAR before its dropout, AR after it."""
+    ar, tar = config.activation_penalty, config.temporal_penalty
+    if not config.dropout:
+        return [activation_penalty(ar, tar)] if ar or tar else []
+    below = [activation_penalty(tar=tar)] if tar else []
+    return [*below, noisy, *([activation_penalty(ar)] if ar else [])]
+
+
+def _one(layers: list[Layer]) -> Layer:
+    return layers[0] if len(layers) == 1 else serial(*layers)
 
 
 def _layer(config: ModelSettings) -> Layer:

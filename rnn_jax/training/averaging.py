@@ -87,7 +87,7 @@ def ema(
     def share(count: Array) -> tuple[Array, Array]:
         count = optax.safe_increment(count)
         # expm1, because 1 - decayⁿ loses its digits where the decay is close to 1.
-        return count, jnp.minimum((1 - decay) / -jnp.expm1(count * log_decay), 1.0)
+        return count, jnp.minimum((1 - decay) / -jnp.expm1(count.astype(float) * log_decay), 1.0)
 
     return _averaging(optimizer, share, EMAState, "ema")
 
@@ -129,7 +129,7 @@ def asgd(optimizer: optax.GradientTransformation) -> optax.GradientTransformatio
     def share(count: Array) -> tuple[Array, Array]:
         begun = count > 0
         following = optax.safe_increment(count)
-        return jnp.where(begun, following, 0), jnp.where(begun, 1 / following, 1.0)
+        return jnp.where(begun, following, 0), jnp.where(begun, 1 / following.astype(float), 1.0)
 
     return _averaging(optimizer, share, ASGDState, "asgd")
 

@@ -12,6 +12,7 @@ from jax import lax
 from rnn_jax.arrays.masking import expand, last_valid, select
 from rnn_jax.cells.base import BaseCell
 from rnn_jax.jaxprs import reverse_mode_only
+from rnn_jax.layers.activation_penalty import penalised_part
 from rnn_jax.layers.base import BaseLayer, adapted, check_layer, initial_or, inside, run
 from rnn_jax.layers.recurrent import Recurrent
 from rnn_jax.recurrence.gradient_scale import settled
@@ -224,7 +225,8 @@ def truncate(layer: Layer | Model, kind: Truncation, *, reference: bool = False)
       whole model, because it cuts off the read-out of early steps as well.
 
     Raises:
-      ValueError: the layer is not causal, is truncated already, or ``kind`` is not a truncation.
+      ValueError: the layer is not causal, is truncated already, or has an `activation_penalty` that
+        `sliding` would take apart; or ``kind`` is not a truncation.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnn_jax
@@ -246,6 +248,12 @@ def truncate(layer: Layer | Model, kind: Truncation, *, reference: bool = False)
     if any(isinstance(part, Truncated) for part in inside(layer)):
         # Windows of windows have no clear meaning.
         raise ValueError(f"{layer!r} is truncated already: truncate the bare layer instead")
+    penalty = penalised_part(layer) if isinstance(kind, Sliding) else None
+    if penalty is not None:
+        raise ValueError(
+            f"sliding() takes a sequence apart, and {penalty!r} is of all its steps: truncate the "
+            "layers below it"
+        )
     if not layer.causal:
         raise ValueError(
             f"{layer!r} is not causal: only a layer that runs forwards can be truncated"

@@ -74,7 +74,9 @@ def everything(cell: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "cell, options",
     [(cell, everything(cell)) for cell in CELLS]
-    + [("lstm", {"proj_size": 3, "weight_drop": 0.5, "residual": True, "remat": True})],
+    + [("lstm", {"proj_size": 3, "weight_drop": 0.5, "residual": True, "remat": True})]
+    + [("gru", {"activation_penalty": 2.0, "temporal_penalty": 1.0, "dropout": 0.1})]
+    + [("tanh", {"label_smoothing": 0.1})],
 )
 def test_every_cell_trains_a_step_and_comes_back_from_a_file(
     cell: str, options: dict[str, Any], tmp_path: Path
@@ -148,6 +150,22 @@ def test_residual_layers_begin_where_sizes_agree() -> None:
     assert isinstance(last, rnn_jax.layers.Dropout)
 
 
+def test_penalties_stand_around_the_last_dropout() -> None:
+    chosen: Any = {"activation_penalty": 2.0, "temporal_penalty": 1.0}
+    plain = rnn_jax.recurrent(rnn_jax.gru(256))
+    tar, drop, ar = (
+        rnn_jax.activation_penalty(tar=1.0),
+        rnn_jax.dropout(0.4),
+        rnn_jax.activation_penalty(ar=2.0),
+    )
+    one_hot: Any = {"embedding_size": 0, **chosen}
+    model = runs.make_model(TrainConfig(dropout=0.4, **one_hot), V)
+    assert model == rnn_jax.language_model(V, rnn_jax.serial(plain, tar, drop, ar))
+    model = runs.make_model(TrainConfig(remat=True, **one_hot), V)
+    both = rnn_jax.activation_penalty(2.0, 1.0)
+    assert model == rnn_jax.language_model(V, rnn_jax.serial(rnn_jax.remat(plain), both))
+
+
 @pytest.mark.parametrize(
     "options, sentence",
     [
@@ -206,6 +224,8 @@ def test_residual_layers_begin_where_sizes_agree() -> None:
         ({"min_lr": 0.001}, "--min-lr is not for --schedule halve"),
         ({"accumulate": 0}, "--accumulate must be at least 1"),
         ({"label_smoothing": 1.0}, "--label-smoothing must be at least 0 and below 1"),
+        ({"temporal_penalty": 1.0, "batching": "sentences"}, "--temporal-penalty is weighed agai"),
+        ({"activation_penalty": 1.0, "bptt": "sliding:2"}, "--activation-penalty is of all steps"),
         ({"activation_penalty": -1.0}, "--activation-penalty must be finite and at least 0"),
         ({"dtype": "float16"}, "--dtype must be one of float32, bfloat16"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from rnn_jax.host.options import flag
 from rnn_jax.runs.settings.batches import BatchSettings
 from rnn_jax.runs.settings.course import CourseSettings
 from rnn_jax.runs.settings.model import ModelSettings
@@ -87,6 +88,8 @@ class TrainConfig(CourseSettings, OptimizationSettings, BatchSettings, ModelSett
                 "sequential every window goes on from the one before: use --batching random or "
                 "sentences, or --reset-at-documents"
             )
+        for name in ("activation_penalty", "temporal_penalty"):
+            self._check_penalty(name)
         if self.min_lr > self.learning_rate:
             raise ValueError(
                 f"--min-lr {self.min_lr:g} is above the learning rate, {self.learning_rate:g}: "
@@ -96,6 +99,19 @@ class TrainConfig(CourseSettings, OptimizationSettings, BatchSettings, ModelSett
             raise ValueError(
                 "--weight-decay would wear the fixed weights of --cell echo-state away: use "
                 "--optimizer adam without it"
+            )
+
+    def _check_penalty(self, name: str) -> None:
+        """Raise ValueError for a penalty without a mean over a whole window beside it."""
+        if getattr(self, name) and self.in_sentences:
+            raise ValueError(
+                f"{flag(name)} is weighed against a loss that is averaged, and that of --batching "
+                "sentences is summed: use --batching sequential or random"
+            )
+        if getattr(self, name) and self.bptt.strip().startswith(("sliding", "adaptive")):
+            raise ValueError(
+                f"{flag(name)} is of all steps of a window, which --bptt {self.bptt} takes apart: "
+                "use full, chunked, tail or randomized"
             )
 
     def _check_stream(self) -> None:

@@ -49,6 +49,12 @@ class ModelSettings(Options):
     zoneout_cell: float | None = option(
         None, "That of an LSTM's cell state; default: the rate of --zoneout."
     )
+    activation_penalty: float = option(
+        0.0, "Coefficient of a penalty on the last layer's mean square output (AR), such as 2."
+    )
+    temporal_penalty: float = option(
+        0.0, "That of one on its mean squared change from step to step (TAR), such as 1."
+    )
     remat: bool = option(
         False, "Compute states again in the backward pass: long windows in little memory."
     )
@@ -61,6 +67,7 @@ class ModelSettings(Options):
         for name in ("hidden_size", "embedding_size", "proj_size"):
             self.require(name, (getattr(self, name) or 0) < 2**31, "below 2**31")
         self.fraction("dropout", "weight_drop", "zoneout", "zoneout_cell")
+        self.not_negative("activation_penalty", "temporal_penalty")
         self.one_of("cell", CELLS)
         self._check_cell()
         self._check_sizes()

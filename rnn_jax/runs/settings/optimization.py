@@ -70,12 +70,6 @@ class OptimizationSettings(Options):
     label_smoothing: float = option(
         0.0, "Part of a target's probability that is spread over the vocabulary while training."
     )
-    activation_penalty: float = option(
-        0.0, "Penalty on the squared outputs of the last layer (AR), such as 2."
-    )
-    temporal_penalty: float = option(
-        0.0, "Penalty on the squared change of these outputs from step to step (TAR), such as 1."
-    )
     dtype: Literal["float32", "bfloat16"] = option(
         "float32", "Of products and activations; parameters, losses and states are float32."
     )
@@ -84,7 +78,6 @@ class OptimizationSettings(Options):
         super().__post_init__()
         self.above_zero("lr", "decay_every")
         self.not_negative("clip", "warmup", "min_lr", "weight_decay")
-        self.not_negative("activation_penalty", "temporal_penalty")
         self.fraction("momentum", "label_smoothing")
         self.at_least(1, "plateau_patience", "accumulate")
         self.require("decay_factor", 0 < self.decay_factor < 1, "between 0 and 1")
