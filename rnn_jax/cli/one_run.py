@@ -35,6 +35,13 @@ from rnn_jax.types import Params
 __all__ = ["Extras", "continued", "new", "train_one"]
 
 
+# What may change when a run goes on; anything else would make it another run.
+_RESUMABLE = (
+    "epochs", "steps", "evaluate_every", "evaluate_every_steps", "early_stop", "save_every", "keep",
+    "lr",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Extras:
     """What goes with a training without changing it.
@@ -124,7 +131,16 @@ def new(config: TrainConfig, out: str | None, force: bool) -> Iterator[tuple[Run
 def continued(resume: str, anew: dict[str, Any]) -> Iterator[tuple[RunFolder, RunData]]:
     """A run that goes on, with some settings set anew."""
     with resumed_folder(resume) as folder:
-        kept = folder.config.changed(**anew)
+        before = folder.config
+        # A file of settings may hold all that the run has.
+        other = sorted(n for n in anew.keys() - set(_RESUMABLE) if anew[n] != getattr(before, n))
+        if other:
+            raise ValueError(
+                f"--{other[0].replace('_', '-')} cannot change when a run goes on: --resume keeps "
+                "the run's settings, only its length, evaluations, checkpoints and --lr may be set "
+                "anew"
+            )
+        kept = before.changed(**anew)
         rows = folder.read_metrics()
         done = max((math.floor(row["epoch"]) for row in rows), default=0)
         steps = max((row["step"] for row in rows), default=0)

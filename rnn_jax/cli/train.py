@@ -14,12 +14,6 @@ from rnn_jax.runs import TrainConfig, latest_folder, open_folder
 
 __all__ = ["train"]
 
-# What may change when a run goes on; anything else would make it another run.
-_RESUMABLE = (
-    "epochs", "steps", "evaluate_every", "evaluate_every_steps", "early_stop", "save_every", "keep",
-    "lr",
-)  # fmt: skip
-
 
 @with_options(TrainConfig)
 def train(
@@ -56,13 +50,6 @@ def train(
                 "--seeds makes new runs: leave it out, and go on with the folder of one of them"
             )
         folder = str(latest_folder(Path("runs"))) if resume == "latest" else resume
-        other = sorted(given - set(_RESUMABLE))
-        if other:
-            raise ValueError(
-                f"--{other[0].replace('_', '-')} cannot change when a run goes on: --resume keeps "
-                "the run's settings, only its length, evaluations, checkpoints and --lr may be set "
-                "anew"
-            )
         with continued(folder, {name: getattr(config, name) for name in given}) as made:
             rate = config.lr if "lr" in given else None
             train_one(*made, extras, resume=True, rate=rate)

@@ -73,7 +73,8 @@ def fit(
                 listeners=listeners,
                 folder=store,
                 resume=resume,
-                learning_rate=learning_rate,
+                # A schedule already has the new one.
+                learning_rate=None if config.scheduled else learning_rate,
                 adapt=None if config.bias_bound is None else Adaptive(model, config.bias_bound),
             )
     except SystemExit:  # after SIGTERM or SIGHUP: saved, and the command has more to say

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rnn_jax.layers import (
     activation_penalty,
     dropout,
+    mixed_precision,
     recurrent,
     remat,
     residual,
@@ -40,13 +41,14 @@ def make_model(config: ModelSettings, vocab_size: int) -> Model:
         size = config.output_size
     if config.remat:
         layers = [remat(_one(layers))]
-    return language_model(
+    model = language_model(
         vocab_size,
         _one([*layers, *_last(config, noisy)]),
         embedding_size=config.embedding_size or None,
         bias=config.bias,
         tied=config.tied,
     )
+    return model if config.dtype == "float32" else mixed_precision(model, config.dtype)
 
 
 def _last(config: ModelSettings, noisy: Layer) -> list[Layer]:

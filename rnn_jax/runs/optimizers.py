@@ -68,7 +68,7 @@ def _chain(config: TrainConfig, learning_rate: Any) -> optax.GradientTransformat
 def _learning_rate(config: TrainConfig, steps_per_epoch: float | None) -> float | optax.Schedule:
     """The learning rate, or what it is after so many updates."""
     rate, least, kind = config.learning_rate, config.min_lr, config.schedule
-    if not config.warmup and kind in ("constant", "halve", "plateau"):
+    if not config.scheduled:
         return rate
     if steps_per_epoch is None:
         raise ValueError(f"--schedule {kind} counts epochs: pass steps_per_epoch=")

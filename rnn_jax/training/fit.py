@@ -243,8 +243,7 @@ def _check_some(count: int) -> None:
         raise ValueError("there is no batch to train on: give data with at least one")
 
 
-@lru_cache(maxsize=32)
-def _block(
+def _new_block(
     model: Model,
     optimizer: optax.GradientTransformation,
     loss: Loss,
@@ -252,13 +251,14 @@ def _block(
     limit: int,
     truncation: Truncation | None,
 ) -> Block:
-    """Compiled once, however often a training goes on in this process."""
+    """The steps of a truncation; cached, so that a training that goes on compiles nothing anew."""
     shortened = model if truncation is None else truncate(model, truncation)
     step = make_train_step(shortened, optimizer, loss=loss, skip_nonfinite=True)
     return make_block(step, summed=summed, limit=limit)
 
 
-_totals = lru_cache(maxsize=32)(make_evaluate)
+_block: Any = lru_cache(maxsize=32)(_new_block)
+_totals: Any = lru_cache(maxsize=32)(make_evaluate)
 
 
 def _evaluation(

@@ -56,12 +56,11 @@ def test_label_smoothing_by_hand(
             np.testing.assert_allclose(got, expected[reduction], rtol=1e-12, atol=1e-12)
 
 
-# torch.nn.CrossEntropyLoss(weight=[1, 2, 0.5], label_smoothing=0.2) of the logits and targets
-# below, from the formula of its documentation, with a calculator's digits.
 LOGITS = np.array([[1.0, 2.0, 3.0], [0.5, -1.0, 0.0]])
 
 
-def test_golden_numbers(x64: None) -> None:
+def test_the_formula_written_out(x64: None) -> None:
+    """``torch.nn.CrossEntropyLoss(weight=[1, 2, 0.5], label_smoothing=0.2)``, term by term."""
     z = np.log(np.exp(LOGITS).sum(-1, keepdims=True)) - LOGITS  # 2.4076, 1.4076, 0.4076; …
     first = 0.8 * 0.5 * z[0, 2] + 0.2 / 3 * (1 * z[0, 0] + 2 * z[0, 1] + 0.5 * z[0, 2])
     second = 0.8 * 2 * z[1, 1] + 0.2 / 3 * (1 * z[1, 0] + 2 * z[1, 1] + 0.5 * z[1, 2])
@@ -76,7 +75,7 @@ def test_golden_numbers(x64: None) -> None:
     np.testing.assert_allclose(loss(), (first + second) / 2.5, rtol=1e-14)
 
 
-def test_the_torch_of_the_table(x64: None) -> None:
+def test_torch_itself(x64: None) -> None:
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(3)
     logits, targets, weights = rng.normal(size=(6, 5)), rng.integers(0, 5, 6), rng.random(5)
@@ -132,9 +131,8 @@ def test_evaluation_is_without_it() -> None:
     data = r.Windows(jnp.ones((2, 3, 2), int), jnp.ones((2, 3, 2), int))
     step = r.make_train_step(model, r.sgd(0.1), loss=partial(r.cross_entropy, label_smoothing=0.5))
     nats, tokens = r.make_evaluate(model)(params, data)
-    _, metrics = step(
-        r.init_train_state(model, r.sgd(0.1), params), r.Batch(*(x[0] for x in data[:2]))
-    )
+    batch = r.Batch(data.inputs[0], data.targets[0])
+    _, metrics = step(r.init_train_state(model, r.sgd(0.1), params), batch)
     assert abs(float(metrics["loss"]) - float(nats / tokens)) > 1e-2
     plain = r.cross_entropy(model.apply(params, None, data.inputs[0])[1], data.targets[0])
     np.testing.assert_allclose(nats / tokens, plain, rtol=1e-5)

@@ -19,6 +19,7 @@ import pytest
 import rnn_jax
 import rnn_jax.reference
 import rnn_jax.text
+from rnn_jax import schedules
 from rnn_jax.cli import compare, evaluate, gradcheck, runs, sample, train
 from tests.project.pages import OTHER_LIBRARIES, PAGES, ROOT, blocks, of_rnn_jax_alone, run
 
@@ -31,7 +32,14 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "runs": runs.runs,
     "compare": compare.compare,
 }
-MODULES = [rnn_jax, rnn_jax.diagnostics, rnn_jax.interop, rnn_jax.text, rnn_jax.reference]
+MODULES = [
+    rnn_jax,
+    rnn_jax.diagnostics,
+    rnn_jax.interop,
+    schedules,
+    rnn_jax.text,
+    rnn_jax.reference,
+]
 # Shown in the reference besides: what a cell of one's own builds on.
 ALSO = [
     "rnn_jax.cells.gated.CellOptions",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from rnn_jax.host.options import Options, flag, option
 from rnn_jax.runs.cells import CELLS, WITH
@@ -54,6 +54,9 @@ class ModelSettings(Options):
     )
     temporal_penalty: float = option(
         0.0, "That of one on its mean squared change from step to step (TAR), such as 1."
+    )
+    dtype: Literal["float32", "bfloat16"] = option(
+        "float32", "Of products and activations; parameters, losses and states are float32."
     )
     remat: bool = option(
         False, "Compute states again in the backward pass: long windows in little memory."

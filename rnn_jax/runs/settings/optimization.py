@@ -70,9 +70,6 @@ class OptimizationSettings(Options):
     label_smoothing: float = option(
         0.0, "Part of a target's probability that is spread over the vocabulary while training."
     )
-    dtype: Literal["float32", "bfloat16"] = option(
-        "float32", "Of products and activations; parameters, losses and states are float32."
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -84,6 +81,11 @@ class OptimizationSettings(Options):
         self._check_readers("schedule", _SCHEDULES)
         self._check_readers("optimizer", _OPTIMIZERS)
         _ = self.averaging
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether the learning rate is a function of the step, and not only of evaluations."""
+        return bool(self.warmup) or self.schedule in ("step", "exponential", "cosine")
 
     @property
     def averaging(self) -> tuple[Literal["none", "ema", "asgd"], float]:
