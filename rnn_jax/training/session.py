@@ -135,7 +135,7 @@ class _Training:
             while at.batch < count and not (ended := self.ended()):
                 run = self.block(run, batches, count)
                 if at.in_a_row >= plan.limit:
-                    return self.diverged(run)
+                    return self.diverged(run, batches)
                 if at.batch == count:
                     at.epoch, at.batch = at.epoch + 1, 0
                 if self.is_due():
@@ -240,8 +240,7 @@ class _Training:
             learning_rate=rate_of(run.state.opt_state),
             skipped=at.skipped,
         )
-        for listener in plan.listeners:
-            listener.progress(progress)
+        self.told(run, [partial(listener.progress, progress) for listener in plan.listeners])
 
     def evaluated(self, run: Running) -> Running:
         """A row of metrics; the state after what the rules make of it."""
@@ -282,9 +281,18 @@ class _Training:
                 for rule in plan.rules:
                     state = state._replace(opt_state=rule(at.losses, state.opt_state))
             run = running(state, 0.0, at.in_a_row)
-        for listener in plan.listeners:
-            listener.evaluated(row)
+        self.told(run, [partial(listener.evaluated, row) for listener in plan.listeners])
         return run
+
+    def told(self, run: Running, calls: Sequence[Callable[[], None]]) -> None:
+        """Call all listeners; should one fail, nothing is lost."""
+        try:
+            for call in calls:
+                call()
+        except BaseException:
+            if self.at.step and _all_finite(run.state):
+                self.keep(run, last=True)
+            raise
 
     def good(self, run: Running, batches: Batches, count: int) -> bool:
         """Whether a state is finite, and has a finite loss and gradient on some batch."""
@@ -329,9 +337,15 @@ class _Training:
         if last or self.at.step == 0:
             store.settle(last=True)
 
-    def diverged(self, run: Running) -> TrainState:
-        """The end where no step is finite any more: the last good state."""
+    def diverged(self, run: Running, batches: Batches | None = None) -> TrainState:
+        """The end where no step is finite any more: the last good state.
+
+        With batches, it may be that these are to blame, and not the state.
+        """
         plan, self.history.ended, self.history.step = self.plan, "diverged", self.at.step
+        if batches is not None and self.good(run, batches, self.count):
+            self.keep(run, last=True)
+            return run.state
         if plan.store is not None:
             plan.store.settle()
         if self.kept is None:

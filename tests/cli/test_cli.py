@@ -52,7 +52,7 @@ def test_train_writes_all_it_promises(run_folder: str) -> None:
 def test_train_prints_parameters_perplexities_samples_and_the_comparison(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rnn_jax.cli.train.compare_step_time", lambda: "31 times faster")
+    monkeypatch.setattr("rnn_jax.cli.one_run.compare_step_time", lambda: "31 times faster")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RNN_JAX_DATA", str(ROOT / "data"))
     assert main([word for word in TRAIN if word != "--no-compare"]) == 0

@@ -61,7 +61,7 @@ def test_out_of_memory_is_one_sentence_and_leaves_nothing(
     def fail(*_: object, **__: object) -> None:
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory: 9 bytes.\nframes")
 
-    monkeypatch.setattr("rnn_jax.cli.train.fit", fail)
+    monkeypatch.setattr("rnn_jax.cli.one_run.fit", fail)
     out = tmp_path / "run"
     sentence = refusal(capsys, *TRAIN, "--out", str(out))
     assert "the memory does not suffice, choose smaller sizes" in sentence
