@@ -107,7 +107,9 @@ def activation_penalty(ar: float = 0.0, tar: float = 0.0) -> ActivationPenalty:
     the network without it.
 
     Because the penalty is of a whole call, it stands outside of what runs a sequence in pieces:
-    `remat`, and a layer under `sliding`. It has no forward-mode derivatives.
+    `remat`, and a layer under `sliding`. Inside ``jax.shard_map`` a call is of one device's rows:
+    average the devices' gradients there, and not their losses. There are no forward-mode
+    derivatives.
 
     In the AWD-LSTM, AR is of the last layer's outputs after their dropout, TAR of those before:
 

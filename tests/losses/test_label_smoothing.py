@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rnn_jax as r
@@ -30,6 +30,7 @@ def by_hand(logits: Any, targets: Any, mask: Any, weights: Any, smoothing: float
     return {"none": losses, "sum": losses.sum(), "mean": losses.sum() / total if total else 0.0}
 
 
+@settings(max_examples=8)
 @given(
     st.integers(0, 10**6),
     st.sampled_from([(4,), (4, 2), (3, 2, 2)]),

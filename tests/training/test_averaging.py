@@ -40,8 +40,11 @@ def weighted(weights: Any, trees: Any) -> Any:
     )
 
 
-@pytest.mark.parametrize("inside", [ADAM, r.sgd(0.5)], ids=["adam", "sgd"])
-@pytest.mark.parametrize("decay", [0.0, 0.7, 0.9999])
+@pytest.mark.parametrize(
+    ("inside", "decay"),
+    [(ADAM, 0.7), (r.sgd(0.5), 0.0), (r.sgd(0.5), 0.9999)],
+    ids=["adam", "newest", "long"],
+)
 def test_ema_is_the_unbiased_mean_of_the_iterates(inside: Any, decay: float, x64: None) -> None:
     params = jax.tree.map(lambda p: p.astype(jnp.float64), MODEL.init(jax.random.key(0)))
     seen = iterates(inside, params, 6)
@@ -103,17 +106,8 @@ def test_what_an_optimizer_needs_passes_through() -> None:
     for optimizer in (r.ema(inside, 0.5), r.asgd(inside)):
         seen.clear()
         state = r.init_train_state(MODEL, optimizer, MODEL.init(jax.random.key(0)))
-        r.make_train_step(MODEL, optimizer)(state, batch(0))
+        jax.eval_shape(r.make_train_step(MODEL, optimizer), state, batch(0))
         assert set(seen) == {"value", "grad", "value_fn"}
-
-
-def test_a_line_search_inside_an_average() -> None:
-    optimizer = r.ema(optax.lbfgs(), 0.5)
-    state = r.init_train_state(MODEL, optimizer, MODEL.init(jax.random.key(0)))
-    step = jax.jit(r.make_train_step(MODEL, optimizer))
-    state, first = step(state, batch(0))
-    state, second = step(state, batch(0))
-    assert second["loss"] < first["loss"]
 
 
 def test_averages_have_digits_and_arrays_of_their_own() -> None:
