@@ -9,6 +9,7 @@ import functools
 import inspect
 import os
 import sys
+import threading
 import typing
 import warnings
 from collections.abc import Callable, Iterator
@@ -175,7 +176,8 @@ def _no_interrupt_lost() -> Iterator[None]:
 
     def hook(dropped: Any) -> None:
         if dropped.exc_type is KeyboardInterrupt:
-            _thread.interrupt_main()
+            # In a moment: from here it would be dropped once more.
+            threading.Timer(0.02, _thread.interrupt_main).start()
         else:
             before(dropped)
 

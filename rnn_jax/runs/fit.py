@@ -46,8 +46,7 @@ def fit(
     """
     config, model = data.config, data.model
     store = folder.store()
-    resume = resume and folder.trained
-    if resume and not store.holds_checkpoint:
+    if resume and folder.trained and not store.holds_checkpoint:
         store.load(None)  # says what is missing
     try:
         with warnings.catch_warnings():

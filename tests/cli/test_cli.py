@@ -38,6 +38,7 @@ def test_train_writes_all_it_promises(run_folder: str) -> None:
     names = {path.name for path in Path(run_folder).iterdir()}
     assert names == {
         "best.safetensors",
+        "checkpoint-0.safetensors",
         "config.json",
         "metrics.jsonl",
         "vocabulary.json",

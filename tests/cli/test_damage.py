@@ -40,6 +40,10 @@ def outcome(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> list[by
 
 
 @pytest.mark.filterwarnings("default")
+# Only a damaged newest checkpoint makes the one before it read.
+UNREAD = ("metrics.jsonl", "samples.txt", "loss.png", "checkpoint-0.safetensors")
+
+
 def test_a_flipped_bit_never_changes_a_result(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,7 +58,7 @@ def test_a_flipped_bit_never_changes_a_result(
         assert expected[-1] is not None
     rng = np.random.default_rng(0)
     refused = dict.fromkeys(sorted(file.name for file in Path("sound").iterdir()), 0)
-    assert len(refused) == 8
+    assert len(refused) == 9
     for name in refused:
         whole = Path("sound", name).read_bytes()
         for place in rng.integers(0, len(whole), PLACES):
@@ -70,4 +74,4 @@ def test_a_flipped_bit_never_changes_a_result(
     for name, times in refused.items():
         # Every command reads settings and vocabulary, one the checkpoint, one the best
         # parameters, two the latest.
-        assert times > PLACES // 2 or name in ("metrics.jsonl", "samples.txt", "loss.png"), name
+        assert times > PLACES // 2 or name in UNREAD, name

@@ -80,6 +80,8 @@ class TrainConfig(CourseSettings, OptimizationSettings, BatchSettings, ModelSett
         super().__post_init__()
         if self.in_sentences and self.max_tokens is not None:
             raise ValueError("--max-tokens cuts a stream: with sentences, use --max-sentences")
+        if self.glue_lines and not (self.letters_only and self.level == "char"):
+            raise ValueError("--glue-lines is for --letters-only and --level char: leave it out")
         if not self.from_sentences:
             self._check_stream()
         if self.learned_carry and self.stateful and not self.reset_at_documents:
