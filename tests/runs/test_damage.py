@@ -135,7 +135,8 @@ def test_a_run_of_before_there_were_checksums_is_read_and_goes_on(
     with runs.resumed_folder(str(longer)) as folder:
         assert runs.fit(folder, data, Silent(), resume=True)
     for name in ("parameters.safetensors", "checkpoint.safetensors"):
-        assert (longer / name).read_bytes() == (path / name).read_bytes()
+        trees = load_params(longer / name), load_params(path / name)
+        jax.tree.map(np.testing.assert_array_equal, *trees)
 
 
 def test_one_bad_line_costs_one_row(sound: Path, tmp_path: Path) -> None:
