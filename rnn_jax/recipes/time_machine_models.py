@@ -1,7 +1,7 @@
-"""The models that Dive into Deep Learning trains on The Time Machine, what it printed, and one more.
+"""The models that Dive into Deep Learning trains on The Time Machine, and what it printed.
 
-The book stacks 32 layers and leaves them at the frequencies of the letters; `lstm-32-residual` is
-the stack of that depth which learns.
+The book stacks LSTMs as well; 32 of them stay at the frequencies of the letters. `lstm-32-residual`
+is not the book's: a stack of that depth which learns.
 """
 
 from __future__ import annotations
