@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
+from rnn_jax.arrays.checks import check_array
 from rnn_jax.arrays.masking import check_mask, fill_masked
 from rnn_jax.arrays.tokens import is_ids
 from rnn_jax.cells.layer_norm import scale, standardize
@@ -37,16 +38,19 @@ class LayerNorm(BaseLayer):
                 f"layer_norm normalises features, not token ids ({xs.dtype}): put it above the "
                 "first layer or give the model an embedding"
             )
-        gain, mask = member(self, params, "gain"), along.mask
+        mask = along.mask
         check_mask(mask, xs.shape[:-1])
-        if xs.shape[-1:] != gain.shape:
-            raise ValueError(
-                f"layer_norm has gains for {gain.shape[0]} features, but the inputs have "
-                f"{xs.shape[-1]}: init it with the size of its inputs"
-            )
+        gain, b = member(self, params, "gain"), params.get("b")
+        for name, vector in {"gain": gain, **({} if b is None else {"b": b})}.items():
+            check_array(f"the {name} of layer_norm", vector, "float[D]")
+            if vector.shape != xs.shape[-1:]:
+                raise ValueError(
+                    f"the {name} of layer_norm has shape {vector.shape}, but the inputs have "
+                    f"{xs.shape[-1]} features: pass parameters made for their size"
+                )
         # What stands at masked steps may be NaN, whose gradient no later zero undoes.
         features = fill_masked(xs, mask).astype(state_dtype(gain.dtype))
-        ys = scale(standardize(features), gain, params.get("b"))
+        ys = scale(standardize(features), gain, b)
         return (), fill_masked(ys.astype(gain.dtype), mask)
 
 

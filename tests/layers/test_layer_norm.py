@@ -73,8 +73,14 @@ def test_bad_input_is_one_sentence() -> None:
     params = layer.init(jax.random.key(0), 3)
     with pytest.raises(ValueError, match=r"not token ids \(int32\): put it above"):
         layer.apply(params, None, jnp.ones((4, 2), int))
-    with pytest.raises(ValueError, match="gains for 3 features, but the inputs have 5"):
+    with pytest.raises(
+        ValueError, match=r"gain of layer_norm has shape \(3,\), but the inputs have 5"
+    ):
         layer.apply(params, None, jnp.ones((4, 2, 5)))
+    with pytest.raises(ValueError, match=r"the b of layer_norm has shape \(2,\)"):
+        layer.apply({**params, "b": jnp.ones(2)}, None, jnp.ones((4, 2, 3)))
+    with pytest.raises(ValueError, match="the gain of layer_norm"):
+        layer.apply({"gain": None}, None, jnp.ones((4, 2, 3)))
     with pytest.raises(ValueError, match="gain"):
         layer.apply({}, None, jnp.ones((4, 2, 3)))
     with pytest.raises(ValueError, match="mask"):
