@@ -280,7 +280,7 @@ class _Training:
                     state = state._replace(opt_state=rule(at.losses, state.opt_state))
             run = running(state, 0.0, at.in_a_row)
         for listener in plan.listeners:
-            listener.evaluated(row)
+            listener.evaluated(row, params)
         return run
 
     def good(self, run: Running, batches: Batches, count: int) -> bool:
