@@ -64,6 +64,14 @@ LAYERS: dict[str, tuple[r.Layer, bool]] = {
     ),
     # Without a penalty, whose gradient is of a whole call: see tests/layers.
     "activation-penalty": (r.serial(r.recurrent(r.elman(3)), r.activation_penalty()), False),
+    "pre-norm": (
+        r.serial(
+            r.recurrent(r.elman(3)),
+            r.residual(r.serial(r.layer_norm(), r.recurrent(r.gru(3)))),
+            r.layer_norm(bias=False),
+        ),
+        True,
+    ),
     "linear-ids": (r.serial(r.linear(4), r.recurrent(r.elman(3))), True),
     "remat-embedding-weight-drop": (
         r.remat(r.serial(r.embedding(4), r.weight_drop(r.recurrent(r.elman(3)), 0.4)), 2),

@@ -18,19 +18,19 @@ from rnn_jax.cells.projection import input_product
 from rnn_jax.host.checks import check_members
 from rnn_jax.types import Array, Carry, Params
 
-__all__ = ["LayerNormElman", "LayerNormGRU", "LayerNormLSTM"]
+__all__ = ["LayerNormElman", "LayerNormGRU", "LayerNormLSTM", "scale", "standardize"]
 
 # The paper's equations have none; its authors' code has this one.
 EPSILON = 1e-5
 
 
-def _standardize(x: Array) -> Array:
+def standardize(x: Array) -> Array:
     """``(x - mean) / √(variance + ε)`` over the last axis, in the dtype of ``x``."""
     centred = x - x.mean(-1, keepdims=True)
     return centred * lax.rsqrt((centred**2).mean(-1, keepdims=True) + EPSILON)
 
 
-def _scale(x: Array, gain: Array, bias: Array | None) -> Array:
+def scale(x: Array, gain: Array, bias: Array | None) -> Array:
     """``x ⊙ gain (+ bias)``, of the last axis."""
     shape = (1,) * (x.ndim - 1) + (-1,)
     scaled = x * gain.reshape(shape)
@@ -79,8 +79,8 @@ class LayerNormElman(GatedCell):
 
     def step(self, params: Params, carry: Carry, z: Array) -> tuple[Carry, Array]:
         """The equations of the class."""
-        summed = _standardize(z + product(carry, params["w_hh"]))
-        h = self.activation(_scale(summed, params["gain"], params.get("b")))
+        summed = standardize(z + product(carry, params["w_hh"]))
+        h = self.activation(scale(summed, params["gain"], params.get("b")))
         return h, h.astype(params["w_hh"].dtype)
 
 
@@ -111,8 +111,8 @@ class _TwoNorms(GatedCell):
 
     def _norm(self, products: Array, gain: Array, bias: Array | None) -> Array:
         cuts = [self.hidden_size * count for count in accumulate(self.together[:-1])]
-        parts = map(_standardize, jnp.split(products, cuts, axis=-1))
-        return _scale(jnp.concatenate(list(parts), axis=-1), gain, bias)
+        parts = map(standardize, jnp.split(products, cuts, axis=-1))
+        return scale(jnp.concatenate(list(parts), axis=-1), gain, bias)
 
 
 @dataclass(frozen=True)
@@ -196,6 +196,6 @@ class LayerNormLSTM(_TwoNorms, MemoryCell):
         h, c = carry
         i, f, g, o = self.split(z + self.recur(params, h))
         c = jax.nn.sigmoid(f + self.forget_bias) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        shown = _scale(_standardize(c), params["gain_c"], params.get("b_c"))
+        shown = scale(standardize(c), params["gain_c"], params.get("b_c"))
         h = jax.nn.sigmoid(o) * jnp.tanh(shown)
         return named(LSTMCarry(h, c), carry), h.astype(params["w_hh"].dtype)

@@ -6,6 +6,7 @@ from rnn_jax.layers.bidirectional import Bidirectional, bidirectional
 from rnn_jax.layers.carries import all_carries
 from rnn_jax.layers.dropout import Dropout, dropout
 from rnn_jax.layers.embedding import Embedding, embedding
+from rnn_jax.layers.layer_norm import LayerNorm, layer_norm
 from rnn_jax.layers.linear import Linear, linear
 from rnn_jax.layers.mixed_precision import MixedPrecision, mixed_precision
 from rnn_jax.layers.recurrent import Recurrent, recurrent
@@ -21,6 +22,7 @@ __all__ = [
     "Bidirectional",
     "Dropout",
     "Embedding",
+    "LayerNorm",
     "Linear",
     "MixedPrecision",
     "Recurrent",
@@ -34,6 +36,7 @@ __all__ = [
     "bidirectional",
     "dropout",
     "embedding",
+    "layer_norm",
     "linear",
     "mixed_precision",
     "recurrent",

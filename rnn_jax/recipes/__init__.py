@@ -27,6 +27,7 @@ RECIPES = {
     "operation-graph": "operation_graph",
     "word-model": "word_model",
     "time-machine": "time_machine",
+    "deep-stack": "deep_stack",
     "next-token": "next_token",
     "war-and-peace": "war_and_peace",
     "echo-state": "echo_state",

@@ -35,7 +35,7 @@ __all__ = ["Options", "run"]
 PREFIX = "time traveller"
 BATCH, STEPS = 32, 35
 TINY = np.finfo(np.float32).tiny
-SHOWN_NORMS = ("lstm", "lstm-2", "lstm-32")
+SHOWN_NORMS = ("lstm", "lstm-2", "lstm-32", "lstm-32-residual")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Options(RecipeOptions):
     models: str = option("all", f"all, or some of {', '.join(MODELS)}, with commas between.")
     level: Literal["char", "word"] = option("char", "Unit of the text.")
     whole_book: bool = option(False, "Train on nine tenths of the book and evaluate on the last.")
-    epochs: int = option(500, "Passes over the training text; lstm-32 makes a twentieth of them.")
+    epochs: int = option(500, "Passes over the training text; models of 32 layers make fewer.")
     hidden_size: int = option(256, "Hidden units of a layer.")
 
     def __post_init__(self) -> None:
@@ -134,7 +134,7 @@ def train(
     spec = MODELS[name]
     model = rnn_jax.language_model(len(book.vocabulary), spec.layer(hidden_size))
     truncated = model if isinstance(spec.bptt, rnn_jax.Full) else rnn_jax.truncate(model, spec.bptt)
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(spec.rate))
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), spec.optimizer(spec.rate))
     shape = None if spec.random else (BATCH,)
     state = rnn_jax.init_train_state(
         truncated, optimizer, model.init(jax.random.key(seed)), batch_shape=shape

@@ -20,7 +20,7 @@ from rnn_jax.training.blocks import Batches, Block, make_block
 from rnn_jax.training.checks import check_data, check_model, check_optimizer, check_params
 from rnn_jax.training.history import History
 from rnn_jax.training.loop import SummableLoss, make_evaluate, takes_reduction
-from rnn_jax.training.progress import Listener
+from rnn_jax.training.progress import Listener, Tell, as_listener
 from rnn_jax.training.resuming import best_of, fingerprint, opened, resumed
 from rnn_jax.training.rules import Rule, set_learning_rate
 from rnn_jax.training.session import Adapts, Plan, Position, train
@@ -52,7 +52,7 @@ def fit(
     evaluate_every_steps: int | None = None,
     on_evaluation: Sequence[Rule] = (),
     patience: int | None = None,
-    listeners: Sequence[Listener] = (),
+    listeners: Sequence[Listener | Tell] = (),
     folder: str | os.PathLike[str] | Store | None = None,
     resume: bool = False,
     save_every: float = 120.0,
@@ -91,7 +91,8 @@ def fit(
       on_evaluation: rules ``(losses, opt_state) -> opt_state``, called in turn after each with all
         losses so far, such as `halve`.
       patience: evaluations without a new lowest loss after which to stop.
-      listeners: hear of progress about once a second, and of each row of metrics.
+      listeners: hear of progress about once a second, and of each row of metrics; or functions
+        ``(row, params)``, called after each evaluation, such as one that samples from the model.
       folder: where to keep checkpoints, the latest and the best parameters, and the metrics; it is
         this process's alone meanwhile.
       resume: go on from the folder's checkpoint; begin where there is none.
@@ -168,7 +169,7 @@ def fit(
             rules=tuple(on_evaluation),
             patience=patience,
             limit=skipped_limit,
-            listeners=tuple(listeners),
+            listeners=tuple(map(as_listener, listeners)),
             store=store,
             save_every=save_every,
             stop=lambda: interrupted() is not None,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from rnn_jax.host.files import Row
+from rnn_jax.types import Params
 
-__all__ = ["Listener", "Progress"]
+__all__ = ["Listener", "Progress", "Tell", "as_listener"]
+
+Tell = Callable[[Row, Params], object]
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,37 @@ class Progress:
 
 
 class Listener(Protocol):
-    """Hears how training goes."""
+    """Hears how training goes; a class derived from it writes what it wants to hear of."""
 
     def progress(self, progress: Progress) -> None:
         """About once a second."""
-        ...
 
-    def evaluated(self, row: Row) -> None:
-        """A new row of metrics."""
-        ...
+    def evaluated(self, row: Row, params: Params) -> None:
+        """A new row of metrics, and the parameters that were evaluated.
+
+        They are those of the training, whose next step takes their memory: copy what is to be kept.
+        """
+
+
+@dataclass(frozen=True)
+class _Told(Listener):
+    tell: Tell
+
+    def evaluated(self, row: Row, params: Params) -> None:
+        self.tell(row, params)
+
+
+def as_listener(listener: Listener | Tell) -> Listener:
+    """A listener as it is; a function as one that is called after each evaluation.
+
+    Raises:
+      ValueError: it is neither.
+    """
+    if callable(getattr(listener, "evaluated", None)):
+        return listener  # type: ignore[return-value]
+    if callable(listener):
+        return _Told(listener)
+    raise ValueError(
+        "a listener is a Listener, or a function of a row of metrics and the parameters, not "
+        f"{listener!r}"
+    )

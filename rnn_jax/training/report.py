@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 from rnn_jax.host.files import Row
 from rnn_jax.training.progress import Progress
+from rnn_jax.types import Params
 
 __all__ = ["TrainingReport", "bar", "duration", "is_terminal"]
 
@@ -72,7 +73,7 @@ class TrainingReport:
             note=_note(progress),
         )
 
-    def evaluated(self, row: Row) -> None:
+    def evaluated(self, row: Row, params: Params = None) -> None:
         """Print a row of metrics."""
         train = "" if row.get("train_loss") is None else f"{row['train_loss']:.3f}"
         loss = "" if row.get("loss") is None else f"{row['loss']:.3f}"

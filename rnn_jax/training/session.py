@@ -281,7 +281,7 @@ class _Training:
                 for rule in plan.rules:
                     state = state._replace(opt_state=rule(at.losses, state.opt_state))
             run = running(state, 0.0, at.in_a_row)
-        self.told(run, [partial(listener.evaluated, row) for listener in plan.listeners])
+        self.told(run, [partial(listener.evaluated, row, params) for listener in plan.listeners])
         return run
 
     def told(self, run: Running, calls: Sequence[Callable[[], None]]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rnn_jax.host.files import Row
 from rnn_jax.training.progress import Progress
+from rnn_jax.types import Params
 
 __all__ = ["TensorBoard"]
 
@@ -59,7 +60,7 @@ class TensorBoard:
         if progress.loss is not None:
             self._writer.add_scalar("loss/training_so_far", progress.loss, progress.step)
 
-    def evaluated(self, row: Row) -> None:
+    def evaluated(self, row: Row, params: Params = None) -> None:
         """Write a row of metrics."""
         for name, tag in _NAMES.items():
             if row.get(name) is not None:

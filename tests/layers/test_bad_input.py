@@ -32,6 +32,7 @@ LAYERS: dict[str, r.Layer] = {
     "sliding": r.truncate(GRU, r.sliding(1)),
     "chunked": r.truncate(GRU, r.chunked(2)),
     "weight drop": r.weight_drop(GRU, 0.5),
+    "pre-norm": r.serial(r.layer_norm(), GRU, r.layer_norm()),
     "residual": r.serial(r.recurrent(r.gru(D)), r.residual(r.recurrent(r.gru(D)))),
 }
 MODELS: dict[str, r.Model] = {

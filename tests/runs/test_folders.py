@@ -158,7 +158,7 @@ def test_a_replaced_run_comes_back_if_the_new_one_does_not_come_about(old: Path)
 
 def test_a_replaced_run_goes_when_a_step_of_the_new_one_is_saved(old: Path) -> None:
     class Failing(Silent):
-        def evaluated(self, row: dict[str, Any]) -> None:
+        def evaluated(self, row: dict[str, Any], params: Any) -> None:
             if row["step"]:
                 raise RuntimeError
 

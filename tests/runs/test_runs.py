@@ -41,7 +41,7 @@ class Silent:
         if self.chunks == self.interrupt_at:
             signal.raise_signal(signal.SIGINT)
 
-    def evaluated(self, row: dict[str, Any]) -> None:
+    def evaluated(self, row: dict[str, Any], params: Any) -> None:
         self.rows.append(row)
 
 

@@ -46,7 +46,7 @@ class At:
             self.done = True
             self.act()
 
-    def evaluated(self, row: dict[str, Any]) -> None:
+    def evaluated(self, row: dict[str, Any], params: Any) -> None:
         self.rows.append(row)
 
 
