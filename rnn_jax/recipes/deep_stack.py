@@ -210,7 +210,7 @@ def run(options: Options, folder: RecipeFolder) -> None:
     norms, courses, table = {}, {}, []
     for name, change, layers, stack in asked:
         model = rnn_jax.language_model(len(book.vocabulary), stack(options.hidden_size, layers))
-        params = jax.jit(model.init)(jax.random.key(options.seed))
+        params = model.init(jax.random.key(options.seed))
         fresh = gradient_norms(model, params, book, options.seed)
         course = train(model, params, book, options.optimizer, epochs, options.seed)
         print(f"{name:20} gradient {fresh[0]:.1e} … {fresh[-1]:.1e}, perplexity {course[-1]:.3f}")

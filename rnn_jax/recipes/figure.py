@@ -27,8 +27,10 @@ def line_figure(
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
-    for label, (x, y) in lines.items():
-        axes.plot(x, y, label=label, linewidth=1, marker="." if len(x) < 50 else "")
+    for i, (label, (x, y)) in enumerate(lines.items()):
+        style = ("-", "--", ":")[i // 10 % 3]  # there are ten colours
+        marker = "." if len(x) < 50 else ""
+        axes.plot(x, y, style, label=label, linewidth=1, marker=marker)
     axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3, which="both")
