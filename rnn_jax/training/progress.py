@@ -47,12 +47,14 @@ class Listener(Protocol):
 
     def progress(self, progress: Progress) -> None:
         """About once a second."""
+        return None
 
     def evaluated(self, row: Row, params: Params) -> None:
         """A new row of metrics, and the parameters that were evaluated.
 
         They are those of the training, whose next step takes their memory: copy what is to be kept.
         """
+        return None
 
 
 @dataclass(frozen=True)
