@@ -20,10 +20,11 @@ from rnn_jax.training.blocks import Batches, Block, make_block
 from rnn_jax.training.checks import check_data, check_model, check_optimizer, check_params
 from rnn_jax.training.history import History
 from rnn_jax.training.loop import SummableLoss, make_evaluate, takes_reduction
+from rnn_jax.training.plan import Adapts, Plan, Position
 from rnn_jax.training.progress import Listener, Tell, as_listener
 from rnn_jax.training.resuming import best_of, fingerprint, opened, resumed
 from rnn_jax.training.rules import Rule, set_learning_rate
-from rnn_jax.training.session import Adapts, Plan, Position, train
+from rnn_jax.training.session import train
 from rnn_jax.training.step import Loss, TrainState, init_train_state, make_train_step
 from rnn_jax.training.store import Store
 from rnn_jax.truncation import Truncation, truncate
@@ -128,7 +129,10 @@ def fit(
     check_optimizer(optimizer)
     _check(epochs, steps, key, params, validation, on_evaluation, patience)
     positive(evaluate_every=evaluate_every, keep=keep, skipped_limit=skipped_limit)
-    positive(**{"evaluate_every_steps": evaluate_every_steps} if evaluate_every_steps else {})
+    if evaluate_every_steps is not None:
+        positive(evaluate_every_steps=evaluate_every_steps)
+    if not save_every >= 0:
+        raise ValueError(f"save_every must be seconds, at least 0, not {save_every}")
     if not callable(data):
         check_data(data)
     at_first = None if key is None else jax.random.fold_in(key, 0)
@@ -158,7 +162,7 @@ def fit(
             state = state._replace(opt_state=changed)
         plan = Plan(
             epoch=epoch,
-            block=partial(_block, model, optimizer, loss, summed, skipped_limit),
+            block=partial(_cached, _block, model, optimizer, loss, summed, skipped_limit),
             evaluate=evaluate,
             initial_carry=partial(model.initial_carry, batch_shape) if batch_shape else None,
             key=noise,
@@ -258,8 +262,17 @@ def _new_block(
     return make_block(step, summed=summed, limit=limit)
 
 
-_block: Any = lru_cache(maxsize=32)(_new_block)
-_totals: Any = lru_cache(maxsize=32)(make_evaluate)
+_block = lru_cache(maxsize=32)(_new_block)
+_totals = lru_cache(maxsize=32)(make_evaluate)
+
+
+def _cached(function: Any, *args: Any, **options: Any) -> Any:
+    """A cached function; where something cannot be hashed, such as a loss, called anew."""
+    try:
+        hash((args, *options.values()))
+    except TypeError:
+        function = function.__wrapped__
+    return function(*args, **options)
 
 
 def _evaluation(
@@ -274,7 +287,7 @@ def _evaluation(
     if validation_loss is None:
         summable: Any = loss
         validation_loss = summable if takes_reduction(loss) else cross_entropy
-    totals = _totals(model, loss=validation_loss)
+    totals = _cached(_totals, model, loss=validation_loss)
 
     def evaluate(params: Params) -> float:
         carry = model.initial_carry((validation.batch_size,), params) if stateful else None

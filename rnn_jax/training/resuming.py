@@ -18,7 +18,7 @@ import numpy as np
 from rnn_jax.host.checksums import checksum
 from rnn_jax.host.locks import Locked, exclusive
 from rnn_jax.training.history import History
-from rnn_jax.training.session import Position
+from rnn_jax.training.plan import Position
 from rnn_jax.training.step import TrainState
 from rnn_jax.training.store import Store
 from rnn_jax.types import Array, Params
@@ -83,7 +83,12 @@ def resumed(
                 f"the training in {store.path} was begun with other {what}: pass the same, or "
                 "choose another folder"
             )
-    position = Position(**kept)
+    try:
+        position = Position(**kept)
+    except TypeError:
+        raise ValueError(
+            f"the checkpoint in {store.path} is of another version of rnn_jax: go on with that one"
+        ) from None
     if evaluate is not None:
         try:
             best, noted = store.best(like.params)

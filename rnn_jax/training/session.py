@@ -6,9 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -18,88 +16,20 @@ import optax
 from rnn_jax.arrays.checks import all_finite
 from rnn_jax.host.files import Row
 from rnn_jax.training.averaging import averaged
-from rnn_jax.training.blocks import Batches, Block, Running, running
+from rnn_jax.training.blocks import Batches, Running, running
 from rnn_jax.training.history import History
-from rnn_jax.training.progress import Listener, Progress
-from rnn_jax.training.rules import Rule, learning_rate
+from rnn_jax.training.plan import Plan, Position
+from rnn_jax.training.progress import Progress
+from rnn_jax.training.rules import learning_rate
 from rnn_jax.training.step import TrainState
-from rnn_jax.training.store import Saved, Store, on_host
+from rnn_jax.training.store import Saved, on_host
 from rnn_jax.truncation import Truncation, parse_truncation
-from rnn_jax.types import Array, Carry, Params
+from rnn_jax.types import Params
 
-__all__ = ["Adapts", "Plan", "Position", "train"]
+__all__ = ["train"]
 
 SECONDS = 1.0  # between two looks at the clock, the listeners and the signals
 _SHARE = 0.01  # of the time that saving may take
-
-
-class Adapts(Protocol):
-    """Chooses a truncation while a model trains, again every so many steps."""
-
-    @property
-    def every(self) -> int:
-        """From how many steps to how many."""
-        ...
-
-    def __call__(self, state: TrainState, batches: Batches, index: int) -> Truncation | None:
-        """The truncation from batch ``index`` on; None where the batch tells nothing."""
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """What is trained, on what, for how long, and who hears of it; see `fit`.
-
-    block: by the truncation that `adapt` has chosen, None without.
-    evaluate: the mean loss of parameters on the validation data; None without such.
-    initial_carry: of an epoch's first batch; None where every batch begins anew.
-    perplexed: whether the loss is a cross-entropy, whose exponential is a perplexity.
-    began_with: what a training that goes on from here must begin with, too.
-    """
-
-    epoch: Callable[[int], tuple[Batches, int]]
-    block: Callable[[Truncation | None], Block]
-    evaluate: Callable[[Params], float] | None
-    initial_carry: Callable[[Params], Carry] | None
-    key: Array | None
-    epochs: int | None
-    steps: int | None
-    evaluate_every: int
-    evaluate_every_steps: int | None
-    rules: Sequence[Rule]
-    patience: int | None
-    limit: int
-    listeners: Sequence[Listener]
-    store: Store | None
-    save_every: float
-    stop: Callable[[], bool]
-    adapt: Adapts | None
-    perplexed: bool
-    began_with: Row
-
-
-@dataclass
-class Position:
-    """All that a training must know beside its state; kept beside it in checkpoints.
-
-    epoch, batch: passes done, and batches of the next one.
-    nats, tokens: since the latest evaluation; ``seen`` since the start.
-    losses: of all regular evaluations.
-    best: the lowest loss of any evaluation.
-    """
-
-    step: int = 0
-    epoch: int = 0
-    batch: int = 0
-    nats: float = 0.0
-    tokens: int = 0
-    seen: int = 0
-    in_a_row: int = 0
-    skipped: int = 0
-    skipped_before: int = 0
-    losses: list[float] = field(default_factory=list)
-    best: float = math.inf
-    truncation: str | None = None
 
 
 def train(plan: Plan, state: TrainState, position: Position, history: History) -> TrainState:
