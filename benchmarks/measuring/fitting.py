@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import shutil
 import tempfile
 import threading
 import time
@@ -234,13 +235,17 @@ def _open_fit(workload: Language, steps: int) -> Callable[[str], Prepared]:
 
 
 class _Store(Store):
-    """A folder that is written to when that is ``wanted``, and not by the clock.
+    """A temporary folder that is written to when that is ``wanted``, and not by the clock.
 
     `fit` asks whether it is busy, and how many seconds it took to write the last time, so as to
     write seldom enough.
     """
 
-    wanted = False
+    def __init__(self) -> None:
+        folder = tempfile.mkdtemp()
+        weakref.finalize(self, shutil.rmtree, folder)
+        super().__init__(Path(folder))
+        self.wanted = False
 
     @property
     def busy(self) -> bool:
@@ -258,8 +263,9 @@ class _Store(Store):
 def _open_checkpoint(workload: Language, steps: int) -> Callable[[str], Prepared]:
     """One training for both, so that they differ in nothing but a checkpoint."""
     arrays = workload.arrays()
-    folder = tempfile.TemporaryDirectory()
-    store = _Store(Path(folder.name))
+    want = expected_step(workload, arrays, workload.tokens(1)[0])
+    check_step(workload, _first_step(workload, arrays), want)
+    store = _Store()
     training = _endless(workload, arrays, steps, folder=store, save_every=0.0)
 
     def with_checkpoint() -> None:
@@ -270,13 +276,9 @@ def _open_checkpoint(workload: Language, steps: int) -> Callable[[str], Prepared
         store.settle(last=True)
 
     def prepare(name: str) -> Prepared:
-        assert folder.name  # it is there as long as the case is
-        check_step(
-            workload,
-            _first_step(workload, arrays),
-            expected_step(workload, arrays, workload.tokens(1)[0]),
+        calls: dict[str, Callable[[], object]] = {OURS: training, SAVING: with_checkpoint}
+        return Prepared(
+            calls[name], dict, training.compile_s, steps=steps, equations=workload.equations
         )
-        call = {OURS: training, SAVING: with_checkpoint}[name]
-        return Prepared(call, dict, training.compile_s, steps=steps, equations=workload.equations)
 
     return prepare

@@ -100,7 +100,8 @@ def _build(workload: Language, arrays: Arrays) -> _Model:
     below, index = workload.embedding or workload.vocab, 0
     parts, stacks = [], []
     for size, count in _equal_sizes(workload):
-        stack, values = kind(below, size, num_layers=count), {}
+        values: Arrays = {}
+        stack = kind(below, size, num_layers=count)
         for own in range(count):
             b = arrays[f"b.{index}"]
             b_hh = np.zeros_like(b)
