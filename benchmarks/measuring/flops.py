@@ -48,15 +48,15 @@ def layer_pass(workload: Recurrence, pass_name: str) -> Cost:
 
 def language_step(workload: Language) -> Cost:
     """The cost of a training step: recurrent layers, read-out, no products with one-hot vectors."""
-    t, b, h, v = workload.length, workload.batch, workload.hidden, workload.vocab
+    t, b, v = workload.length, workload.batch, workload.vocab
     products, parameters, below = 0.0, 0, workload.embedding
-    for _ in range(workload.layers):
+    for h in workload.sizes:
         products += workload.gates * h * (h + (below or 0))
         parameters += workload.gates * h * (h + (below or 0) + 1)
         below = h
     products += h * v
     parameters += (h + 1) * v
     # Only those rows of a table are read whose words occur.
-    rows = t * b * (workload.embedding or workload.gates * h)
+    rows = t * b * (workload.embedding or workload.gates * workload.hidden)
     size = jnp.dtype(workload.dtype).itemsize
     return Cost(6.0 * t * b * products, size * 2 * (parameters + rows))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,9 +12,11 @@ import numpy as np
 __all__ = [
     "CELLS",
     "DTYPES",
+    "OPTIMIZERS",
     "PRECISIONS",
     "Arrays",
     "Language",
+    "Noise",
     "Recurrence",
     "Shape",
     "recurrences",
@@ -26,6 +28,8 @@ Shape = tuple[int, int, int, int]  # B, T, H, D
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 # Of float32 products: "highest" is float32 itself; on a GPU "high" and "default" are TF32.
 PRECISIONS = ("highest", "high", "default")
+
+OPTIMIZERS = ("sgd", "adam")
 
 CELLS = {"rnn": 1, "gru": 3, "lstm": 4}  # and how many gates each has
 _GATES = {**CELLS, "relu": 1}  # DeepBench's simple network has a ReLU
@@ -105,9 +109,26 @@ class Recurrence(_Workload):
         return _rounded(arrays, self.dtype)
 
 
+class Noise(NamedTuple):
+    """Rates of dropout in training, as in AWD-LSTM.
+
+    Those of features are the same for all steps of a row, and of the recurrent matrices entries are
+    dropped. The defaults are Merity et al.'s for Penn Treebank.
+    """
+
+    inputs: float = 0.4
+    between: float = 0.25
+    outputs: float = 0.4
+    weights: float = 0.5
+
+
 @dataclass(frozen=True)
 class Language(_Workload):
-    """A language model and the batches that it is trained on: ``E`` is None for one-hot inputs."""
+    """A language model and the batches that it is trained on: ``E`` is None for one-hot inputs.
+
+    optimizer: of `OPTIMIZERS`, after clipping by the global norm if there is a ``clip``.
+    tied: whether the read-out is the embedding, transposed; the last layer then has E units.
+    """
 
     title: str
     cell: str
@@ -120,16 +141,31 @@ class Language(_Workload):
     learning_rate: float = 0.5
     clip: float | None = None
     truncation: str = "full"
+    optimizer: str = field(default="sgd", kw_only=True)
+    tied: bool = field(default=False, kw_only=True)
+    noise: Noise | None = field(default=None, kw_only=True)
     dtype: str = field(default="float32", kw_only=True)
     precision: str = field(default="highest", kw_only=True)
     seed: int = field(default=0, repr=False, kw_only=True)
 
     @property
     def name(self) -> str:
-        """``title-cell-BxTxHxV``, with the truncation if there is one."""
+        """``title-cell-BxTxHxV``, then what there is of optimiser, noise and truncation."""
+        further = {
+            self.optimizer: self.optimizer != "sgd",
+            "noise": self.noise is not None,
+            self.truncation: self.truncation != "full",
+        }
         sizes = f"{self.batch}x{self.length}x{self.hidden}x{self.vocab}"
-        cut = "" if self.truncation == "full" else f"-{self.truncation}"
-        return f"{self.title}-{self.cell}-{sizes}{cut}"
+        return "-".join(
+            [self.title, self.cell, sizes, *(name for name, is_so in further.items() if is_so)]
+        )
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The units of each layer."""
+        below = (self.hidden,) * (self.layers - 1)
+        return (*below, self.embedding if self.tied and self.embedding else self.hidden)
 
     def facts(self) -> dict[str, Any]:
         """What every row states about it."""
@@ -143,18 +179,20 @@ class Language(_Workload):
     def arrays(self) -> Arrays:
         """``embedding [V, E]``, the layers' (``w_ih.0`` …), ``w_out [H, V]``, ``b_out [V]``.
 
-        As in `Recurrence.arrays`; embeddings are standard normal.
+        As in `Recurrence.arrays`; embeddings are standard normal, and there is no ``w_out`` where
+        they are the read-out, too.
         """
         rng = np.random.default_rng(self.seed)
         arrays: Arrays = {}
         if self.embedding is not None:
             arrays["embedding"] = rng.standard_normal((self.vocab, self.embedding))
         below = self.embedding or self.vocab
-        for index in range(self.layers):
-            layer = _layer(rng, self.cell, below, self.hidden)
+        for index, size in enumerate(self.sizes):
+            layer = _layer(rng, self.cell, below, size)
             arrays |= {f"{name}.{index}": array for name, array in layer.items()}
-            below = self.hidden
-        arrays["w_out"] = rng.uniform(-1, 1, (below, self.vocab)) / below**0.5
+            below = size
+        if not self.tied:
+            arrays["w_out"] = rng.uniform(-1, 1, (below, self.vocab)) / below**0.5
         arrays["b_out"] = rng.uniform(-1, 1, self.vocab) / below**0.5
         return _rounded(arrays, self.dtype)
 

@@ -14,33 +14,55 @@ from benchmarks.measuring.workloads import Arrays, Language
 from benchmarks.peers.ours import CELLS
 from rnn_jax.recurrence.unroll import Backend
 
-__all__ = ["model_of", "optimizer_of", "params_of", "to_workload", "train_step"]
+__all__ = ["model_of", "optimizer_of", "params_of", "to_workload", "train_step", "updates_of"]
 
 
 def model_of(workload: Language, backend: Backend = "auto") -> Any:
-    """`language_model` over one layer or a stack, truncated."""
+    """`language_model` over one layer or a stack, with its noise, truncated."""
     cell, _ = CELLS[workload.cell]
-    layers = [
-        rnn_jax.recurrent(cell(workload.hidden), backend=backend) for _ in range(workload.layers)
-    ]
-    layer: Any = layers[0] if len(layers) == 1 else rnn_jax.serial(*layers)
-    model = rnn_jax.language_model(workload.vocab, layer, embedding_size=workload.embedding)
+    layers: list[Any] = [rnn_jax.recurrent(cell(size), backend=backend) for size in workload.sizes]
+    if workload.noise is not None:
+        inputs, between, outputs, weights = workload.noise
+        rates = [inputs, *[between] * (workload.layers - 1)]
+        layers = [
+            part
+            for rate, layer in zip(rates, layers, strict=True)
+            for part in (_locked(rate), rnn_jax.weight_drop(layer, weights))
+        ]
+        layers.append(_locked(outputs))
+    model = rnn_jax.language_model(
+        workload.vocab,
+        layers[0] if len(layers) == 1 else rnn_jax.serial(*layers),
+        embedding_size=workload.embedding,
+        tied=workload.tied,
+    )
     kind = rnn_jax.parse_truncation(workload.truncation)
     return model if workload.truncation == "full" else rnn_jax.truncate(model, kind)
+
+
+def _locked(rate: float) -> Any:
+    return rnn_jax.dropout(rate, variational=True)
+
+
+def _places(workload: Language) -> list[str]:
+    """Where the recurrent layers stand in a stack: with noise, each above a dropout."""
+    if workload.noise is None:
+        return [str(index) for index in range(workload.layers)]
+    return [str(2 * index + 1) for index in range(workload.layers)]
 
 
 def params_of(workload: Language, arrays: Arrays) -> Any:
     """The workload's arrays in the model's layout."""
     layers: dict[str, Any] = {}
-    for index in range(workload.layers):
+    if workload.noise is not None:  # dropouts have no parameters
+        layers = {str(2 * index): {} for index in range(workload.layers + 1)}
+    for index, place in enumerate(_places(workload)):
         layer: Any = {name: arrays[f"{name}.{index}"] for name in ("w_ih", "w_hh", "b")}
         if workload.cell == "gru":
-            layer["b_hh"] = np.pad(arrays[f"b_hn.{index}"], (2 * workload.hidden, 0))
-        layers[str(index)] = layer
-    params = {
-        "layer": layers["0"] if workload.layers == 1 else layers,
-        "readout": {"w": arrays["w_out"], "b": arrays["b_out"]},
-    }
+            layer["b_hh"] = np.pad(arrays[f"b_hn.{index}"], (2 * workload.sizes[index], 0))
+        layers[place] = layer
+    readout = {"b": arrays["b_out"]} | ({} if workload.tied else {"w": arrays["w_out"]})
+    params = {"layer": layers["0"] if len(layers) == 1 else layers, "readout": readout}
     if "embedding" in arrays:
         params["embedding"] = arrays["embedding"]
     # Copies, for a training state is given away.
@@ -49,23 +71,44 @@ def params_of(workload: Language, arrays: Arrays) -> Any:
 
 def to_workload(workload: Language, params: Any) -> dict[str, Any]:
     """The way back, for parameters or differences between them."""
-    named = {"w_out": params["readout"]["w"], "b_out": params["readout"]["b"]}
+    named = {"b_out": params["readout"]["b"]}
+    if not workload.tied:
+        named["w_out"] = params["readout"]["w"]
     if "embedding" in params:
         named["embedding"] = params["embedding"]
-    for index in range(workload.layers):
-        layer = params["layer"] if workload.layers == 1 else params["layer"][str(index)]
+    alone = workload.layers == 1 and workload.noise is None
+    for index, place in enumerate(_places(workload)):
+        layer = params["layer"] if alone else params["layer"][place]
         named |= {f"{name}.{index}": layer[name] for name in ("w_ih", "w_hh", "b")}
         if "b_hh" in layer:
-            named[f"b_hn.{index}"] = layer["b_hh"][2 * workload.hidden :]
+            named[f"b_hn.{index}"] = layer["b_hh"][2 * workload.sizes[index] :]
     return named
 
 
 def optimizer_of(workload: Language) -> Any:
-    """Plain SGD, after clipping by the global norm if there is any."""
+    """Plain SGD or Adam, after clipping by the global norm if there is any."""
+    rate = workload.learning_rate
     if workload.clip is None:
-        return rnn_jax.sgd(workload.learning_rate)
-    clip = optax.clip_by_global_norm(workload.clip)
-    return optax.chain(clip, optax.sgd(workload.learning_rate))
+        return rnn_jax.sgd(rate) if workload.optimizer == "sgd" else optax.adam(rate)
+    rule = {"sgd": optax.sgd, "adam": optax.adam}[workload.optimizer](rate)
+    return optax.chain(optax.clip_by_global_norm(workload.clip), rule)
+
+
+def updates_of(workload: Language, before: Any, after: Any) -> dict[str, np.ndarray]:
+    """What a step did to the parameters, after minus before, and Adam's means after it.
+
+    The means stand under ``mean.NAME``.
+    """
+    moved = jax.tree.map(
+        lambda a, b: np.asarray(a, np.float64) - np.asarray(b, np.float64),
+        after.params,
+        before.params,
+    )
+    named = to_workload(workload, moved)
+    if workload.optimizer == "adam":
+        means = to_workload(workload, optax.tree_utils.tree_get(after.opt_state, "mu"))
+        named |= {f"mean.{name}": mean for name, mean in means.items()}
+    return {name: np.asarray(array) for name, array in named.items()}
 
 
 def train_step(workload: Language, arrays: Arrays, backend: Backend = "auto") -> tuple[Any, Any]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from benchmarks.measuring.implementation import Prepared, Unavailable
+from benchmarks.measuring.timing import first_call
 from benchmarks.measuring.workloads import Arrays, Language
 from benchmarks.peers.pytorch import device_of, set_precision, synchronizer, tensor, to_numpy
 
@@ -16,19 +19,24 @@ __all__ = ["prepare_generation", "prepare_training"]
 
 @dataclass(frozen=True)
 class _Model:
-    """Parameters by the workload's names, and the function of tokens ``[T, B]``."""
+    """Parameters by the workload's names, and the function of tokens ``[T, B]``.
+
+    stacks: modules of one layer or more, each of layers of one size.
+    """
 
     workload: Language
-    layers: Any
+    stacks: tuple[Any, ...]
     embedding: Any
     readout: Any
     device: str
 
     def parameters(self) -> list[Any]:
-        parts = (self.layers, self.embedding, self.readout)
-        return [p for part in parts if part is not None for p in part.parameters()]
+        """Those that are trained, a tied one once."""
+        parts = [p for p in (*self.stacks, self.embedding, self.readout) if p is not None]
+        trained = (p for part in parts for p in part.parameters() if p.requires_grad)
+        return list(dict.fromkeys(trained))
 
-    def logits(self, tokens: Any, state: Any = None) -> tuple[Any, Any]:
+    def logits(self, tokens: Any, states: Any = None) -> tuple[Any, Any]:
         import torch
 
         if self.embedding is not None:
@@ -36,20 +44,50 @@ class _Model:
         else:
             one_hot = torch.nn.functional.one_hot(tokens, self.workload.vocab)
             xs = one_hot.to(self.readout.weight.dtype)
-        ys, state = self.layers(xs, state)
-        return self.readout(ys), state
+        if self.workload.noise is not None:
+            return self.readout(self._noisy(xs, *self.workload.noise)), None
+        after = []
+        for stack, state in zip(self.stacks, states or [None] * len(self.stacks), strict=True):
+            xs, state = stack(xs, state)
+            after.append(state)
+        return self.readout(xs), after
 
-    def named(self) -> dict[str, np.ndarray]:
-        named = {"w_out": self.readout.weight.T, "b_out": self.readout.bias}
+    def _noisy(self, xs: Any, inputs: float, between: float, outputs: float, weights: float) -> Any:
+        """The stack with dropout, as AWD-LSTM's own code has it."""
+        import torch
+
+        def locked(xs: Any, rate: float) -> Any:
+            mask = xs.new_empty(1, *xs.shape[1:]).bernoulli_(1 - rate)
+            return xs * mask.div_(1 - rate)
+
+        xs = locked(xs, inputs)
+        for index, layer in enumerate(self.stacks):
+            xs = xs if index == 0 else locked(xs, between)
+            w_hh = torch.nn.functional.dropout(layer.weight_hh_l0, weights)
+            flat = [layer.weight_ih_l0, w_hh, layer.bias_ih_l0, layer.bias_hh_l0]
+            zeros = xs.new_zeros(1, xs.shape[1], layer.hidden_size)
+            # What nn.LSTM calls: with biases, one layer, no dropout of its own, training, one
+            # direction, time first.
+            xs, *_ = torch._VF.lstm(xs, (zeros, zeros), flat, True, 1, 0.0, True, False, False)
+        return locked(xs, outputs)
+
+    def named(self, of: Callable[[Any], Any] = lambda parameter: parameter) -> Arrays:
+        """What ``of`` gives for each parameter, in the workload's layout."""
+        named = {"b_out": of(self.readout.bias)}
+        if not self.workload.tied:
+            named["w_out"] = of(self.readout.weight).T
         if self.embedding is not None:
-            named["embedding"] = self.embedding.weight
-        size = self.workload.hidden
-        for index in range(self.workload.layers):
-            named[f"w_ih.{index}"] = getattr(self.layers, f"weight_ih_l{index}").T
-            named[f"w_hh.{index}"] = getattr(self.layers, f"weight_hh_l{index}").T
-            named[f"b.{index}"] = getattr(self.layers, f"bias_ih_l{index}")
-            if self.workload.cell == "gru":
-                named[f"b_hn.{index}"] = getattr(self.layers, f"bias_hh_l{index}")[2 * size :]
+            named["embedding"] = of(self.embedding.weight)
+        index = 0
+        for stack in self.stacks:
+            for own in range(stack.num_layers):
+                named[f"w_ih.{index}"] = of(getattr(stack, f"weight_ih_l{own}")).T
+                named[f"w_hh.{index}"] = of(getattr(stack, f"weight_hh_l{own}")).T
+                named[f"b.{index}"] = of(getattr(stack, f"bias_ih_l{own}"))
+                if self.workload.cell == "gru":
+                    b_hh = of(getattr(stack, f"bias_hh_l{own}"))
+                    named[f"b_hn.{index}"] = b_hh[2 * stack.hidden_size :]
+                index += 1
         return {name: to_numpy(value).copy() for name, value in named.items()}
 
 
@@ -59,40 +97,89 @@ def _build(workload: Language, arrays: Arrays) -> _Model:
     device = device_of()
     set_precision(workload.precision)
     kind = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[workload.cell]
-    below, size = workload.embedding or workload.vocab, workload.hidden
-    layers = kind(below, size, num_layers=workload.layers)
-    values: Arrays = {}
-    for index in range(workload.layers):
-        b = arrays[f"b.{index}"]
-        b_hh = np.zeros_like(b)
-        if workload.cell == "gru":
-            b_hh[2 * size :] = arrays[f"b_hn.{index}"]
-        values |= {
-            f"weight_ih_l{index}": arrays[f"w_ih.{index}"].T,
-            f"weight_hh_l{index}": arrays[f"w_hh.{index}"].T,
-            f"bias_ih_l{index}": b,
-            f"bias_hh_l{index}": b_hh,
-        }
-    readout = torch.nn.Linear(size, workload.vocab)
-    parts = [
-        (layers, values),
-        (readout, {"weight": arrays["w_out"].T, "bias": arrays["b_out"]}),
-    ]
-    embedding = None
+    below, index = workload.embedding or workload.vocab, 0
+    parts, stacks = [], []
+    for size, count in _equal_sizes(workload):
+        values: Arrays = {}
+        stack = kind(below, size, num_layers=count)
+        for own in range(count):
+            b = arrays[f"b.{index}"]
+            b_hh = np.zeros_like(b)
+            if workload.cell == "gru":
+                b_hh[2 * size :] = arrays[f"b_hn.{index}"]
+            else:  # a second bias of the same gate: two would train at twice the rate of one
+                getattr(stack, f"bias_hh_l{own}").requires_grad_(False)
+            values |= {
+                f"weight_ih_l{own}": arrays[f"w_ih.{index}"].T,
+                f"weight_hh_l{own}": arrays[f"w_hh.{index}"].T,
+                f"bias_ih_l{own}": b,
+                f"bias_hh_l{own}": b_hh,
+            }
+            index += 1
+        parts.append((stack, values))
+        stacks.append(stack)
+        below = size
+    readout, embedding = torch.nn.Linear(below, workload.vocab), None
+    w_out = arrays["embedding"] if workload.tied else arrays["w_out"].T
+    parts.append((readout, {"weight": w_out, "bias": arrays["b_out"]}))
     if workload.embedding is not None:
         embedding = torch.nn.Embedding(workload.vocab, workload.embedding)
         parts.append((embedding, {"weight": arrays["embedding"]}))
     for part, named in parts:
         part.to(device=device, dtype=getattr(torch, workload.dtype))
         part.load_state_dict({name: tensor(value, device) for name, value in named.items()})
-    return _Model(workload, layers, embedding, readout, device)
+    if workload.tied and embedding is not None:
+        readout.weight = embedding.weight
+    return _Model(workload, tuple(stacks), embedding, readout, device)
+
+
+def _equal_sizes(workload: Language) -> list[tuple[int, int]]:
+    """Sizes of neighbouring layers, and how many of them one module may have.
+
+    With noise between and within them each is a module of its own.
+    """
+    if workload.noise is not None:
+        return [(size, 1) for size in workload.sizes]
+    return [(size, len(list(same))) for size, same in groupby(workload.sizes)]
+
+
+def _optimizer(workload: Language, parameters: list[Any]) -> Any:
+    """The fastest of an optimiser's forms, on these parameters and this machine.
+
+    Which it is differs between devices, versions and sizes. They are tried with gradients of zero,
+    which move nothing.
+    """
+    import torch
+
+    kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[workload.optimizer]
+    synchronize = synchronizer(parameters[0].device.type)
+    forms: list[dict[str, bool]] = [{"foreach": False}, {"foreach": True}, {"fused": True}]
+    seconds = []
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    for form in forms:
+        try:
+            tried = kind(parameters, workload.learning_rate, **form)
+            calls = [first_call(lambda: (tried.step(), synchronize())) for _ in range(6)]  # noqa: B023
+        except RuntimeError:  # no such form on this device
+            seconds.append(float("inf"))
+        else:
+            seconds.append(min(calls[1:]))
+    for parameter in parameters:
+        parameter.grad = None
+    best = forms[seconds.index(min(seconds))]
+    return kind(parameters, workload.learning_rate, **best)
 
 
 def prepare_training(
     workload: Language, arrays: Arrays, tokens: np.ndarray, pass_name: str
 ) -> Prepared:
-    """A step on the first batch; there is no call of many steps."""
-    if pass_name != "step":
+    """A step on the first batch, or with the pass "fit" a loop over all of them.
+
+    The loop is the usual one. It reads a loss once a call, where others do it once a step, so that
+    a device need not be waited for.
+    """
+    if pass_name not in ("step", "fit"):
         raise Unavailable("eager: there is no call of many steps")
     if workload.truncation != "full":
         raise Unavailable("PyTorch has no such truncation")
@@ -100,37 +187,48 @@ def prepare_training(
 
     model = _build(workload, arrays)
     parameters = model.parameters()
-    optimizer = torch.optim.SGD(parameters, workload.learning_rate)
-    batch = torch.tensor(tokens[0].astype(np.int64), device=model.device)
-    inputs, targets = batch[:-1], batch[1:].reshape(-1)
+    optimizer = _optimizer(workload, parameters)
+    data = torch.tensor(tokens.astype(np.int64), device=model.device)
+    count = len(data) if pass_name == "fit" else 1
 
-    def start() -> Any:
+    def step(batch: Any) -> Any:
         optimizer.zero_grad()
-        logits, _ = model.logits(inputs)
+        logits, _ = model.logits(batch[:-1])
         logits = logits.reshape(-1, workload.vocab)
-        loss = torch.nn.functional.cross_entropy(logits, targets)
+        loss = torch.nn.functional.cross_entropy(logits, batch[1:].reshape(-1))
         loss.backward()
         if workload.clip is not None:
             torch.nn.utils.clip_grad_norm_(parameters, workload.clip)
         optimizer.step()
         return loss.detach()
 
+    def start() -> Any:
+        total = torch.zeros((), device=model.device)
+        for batch in data[:count]:
+            total += step(batch)
+        return total
+
     synchronize = synchronizer(model.device)
 
     def call() -> Any:
-        loss = start()
+        total = start().item()
         synchronize()
-        return loss
+        return total
 
     def result() -> Arrays:
         before = model.named()
-        loss = to_numpy(start())
+        loss = to_numpy(step(data[0]))
         after = model.named()
-        return {"loss": loss, **{name: after[name] - before[name] for name in after}}
+        got = {"loss": loss, **{name: after[name] - before[name] for name in after}}
+        if workload.optimizer == "adam":
+            means = model.named(lambda parameter: optimizer.state[parameter]["exp_avg"])
+            got |= {f"mean.{name}": mean for name, mean in means.items()}
+        return got
 
     return Prepared(
-        call, result, start=start, equations=workload.equations, wait=lambda _: synchronize()
-    )
+        call, result, start=start if count == 1 else None, steps=count,
+        equations=workload.equations, wait=lambda _: synchronize(),
+    )  # fmt: skip
 
 
 def prepare_generation(workload: Language, arrays: Arrays, prefix: np.ndarray) -> Prepared:

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.groups.truncation import TRUNCATIONS
 from benchmarks.measuring import language, runner
 from benchmarks.measuring.oracle import Wrong
-from benchmarks.measuring.workloads import Language
+from benchmarks.measuring.workloads import Language, Noise
 from benchmarks.peers.language_ours import train_step
 
 SMALL = Language("test", "gru", 7, 4, 2, 6, 3, 2, 0.5, 5.0)
@@ -52,3 +52,32 @@ def test_tokens_and_weights_are_random_and_the_same_each_time() -> None:
         np.testing.assert_array_equal(array, second[name])
         assert array.std() > 0
     assert SMALL.tokens(3).shape == (3, 7, 2)
+
+
+AWD = Language("awd", "lstm", 30, 8, 4, 6, 5, 3, 30.0, 0.25, tied=True)
+ADAM = Language("test", "lstm", 30, 4, 2, 6, 3, 2, 1e-3, 0.05, optimizer="adam")
+NOISY = replace(AWD, noise=Noise())
+
+
+@pytest.mark.parametrize("name", ["rnn_jax", "torch"])
+@pytest.mark.parametrize("workload", [AWD, ADAM, NOISY], ids=lambda workload: workload.name)
+def test_optimisers_tied_weights_and_noise_are_the_oracles(name: str, workload: Language) -> None:
+    if name == "torch":
+        pytest.importorskip("torch")
+    language._open(workload, "step")(name).call()
+
+
+def test_a_tied_model_has_a_last_layer_of_the_embeddings_size() -> None:
+    assert AWD.sizes == (8, 8, 5) and "w_out" not in AWD.arrays()
+    assert AWD.arrays()["w_hh.2"].shape == (5, 20)
+    assert replace(AWD, tied=False).sizes == (8, 8, 8)
+    names = {workload.name for workload in (AWD, ADAM, NOISY)}
+    assert names == {"awd-lstm-4x6x8x30", "test-lstm-2x6x4x30-adam", "awd-lstm-4x6x8x30-noise"}
+
+
+def test_a_step_without_its_noise_is_wrong() -> None:
+    want = {"loss": np.array(3.0)}
+    language.check_step(NOISY, {"loss": np.array(3.1)}, want)
+    for loss in (3.0, 4.0, np.nan):
+        with pytest.raises(Wrong, match="without noise"):
+            language.check_step(NOISY, {"loss": np.array(loss)}, want)
