@@ -113,7 +113,7 @@ class _Turns(Listener):
         if self.over:
             raise _Ended
 
-    def evaluated(self, row: Any) -> None:
+    def evaluated(self, row: Any, params: Any) -> None:
         pass
 
 
