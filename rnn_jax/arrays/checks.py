@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["all_finite", "check_array", "whole_numbers"]
+__all__ = ["all_finite", "check_array", "is_key", "whole_numbers"]
 
 
 def check_array(name: str, value: Any, layout: str, *, real: bool = True) -> None:
@@ -35,12 +35,13 @@ def all_finite(tree: Any) -> jax.Array:
       >>> bool(all_finite({"w": jnp.ones(2), "n": 3})), bool(all_finite([jnp.array([1, jnp.nan])]))
       (True, False)
     """
-    leaves = (jnp.asarray(leaf) for leaf in jax.tree.leaves(tree) if not _is_key(leaf))
+    leaves = (jnp.asarray(leaf) for leaf in jax.tree.leaves(tree) if not is_key(leaf))
     inexact = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in inexact] or [jnp.array(True)]))
 
 
-def _is_key(leaf: Any) -> bool:
+def is_key(leaf: Any) -> bool:
+    """Whether a leaf holds typed keys of ``jax.random.key``."""
     return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 

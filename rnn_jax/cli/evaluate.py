@@ -11,7 +11,8 @@ from rnn_jax.cli.report import tokenizing
 from rnn_jax.cli.table import json_safe
 from rnn_jax.host.files import Row
 from rnn_jax.runs import RunFolder, TrainConfig, evaluator, load_run, open_folder, prepare
-from rnn_jax.runs.evaluation import bits_per_character, evaluate_text, perplexity_of
+from rnn_jax.runs.evaluation import bits_per_character, evaluate_text
+from rnn_jax.training.progress import perplexity_of
 
 __all__ = ["evaluate"]
 

@@ -29,6 +29,7 @@ from rnn_jax.runs import (
     sample_texts,
 )
 from rnn_jax.training.report import TrainingReport
+from rnn_jax.training.store import CHECKPOINT
 from rnn_jax.training.tensorboard import TensorBoard
 from rnn_jax.types import Params
 
@@ -72,7 +73,8 @@ def train_one(
     if data.begins is not None:
         print(f"documents at whose beginning the state starts anew: {data.begins.sum():,}")
     print(f"unigram perplexity {unigram:.1f}: what the {units} frequencies alone give\n")
-    params = _initial(data)
+    begun = resume and (folder.path / CHECKPOINT).exists()
+    params = data.initial_parameters if begun else _initial(data)
     print(parameter_summary(params))
     print(f"\nPython {platform.python_version()}, JAX {jax.__version__}, {jax.devices()[0]}\n")
     with ExitStack() as stack:
@@ -109,7 +111,15 @@ def _initial(data: RunData) -> Params:
     if data.config.init_from is None:
         return data.initial_parameters
     before = open_folder(data.config.init_from)
-    return before.load_parameters(like=data.initial_parameters, best=before.has_best)
+    try:
+        return before.load_parameters(like=data.initial_parameters, best=before.has_best)
+    except ValueError as error:
+        if "another model" not in str(error):
+            raise
+        raise ValueError(
+            f"the parameters of --init-from {data.config.init_from} do not fit: leave out --cell, "
+            f"--hidden-size and whatever else makes another model ({error})"
+        ) from None
 
 
 @contextmanager

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import statistics
 from datetime import datetime
 
 from rnn_jax.cli.one_run import Extras, new, train_one
 from rnn_jax.runs import TrainConfig
+from rnn_jax.training.progress import perplexity_of
 
 __all__ = ["spread", "train_seeds"]
 
@@ -54,4 +54,4 @@ def spread(losses: list[float]) -> str:
     shown = f"{mean:.4f}"
     if len(losses) > 1:
         shown += f" ± {statistics.stdev(losses):.4f} ({min(losses):.4f} to {max(losses):.4f})"
-    return f"{shown}, perplexity {math.exp(min(mean, 700.0)):.2f}"
+    return f"{shown}, perplexity {perplexity_of(mean):.2f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -50,6 +51,8 @@ def train(
                 "--seeds makes new runs: leave it out, and go on with the folder of one of them"
             )
         folder = str(latest_folder(Path("runs"))) if resume == "latest" else resume
+        if resume == "latest":
+            print(f"going on with {folder}")
         with continued(folder, {name: getattr(config, name) for name in given}) as made:
             rate = config.lr if "lr" in given else None
             train_one(*made, extras, resume=True, rate=rate)
@@ -65,6 +68,9 @@ def train(
 
 def _initialised(config: TrainConfig, given: set[str]) -> TrainConfig:
     """The settings of the run to begin with, but for those that were given."""
+    assert config.init_from is not None
+    # Wherever the run goes on from.
+    config = config.changed(init_from=os.path.abspath(config.init_from))
     assert config.init_from is not None
     before = open_folder(config.init_from).config
     if "vocab_size" in given and config.vocab_size != before.vocab_size:

@@ -6,12 +6,16 @@ import contextlib
 import os
 import re
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
 Row: TypeAlias = dict[str, Any]  # one line of a file of JSON lines, or another JSON object
+
+
+_UMASK = threading.Lock()
 
 
 @contextmanager
@@ -45,8 +49,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
     try:
         yield temporary
         # mkstemp creates private files; the finished one gets the mode that open() would give it.
-        mask = os.umask(0)
-        os.umask(mask)
+        with _UMASK:  # it can only be read by setting it, which other threads must not see
+            mask = os.umask(0)
+            os.umask(mask)
         temporary.chmod(0o666 & ~mask)
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())

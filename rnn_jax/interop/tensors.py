@@ -145,7 +145,7 @@ def _check_match(
 ) -> None:
     """Raise ValueError unless a file has arrays of these names and shapes, and no others."""
     # Parameters first, because they say most.
-    for name in sorted(wanted.keys() | found, key=lambda name: ("params" not in name, name)):
+    for name in sorted(wanted.keys() | found, key=lambda name: (".params." not in name, name)):
         if name not in wanted or name not in found:
             where = "the file has" if name in found else "the model wants"
             problem = f"only {where} {name}"

@@ -21,7 +21,8 @@ from rnn_jax.types import Along, Array, Carry, Layer, Params
 __all__ = ["EncoderDecoder", "encoder_decoder"]
 
 _UNREAD = (
-    "an encoder-decoder starts from what it has read: pass carry=model.encode(params, source, mask)"
+    "an encoder-decoder starts from what it has read: pass carry=model.encode(params, source, "
+    "mask), or in training batches with a source"
 )
 
 

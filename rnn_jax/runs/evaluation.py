@@ -17,7 +17,7 @@ from rnn_jax.runs.load import Run
 from rnn_jax.training import make_evaluate
 from rnn_jax.types import Array
 
-__all__ = ["Evaluation", "bits_per_character", "evaluate_text", "perplexity_of"]
+__all__ = ["Evaluation", "bits_per_character", "evaluate_text"]
 
 
 class Evaluation(NamedTuple):
@@ -127,11 +127,6 @@ def unknown_is_trained(config: TrainConfig, vocabulary: text.Vocabulary) -> bool
     """
     cut = config.vocab_size is not None or len(vocabulary) >= 8000
     return cut or config.init_from is not None
-
-
-def perplexity_of(loss: float) -> float:
-    """``exp(loss)``, finite."""
-    return math.exp(min(loss, 700.0))
 
 
 def bits_per_character(loss: float, config: TrainConfig) -> float | None:

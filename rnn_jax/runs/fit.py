@@ -46,6 +46,8 @@ def fit(
     """
     config, model = data.config, data.model
     store = folder.store()
+    # That of the settings, too: a run may have been killed before it was told of a new one.
+    rate = config.lr if learning_rate is None else learning_rate
     if resume and folder.trained and not store.holds_checkpoint:
         store.load(None)  # says what is missing
     try:
@@ -73,7 +75,7 @@ def fit(
                 folder=store,
                 resume=resume,
                 # A schedule already has the new one.
-                learning_rate=None if config.scheduled else learning_rate,
+                learning_rate=None if config.scheduled else rate,
                 adapt=None if config.bias_bound is None else Adaptive(model, config.bias_bound),
             )
     except SystemExit:  # after SIGTERM or SIGHUP: saved, and the command has more to say

@@ -148,11 +148,12 @@ class RunFolder:
     @property
     def trained(self) -> bool:
         """Whether there is anything of a training to lose: a step, or files that hide one."""
-        if (self.path / CHECKPOINT).exists():
-            return self.steps != 0
+        if (self.path / CHECKPOINT).exists() and self.steps != 0:
+            return True
         lines = self.history().lines
         told = any(isinstance(line, str) or line["step"] > 0 for line in lines)
-        return told or (self.path / "parameters.safetensors").exists()
+        alone = not (self.path / CHECKPOINT).exists()
+        return told or (alone and (self.path / PARAMETERS).exists())
 
     @property
     def steps(self) -> int | None:

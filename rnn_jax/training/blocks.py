@@ -20,7 +20,7 @@ from rnn_jax.training.batches import Consume, State
 from rnn_jax.training.step import TrainState, TrainStep
 from rnn_jax.types import Array, Batch
 
-__all__ = ["Batches", "Block", "Running", "Seen", "make_block", "nats_of", "running"]
+__all__ = ["Batches", "Block", "Running", "Seen", "make_block", "running"]
 
 
 class Batches(Protocol):
@@ -66,16 +66,11 @@ Block = Callable[[Running, Batches, int, int, Array | None], tuple[Running, Seen
 
 
 def running(state: TrainState, nats: float = 0.0, in_a_row: int = 0) -> Running:
-    """A state with the sum of `nats_of` before, to go on from."""
+    """A state to go on from, with the sum of losses so far."""
     dtype = jnp.promote_types(jax.tree.leaves(state.params)[0].dtype, jnp.float32)
     total = np.asarray(nats, dtype)
     error = np.asarray(nats - float(total), dtype)
     return Running(state, *map(jnp.asarray, (total, error, np.int32(in_a_row))))
-
-
-def nats_of(run: Running) -> float:
-    """The sum of losses so far."""
-    return float(run.nats) + float(run.error)
 
 
 def make_block(train_step: TrainStep, *, summed: bool, limit: int) -> Block:

@@ -21,6 +21,7 @@ __all__ = [
     "check_model",
     "check_optimizer",
     "check_params",
+    "check_targets",
     "count_of",
     "is_number",
     "mask_of",
@@ -113,6 +114,27 @@ def check_data(data: Any) -> None:
                 f"the {name} of {type(data).__name__} must be an array [N, T, B], not "
                 f"{type(part).__name__}"
             )
+
+
+def check_targets(name: str, data: Any, size: int) -> None:
+    """Raise ValueError if data hold a target that is not one of ``size`` classes.
+
+    In a step it would be NaN, which does not say why.
+    """
+    targets = getattr(data, "targets", None)
+    targets = getattr(data, "stream", None) if targets is None else targets
+    if targets is None or not jnp.issubdtype(targets.dtype, jnp.integer) or not targets.size:
+        return
+    strange = (targets < 0) | (targets >= size)
+    mask = getattr(data, "mask", None)
+    if mask is not None and mask.shape == targets.shape:
+        strange &= mask
+    if strange.any():
+        first = targets[strange][0]
+        raise ValueError(
+            f"the targets of {name} hold {first}, and the model has {size} outputs, of 0 to "
+            f"{size - 1}: mend the data, or make the model larger"
+        )
 
 
 def check_bounds(begin: Any, end: Any) -> None:

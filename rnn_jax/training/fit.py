@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -17,7 +18,13 @@ from rnn_jax.host.checks import not_negative, positive
 from rnn_jax.host.interrupts import interruptions
 from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.training.blocks import Batches, Block, make_block
-from rnn_jax.training.checks import check_data, check_model, check_optimizer, check_params
+from rnn_jax.training.checks import (
+    check_data,
+    check_model,
+    check_optimizer,
+    check_params,
+    check_targets,
+)
 from rnn_jax.training.history import History
 from rnn_jax.training.loop import SummableLoss, make_evaluate, takes_reduction
 from rnn_jax.training.plan import Adapts, Plan, Position
@@ -131,7 +138,7 @@ def fit(
     positive(evaluate_every=evaluate_every, keep=keep, skipped_limit=skipped_limit)
     if evaluate_every_steps is not None:
         positive(evaluate_every_steps=evaluate_every_steps)
-    if not save_every >= 0:
+    if not isinstance(save_every, int | float) or not save_every >= 0:
         raise ValueError(f"save_every must be seconds, at least 0, not {save_every}")
     if not callable(data):
         check_data(data)
@@ -141,7 +148,13 @@ def fit(
         assert at_first is not None
         params = model.init(at_first)
     check_params(params)
+    if resume and folder is None:
+        raise ValueError("resume=True goes on from a folder: pass folder=")
     epoch = _epochs(data)
+    if _of_classes(loss):
+        for name, batches in (("data", epoch(0)[0]), ("validation", validation)):
+            if batches is not None:
+                check_targets(name, batches, model.output_size)
     batch_shape = (epoch(0)[0].batch_size,) if stateful else None
     state = init_train_state(
         model, optimizer, jax.tree.map(jnp.copy, params), batch_shape=batch_shape
@@ -157,7 +170,17 @@ def fit(
                     "another folder"
                 )
             state, position, history = resumed(store, state, began_with, evaluate)
-        if learning_rate is not None:
+            for name, wanted, done in (
+                ("epochs", epochs, position.epoch),
+                ("steps", steps, position.step),
+            ):
+                if wanted is not None and wanted < done:
+                    raise ValueError(
+                        f"{name}={wanted} is less than the {done} that the training in "
+                        f"{store.path} has done: ask for more, or choose another folder"
+                    )
+        if learning_rate is not None and learning_rate != position.rate_given:
+            position.rate_given = learning_rate  # once, whenever the training goes on again
             changed = set_learning_rate(state.opt_state, learning_rate)
             state = state._replace(opt_state=changed)
         plan = Plan(
@@ -179,12 +202,14 @@ def fit(
             stop=lambda: interrupted() is not None,
             adapt=adapt,
             perplexed=_is_cross_entropy(validation_loss or loss),
+            trains_perplexity=_is_cross_entropy(loss),
             began_with=began_with,
         )
         state = train(plan, state, position, history)
         if history.best_params is None and store is not None:
             history.best_params = best_of(store, params)
-        signum = interrupted()
+        history.best_params = jax.tree.map(jnp.asarray, history.best_params)
+    signum = interrupted()
     if history.ended == "diverged":
         warnings.warn(
             f"{skipped_limit} steps in a row had a loss or gradient that is not finite, or the "
@@ -192,7 +217,7 @@ def fit(
             Diverged,
             stacklevel=2,
         )
-    elif history.ended == "interrupted" and signum is not None and signum != 2:
+    if signum is not None and signum != signal.SIGINT:
         sys.exit(128 + signum)
     return state, history
 
@@ -212,9 +237,16 @@ def _check(
 ) -> None:
     if epochs is None and steps is None:
         raise ValueError("say for how long to train: pass epochs= or steps=")
-    for name, number in (("epochs", epochs), ("steps", steps), ("patience", patience)):
+    for name, number in (("epochs", epochs), ("steps", steps)):
         if number is not None:
             not_negative(**{name: number})
+    if patience is not None:
+        positive(patience=patience)
+    if key is not None and not isinstance(key, jax.Array):
+        raise ValueError(f"key must be one of jax.random.key(…), not {key!r}")
+    for rule in rules:
+        if not callable(rule):
+            raise ValueError(f"on_evaluation takes rules such as halve(), not {rule!r}")
     if key is None and params is None:
         raise ValueError("initial parameters are drawn from a key: pass key= or params=")
     if validation is None and (rules or patience is not None):
@@ -233,8 +265,9 @@ def _epochs(data: Data) -> Callable[[int], tuple[Batches, int]]:
     def epoch(number: int) -> tuple[Batches, int]:
         if number not in latest:
             found = data(number)
-            batches, count = found if isinstance(found, tuple) else (found, found.count)
+            batches = found[0] if isinstance(found, tuple) else found
             check_data(batches)
+            count = found[1] if isinstance(found, tuple) else batches.count
             _check_some(count)
             latest.clear()
             latest[number] = batches, count
@@ -262,8 +295,8 @@ def _new_block(
     return make_block(step, summed=summed, limit=limit)
 
 
-_block = lru_cache(maxsize=32)(_new_block)
-_totals = lru_cache(maxsize=32)(make_evaluate)
+_block = lru_cache(maxsize=8)(_new_block)
+_totals = lru_cache(maxsize=8)(make_evaluate)
 
 
 def _cached(function: Any, *args: Any, **options: Any) -> Any:
@@ -292,12 +325,24 @@ def _evaluation(
     def evaluate(params: Params) -> float:
         carry = model.initial_carry((validation.batch_size,), params) if stateful else None
         nats, tokens = totals(params, validation, carry)
+        if not int(tokens):
+            raise ValueError("the validation data hold no target that is not masked: pass some")
         return float(nats) / int(tokens)
 
     return evaluate
 
 
-def _is_cross_entropy(loss: Any) -> bool:
+def _of_classes(loss: Any) -> bool:
+    """Whether targets are ids below the number of the model's outputs."""
     while isinstance(loss, partial):
+        loss = loss.func
+    return loss is cross_entropy
+
+
+def _is_cross_entropy(loss: Any) -> bool:
+    """Whether a loss is the plain one, whose mean is the logarithm of a perplexity."""
+    while isinstance(loss, partial):
+        if loss.keywords.keys() - {"reduction"}:
+            return False
         loss = loss.func
     return loss is cross_entropy

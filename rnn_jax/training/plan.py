@@ -39,7 +39,8 @@ class Plan:
     block: by the truncation that `adapt` has chosen, None without.
     evaluate: the mean loss of parameters on the validation data; None without such.
     initial_carry: of an epoch's first batch; None where every batch begins anew.
-    perplexed: whether the loss is a cross-entropy, whose exponential is a perplexity.
+    perplexed, trains_perplexity: whether the evaluated loss, and that of training, is a plain
+      cross-entropy, whose exponential is a perplexity.
     began_with: what a training that goes on from here must begin with, too.
     """
 
@@ -61,6 +62,7 @@ class Plan:
     stop: Callable[[], bool]
     adapt: Adapts | None
     perplexed: bool
+    trains_perplexity: bool
     began_with: Row
 
 
@@ -72,6 +74,7 @@ class Position:
     nats, tokens: since the latest evaluation; ``seen`` since the start.
     losses: of all regular evaluations.
     best: the lowest loss of any evaluation.
+    rate_given: the learning rate that was last set from outside.
     """
 
     step: int = 0
@@ -86,3 +89,4 @@ class Position:
     losses: list[float] = field(default_factory=list)
     best: float = math.inf
     truncation: str | None = None
+    rate_given: float | None = None

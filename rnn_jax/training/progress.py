@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,7 +10,7 @@ from typing import Protocol
 from rnn_jax.host.files import Row
 from rnn_jax.types import Params
 
-__all__ = ["Listener", "Progress", "Tell", "as_listener"]
+__all__ = ["Listener", "Progress", "Tell", "as_listener", "perplexity_of"]
 
 Tell = Callable[[Row, Params], object]
 
@@ -23,6 +24,7 @@ class Progress:
     step: steps done since the start.
     batch, batches: done in this epoch, and all of it.
     loss: mean loss of training since the evaluation before; None before the first finite one.
+    perplexity: its exponential; None where it is no plain cross-entropy.
     tokens_per_second: of the latest steps.
     seconds_left: until all steps are done, at that pace; None while the pace is not known.
     learning_rate: None where the optimiser's state does not hold it.
@@ -36,10 +38,21 @@ class Progress:
     batch: int
     batches: int
     loss: float | None
+    perplexity: float | None
     tokens_per_second: float
     seconds_left: float | None
     learning_rate: float | None
     skipped: int
+
+
+def perplexity_of(loss: float) -> float:
+    """``exp(loss)``, finite.
+
+    Example:
+      >>> perplexity_of(0.0), perplexity_of(1e9) < float("inf")
+      (1.0, True)
+    """
+    return math.exp(min(loss, 700.0))
 
 
 class Listener(Protocol):

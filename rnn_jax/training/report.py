@@ -116,15 +116,14 @@ def _note(progress: Progress) -> str:
     """Loss, perplexity, speed and time left.
 
     Example:
-      >>> _note(Progress(1, 4, 30, None, 30, 100, 2.5, 16000.0, 4000.0, 0.002, 0))
+      >>> _note(Progress(1, 4, 30, None, 30, 100, 2.5, 12.18, 16000.0, 4000.0, 0.002, 0))
       'loss 2.500, perplexity 12.2, 16,000 tokens/s, 1:06:40 left'
     """
-    import math
-
     parts = []
     if progress.loss is not None:
         parts.append(f"loss {progress.loss:.3f}")
-        parts.append(f"perplexity {math.exp(min(progress.loss, 700.0)):.4g}")
+    if progress.perplexity is not None:
+        parts.append(f"perplexity {progress.perplexity:.4g}")
     parts.append(f"{progress.tokens_per_second:,.0f} tokens/s")
     if progress.seconds_left is not None:
         parts.append(f"{duration(progress.seconds_left)} left")

@@ -33,8 +33,8 @@ def fingerprint(key: Array | None, data: Any) -> dict[str, Any]:
         words = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
         began["key"] = np.asarray(words).tolist()
     if data is not None:
-        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(data)]
-        parts = [np.ascontiguousarray(leaf.reshape(-1)[: 1 << 18]).tobytes() for leaf in leaves]
+        leaves = jax.tree.leaves(data)
+        parts = [np.asarray(leaf.reshape(-1)[: 1 << 18]).tobytes() for leaf in leaves]
         began["data"] = checksum(str([leaf.shape for leaf in leaves]).encode(), *parts)
     return began
 
@@ -47,6 +47,8 @@ def opened(folder: str | os.PathLike[str] | Store | None, keep: int) -> Iterator
         if isinstance(folder, Store):
             store = folder
         elif folder is not None:
+            if not isinstance(folder, str | os.PathLike):
+                raise ValueError(f"folder must be a path, not {folder!r}")
             path = Path(folder)
             try:
                 path.mkdir(parents=True, exist_ok=True)

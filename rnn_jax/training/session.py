@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +17,13 @@ import optax
 from rnn_jax.arrays.checks import all_finite
 from rnn_jax.host.files import Row
 from rnn_jax.training.averaging import averaged
-from rnn_jax.training.blocks import Batches, Running, running
+from rnn_jax.training.blocks import Running, running
 from rnn_jax.training.history import History
 from rnn_jax.training.plan import Plan, Position
-from rnn_jax.training.progress import Progress
+from rnn_jax.training.progress import Progress, perplexity_of
 from rnn_jax.training.rules import learning_rate
 from rnn_jax.training.step import TrainState
-from rnn_jax.training.store import Saved, on_host
+from rnn_jax.training.store import Saved, from_host, on_host
 from rnn_jax.truncation import Truncation, parse_truncation
 from rnn_jax.types import Params
 
@@ -43,7 +44,9 @@ class _Training:
         self.ran: set[Truncation | None] = set()  # what was compiled in this process
         self.timed_tokens, self.timed_seconds, self.pace = 0, 0.0, math.nan
         self.chunk = 0  # steps of the latest block
-        self.count = 0  # batches of the latest epoch
+        self.batches: Any = None  # of the latest epoch
+        self.count = 0
+        self.news: list[Callable[[], None]] = []  # what listeners have still to hear
         self.best: tuple[Params, Row] | None = None  # not yet written
         self.kept: Saved | None = None
         self.kept_at, self.kept_cost = -math.inf, 0.0
@@ -51,52 +54,53 @@ class _Training:
     def run(self, state: TrainState) -> TrainState:
         plan, at = self.plan, self.at
         run = running(state, at.nats, at.in_a_row)
-        if at.step == 0 and at.epoch == 0 and not self.history.rows:
+        if at.step == 0 and not at.losses:
             run = self.evaluated(run)
             if self.history.ended:
                 return self.diverged(run)
             self.keep(run)
+            self.tell(run)
         while not (ended := self.ended()):
-            batches, count = plan.epoch(at.epoch)
-            self.count = count
+            self.batches, self.count = plan.epoch(at.epoch)
             if plan.initial_carry is not None and at.batch == 0:
                 carry = plan.initial_carry(run.state.params)
                 run = run._replace(state=run.state._replace(carry=carry))
-            while at.batch < count and not (ended := self.ended()):
-                run = self.block(run, batches, count)
+            epoch = at.epoch
+            while at.epoch == epoch and not (ended := self.ended()):
+                run = self.block(run)
                 if at.in_a_row >= plan.limit:
-                    return self.diverged(run, batches)
-                if at.batch == count:
-                    at.epoch, at.batch = at.epoch + 1, 0
+                    return self.diverged(run, of_batches=True)
                 if self.is_due():
                     run = self.evaluated(run)
                     if self.history.ended:
                         return self.diverged(run)
-                if self.may_keep() and self.good(run, batches, count):
-                    self.keep(run)
-                if at.batch == 0:
-                    break
-        if self.ran and not self.good(run, batches, count):
+                if self.may_keep():
+                    self.keep_if_good(run)
+                self.tell(run)
+        if self.ran and not self.keep_if_good(run, last=True):
             return self.diverged(run)
-        self.keep(run, last=True)
         self.history.ended, self.history.step = ended, at.step
         return run.state
 
     def ended(self) -> str:
         """Why no further step is to be done; empty where one is."""
-        plan, at = self.plan, self.at
-        if plan.stop():
+        if self.all_done():
+            return "done"
+        if self.plan.stop():
             return "interrupted"
-        if plan.steps is not None and at.step >= plan.steps:
-            return "done"
-        if plan.epochs is not None and at.epoch >= plan.epochs:
-            return "done"
-        since_best = len(at.losses) - 1 - int(np.argmin(at.losses or [0]))
-        return "no better" if plan.patience is not None and since_best >= plan.patience else ""
+        patience, losses = self.plan.patience, self.at.losses
+        since_best = len(losses) - 1 - int(np.argmin(losses or [0]))
+        return "no better" if patience is not None and since_best >= patience else ""
+
+    def all_done(self) -> bool:
+        """Whether all steps that were asked for are done."""
+        plan, at = self.plan, self.at
+        by_steps = plan.steps is not None and at.step >= plan.steps
+        return by_steps or (plan.epochs is not None and at.epoch >= plan.epochs)
 
     def is_due(self) -> bool:
         """Whether to evaluate after the latest block."""
-        return self.is_regular() or (self.plan.evaluate is not None and self.ended() == "done")
+        return self.is_regular() or (self.plan.evaluate is not None and self.all_done())
 
     def is_regular(self) -> bool:
         """Whether a longer training evaluates here, too: nothing else may steer it."""
@@ -105,72 +109,75 @@ class _Training:
             return at.step % plan.evaluate_every_steps == 0
         return at.batch == 0 and at.epoch % plan.evaluate_every == 0
 
-    def block(self, run: Running, batches: Batches, count: int) -> Running:
+    def block(self, run: Running) -> Running:
         """Some of an epoch's batches."""
         plan, at = self.plan, self.at
-        truncation, steps = None, self.length(count)
+        truncation, steps = None, self.length()
         if plan.adapt is not None:
             if at.step % plan.adapt.every == 0:
-                chosen = plan.adapt(run.state, batches, at.batch)
+                chosen = plan.adapt(run.state, self.batches, at.batch)
                 at.truncation = at.truncation if chosen is None else str(chosen)
             truncation = parse_truncation(at.truncation or "full")
             steps = min(steps, plan.adapt.every - at.step % plan.adapt.every)
         compiled, began = truncation in self.ran, time.perf_counter()
         end = at.batch + steps
-        run, seen = plan.block(truncation)(run, batches, at.batch, end, plan.key)
+        run, seen = plan.block(truncation)(run, self.batches, at.batch, end, plan.key)
         self.ran.add(truncation)
-        batch, tokens, skipped, in_a_row, nats, error = jax.device_get(
-            (*seen, run.in_a_row, run.nats, run.error)
-        )
-        seconds = time.perf_counter() - began
-        done = int(batch) - at.batch
+        told = jax.device_get((*seen, run.in_a_row, run.nats, run.error))
+        batch, tokens, skipped, in_a_row, nats, error = (np.asarray(x).item() for x in told)
+        seconds = max(time.perf_counter() - began, 1e-9)
+        done = batch - at.batch
         if compiled:
-            self.timed_tokens += int(tokens)
+            self.timed_tokens += tokens
             self.timed_seconds += seconds
-            self.pace = done / max(seconds, 1e-9)
-        at.batch, at.step = int(batch), at.step + done
-        at.nats, at.in_a_row = float(nats) + float(error), int(in_a_row)
-        at.tokens, at.seen = at.tokens + int(tokens), at.seen + int(tokens)
-        at.skipped += int(skipped)
-        self.tell(run, count, int(tokens) / max(seconds, 1e-9))
+            self.pace = done / seconds
+        at.batch, at.step = batch, at.step + done
+        at.nats, at.in_a_row = nats + error, in_a_row
+        at.tokens, at.seen = at.tokens + tokens, at.seen + tokens
+        at.skipped += skipped
+        self.note_progress(run, tokens / seconds)
+        if at.batch >= self.count:
+            at.epoch, at.batch = at.epoch + 1, 0
         return run
 
-    def length(self, count: int) -> int:
+    def length(self) -> int:
         """How many steps the next block has."""
         plan, at = self.plan, self.at
         if math.isnan(self.pace):  # one step, which also compiles, and then two
             self.chunk += 1
         else:
             self.chunk = int(np.clip(SECONDS * self.pace, 1, 8 * self.chunk))
-        steps = min(self.chunk, count - at.batch)
+        steps = min(self.chunk, self.count - at.batch)
         if plan.steps is not None:
             steps = min(steps, plan.steps - at.step)
         if plan.evaluate_every_steps is not None:
             steps = min(steps, plan.evaluate_every_steps - at.step % plan.evaluate_every_steps)
         return steps
 
-    def tell(self, run: Running, count: int, speed: float) -> None:
-        """Progress, to whoever listens."""
+    def note_progress(self, run: Running, speed: float) -> None:
+        """Progress after the latest block, for whoever listens."""
         plan, at = self.plan, self.at
         left = [math.inf]
         if plan.steps is not None:
             left.append(plan.steps - at.step)
         if plan.epochs is not None:
-            left.append((plan.epochs - at.epoch) * count - at.batch)
+            left.append((plan.epochs - at.epoch) * self.count - at.batch)
+        loss = at.nats / at.tokens if at.tokens else None
         progress = Progress(
             epoch=at.epoch + 1,
             epochs=plan.epochs,
             step=at.step,
             steps=plan.steps,
             batch=at.batch,
-            batches=count,
-            loss=at.nats / at.tokens if at.tokens else None,
+            batches=self.count,
+            loss=loss,
+            perplexity=perplexity_of(loss) if plan.trains_perplexity and loss is not None else None,
             tokens_per_second=speed,
             seconds_left=None if math.isnan(self.pace) else min(left) / self.pace,
             learning_rate=rate_of(run.state.opt_state),
             skipped=at.skipped,
         )
-        self.told(run, [partial(listener.progress, progress) for listener in plan.listeners])
+        self.news += [partial(listener.progress, progress) for listener in plan.listeners]
 
     def evaluated(self, run: Running) -> Running:
         """A row of metrics; the state after what the rules make of it."""
@@ -189,7 +196,7 @@ class _Training:
             "tokens": at.seen,
             "train_loss": at.nats / at.tokens if at.tokens else None,
             "loss": loss,
-            **({"perplexity": perplexity(loss)} if plan.perplexed and loss is not None else {}),
+            **({"perplexity": perplexity_of(loss)} if plan.perplexed and loss is not None else {}),
             "tokens_per_second": round(speed),
             "learning_rate": rate_of(state.opt_state),
             "skipped": at.skipped - at.skipped_before,
@@ -210,34 +217,35 @@ class _Training:
                 at.losses.append(loss)
                 for rule in plan.rules:
                     state = state._replace(opt_state=rule(at.losses, state.opt_state))
-            run = running(state, 0.0, at.in_a_row)
-        self.told(run, [partial(listener.evaluated, row, params) for listener in plan.listeners])
+            # Of the arrays that are there, so that they are on their devices.
+            nothing = run.nats - run.nats
+            run = run._replace(state=state, nats=nothing, error=jnp.copy(nothing))
+        self.news += [partial(listener.evaluated, row, params) for listener in plan.listeners]
         return run
 
-    def told(self, run: Running, calls: Sequence[Callable[[], None]]) -> None:
+    def tell(self, run: Running) -> None:
         """Call all listeners; should one fail, nothing is lost."""
+        news, self.news = self.news, []
         try:
-            for call in calls:
+            for call in news:
                 call()
         except BaseException:
-            if self.at.step and _all_finite(run.state):
-                self.keep(run, last=True)
+            if self.ran:
+                self.keep_if_good(run, last=True)
             raise
 
-    def good(self, run: Running, batches: Batches, count: int) -> bool:
-        """Whether a state is finite, and has a finite loss and gradient on some batch."""
-        if not _all_finite(run.state):
+    def good(self, run: Running) -> bool:
+        """Whether parameters and carry are finite, and loss and gradient are on some batch."""
+        if not _all_finite((run.state.params, run.state.carry)):
             return False
-        if self.at.step == 0:
-            return True
         truncation = parse_truncation(self.at.truncation or "full") if self.plan.adapt else None
         block = self.plan.block(truncation)
         # The latest one that was not skipped, and the next two.
         for index in (self.at.batch - 1 - self.at.in_a_row, self.at.batch, self.at.batch + 1):
-            index %= count
+            index %= self.count
             # A copy, because a block uses up what it is given.
             copy = _copied(run)._replace(in_a_row=jnp.zeros_like(run.in_a_row))
-            _, seen = block(copy, batches, index, index + 1, self.plan.key)
+            _, seen = block(copy, self.batches, index, index + 1, self.plan.key)
             if not int(seen.skipped):
                 return True
         return False
@@ -252,35 +260,50 @@ class _Training:
         wanted = at.batch == 0 or since >= plan.save_every
         return wanted and since * _SHARE >= cost
 
-    def keep(self, run: Running, *, last: bool = False) -> None:
+    def keep_if_good(self, run: Running, *, last: bool = False) -> bool:
+        """Keep a state from which training can go on; whether it is one."""
+        began = time.perf_counter()
+        if not self.good(run):
+            self.kept_cost, self.kept_at = time.perf_counter() - began, time.perf_counter()
+            return False
+        self.keep(run, began, last=last)
+        return True
+
+    def keep(self, run: Running, began: float | None = None, *, last: bool = False) -> None:
         """The state as the one to come back to, and into the folder."""
-        store, began = self.plan.store, time.perf_counter()
+        plan = self.plan
+        began = time.perf_counter() if began is None else began
         params = averaged(run.state.opt_state, run.state.params)
         state, params = on_host((run.state, params))
-        position = {**dataclasses.asdict(self.at), "began_with": self.plan.began_with}
+        position = {**dataclasses.asdict(self.at), "began_with": plan.began_with}
+        if plan.store is None or plan.store.best_written is self.best:
+            self.best = None  # until then it goes along
         self.kept = Saved(state, position, params, self.best)
         self.kept_cost, self.kept_at = time.perf_counter() - began, time.perf_counter()
-        self.best = None
-        if store is None:
+        if plan.store is None:
             return
-        store.save(self.kept)
+        plan.store.save(self.kept)
         if last or self.at.step == 0:
-            store.settle(last=True)
+            plan.store.settle(last=True)
 
-    def diverged(self, run: Running, batches: Batches | None = None) -> TrainState:
+    def diverged(self, run: Running, *, of_batches: bool = False) -> TrainState:
         """The end where no step is finite any more: the last good state.
 
-        With batches, it may be that these are to blame, and not the state.
+        It may be that the latest batches are to blame, and not the state.
         """
         plan, self.history.ended, self.history.step = self.plan, "diverged", self.at.step
-        if batches is not None and self.good(run, batches, self.count):
-            self.keep(run, last=True)
+        if of_batches and self.keep_if_good(run, last=True):
+            self.tell(run)
             return run.state
         if plan.store is not None:
             plan.store.settle()
         if self.kept is None:
             return run.state
-        state: TrainState = jax.tree.map(jnp.asarray, self.kept.state)
+        if plan.store is not None and self.best is not None:
+            plan.store.save(dataclasses.replace(self.kept, best=self.best))
+            plan.store.settle(last=True)
+        state: TrainState = from_host(self.kept.state, run.state)
+        self.tell(run)
         return state
 
 
@@ -294,8 +317,3 @@ def rate_of(opt_state: optax.OptState) -> float | None:
         return float(learning_rate(opt_state))
     except ValueError:
         return None
-
-
-def perplexity(loss: float) -> float:
-    """``exp(loss)``, finite."""
-    return math.exp(min(loss, 700.0))

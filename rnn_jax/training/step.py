@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rnn_jax.arrays.checks import all_finite, check_array
+from rnn_jax.arrays.checks import all_finite, check_array, is_key
 from rnn_jax.arrays.paths import at_path, replace_at
 from rnn_jax.arrays.tokens import is_ids
 from rnn_jax.jaxprs import spec_of, varying_axes
@@ -156,7 +156,7 @@ def make_train_step(
       noise: whether dropout, zoneout, `weight_drop` and `randomized` truncation act; False trains
         as if they were not there, and the step then takes no key.
       skip_nonfinite: whether a step whose loss or gradient is not finite leaves the state as it is,
-        but for its number.
+        but for its number; neither is a gradient whose square is too large for its dtype.
 
     Returns:
       The step. ``key`` is for what draws noise; a model without any needs none. The metrics are
@@ -227,7 +227,7 @@ def make_train_step(
         carry = None if state.carry is None else carry
         metrics = {"loss": value, "tokens": tokens}
         if skip_nonfinite:
-            good = all_finite((value, grads))
+            good = all_finite(value) & _can_be_squared(grads)
             opt_state, carry = _where(good, (opt_state, carry), (state.opt_state, state.carry))
             # What is added, not the sum: of a table only some rows are touched. No sum changes
             # with a negative zero.
@@ -245,6 +245,11 @@ def make_train_step(
     return train_step
 
 
+def _can_be_squared(grads: Params) -> Array:
+    """Whether all of a gradient is finite, and so small that optimisers' squares of it are, too."""
+    return jnp.all(jnp.stack([jnp.isfinite(g * g).all() for g in jax.tree.leaves(grads)]))
+
+
 def _where(good: Array, new: Any, old: Any) -> Any:
     """Each leaf of one tree or the other."""
     return jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)
@@ -253,12 +258,13 @@ def _where(good: Array, new: Any, old: Any) -> Any:
 def _distinct(opt_state: optax.OptState, params: Params) -> optax.OptState:
     """``opt_state`` in arrays of its own: a step whose state is donated gives each away once.
 
-    Some optimisers begin with the parameters themselves, or with one array twice.
+    Some optimisers begin with the parameters themselves, with one array twice, or with a key that
+    is theirs each time.
     """
     seen = {id(leaf) for leaf in jax.tree.leaves(params)}
 
     def own(leaf: Array) -> Array:
-        copy = jnp.copy(leaf) if id(leaf) in seen else leaf
+        copy = jnp.copy(leaf) if id(leaf) in seen or is_key(leaf) else leaf
         seen.add(id(leaf))
         return copy
 

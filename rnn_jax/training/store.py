@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from rnn_jax.arrays.checks import is_key
 from rnn_jax.host.files import Row, atomic_path
 from rnn_jax.interop.tensors import DamagedFile, load_noted, save_noted
 from rnn_jax.training.history import History, read_history
@@ -60,8 +62,28 @@ class Saved:
 
 
 def on_host(tree: Any) -> Any:
-    """Copies of all arrays in the memory of the host, which no donation takes away."""
-    return jax.tree.map(lambda leaf: np.array(leaf), jax.device_get(tree))
+    """Copies of all arrays in the memory of the host, which no donation takes away.
+
+    Of keys, as an optimiser may hold, their data.
+    """
+    return jax.tree.map(lambda leaf: np.array(leaf), jax.device_get(_plain(tree)))
+
+
+def from_host(tree: Any, like: Any) -> Any:
+    """The arrays of `on_host` on the devices, and with the keys, of another such tree."""
+
+    def placed(leaf: Any, other: Any) -> Any:
+        array = jnp.asarray(leaf)
+        if is_key(other):
+            return jax.random.wrap_key_data(array, impl=jax.random.key_impl(other))
+        committed = isinstance(other, jax.Array) and other.committed
+        return jax.device_put(array, other.sharding) if committed else array
+
+    return jax.tree.map(placed, tree, like)
+
+
+def _plain(tree: Any) -> Any:
+    return jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, tree)
 
 
 class Store:
@@ -80,6 +102,8 @@ class Store:
     ) -> None:
         self.path, self.keep, self.saved = path, keep, saved
         self.seconds = 0.0  # that the latest writing took
+        self.best_written: tuple[Params, Row] | None = None  # the latest that is in its file
+        self._damaged: set[Path] = set()
         self._writing: Future[None] | None = None
         self._pool = ThreadPoolExecutor(1, "checkpoint")
 
@@ -142,6 +166,7 @@ class Store:
                 state, position = _read(file, like)
             except DamagedFile as error:
                 first = first or error
+                self._damaged.add(file)
                 continue
             if first is not None:
                 warnings.warn(
@@ -190,13 +215,18 @@ class Store:
         if saved.best is not None:
             # First: a training that is killed before the checkpoint finds the same ones again.
             save_noted(self.path / BEST, *saved.best)
-        newest = self.path / CHECKPOINT
-        step = step_of(newest)
-        if step is not None and step != saved.position["step"] and self.keep > 1:
+            self.best_written = saved.best
+        newest, now = self.path / CHECKPOINT, saved.position["step"]
+        step = None if newest in self._damaged else step_of(newest)
+        if step is not None and step < now and self.keep > 1:
             _link(newest, self.path / f"checkpoint-{step}.safetensors")
         save_noted(newest, {"state": saved.state}, saved.position)
         save_noted(self.path / PARAMETERS, saved.params, None)
-        for old in list(self._newest_first())[self.keep :]:
+        # Beside what is damaged go those of a course that was given up for an older checkpoint.
+        self._damaged.discard(newest)
+        older = [file for file in self._newest_first() if file != newest]
+        sound = [f for f in older if f not in self._damaged and (step_of(f) or 0) < now]
+        for old in set(older) - set(sound[: self.keep - 1]):
             old.unlink(missing_ok=True)
         if self.saved is not None:
             self.saved(saved.position["step"])
@@ -205,9 +235,15 @@ class Store:
 
 def _read(file: Path, like: Any) -> tuple[Any, Row]:
     """The state and the position in a checkpoint."""
-    tree, position = load_noted(file, None if like is None else {"state": like}, extra="done")
+    wanted = None if like is None else {"state": jax.eval_shape(_plain, like)}
+    try:
+        tree, position = load_noted(file, wanted, extra="done")
+    except DamagedFile:
+        raise
+    except ValueError as error:
+        raise ValueError(_of_what(str(error))) from None
     if position is not None:
-        return tree["state"], position
+        return from_host(tree["state"], like) if like is not None else tree["state"], position
     # Before, all of it stood in tensors.
     done = {name: np.asarray(value).item() for name, value in tree["done"].items()}
     reach = done.pop("reach", -2)
@@ -219,6 +255,17 @@ def _read(file: Path, like: Any) -> tuple[Any, Row]:
         "truncation": {-2: None, -1: "full"}.get(reach, f"sliding:{reach}"),
     }
     return tree["state"], position
+
+
+def _of_what(sentence: str) -> str:
+    """What differs between a checkpoint and a training, where it is not the parameters."""
+    for part, of in (
+        ("state.opt_state", "holds the state of another optimiser"),
+        ("state.carry", "is of batches that continue each other, or are of another size"),
+    ):
+        if f" {part}" in sentence and "state.params" not in sentence:
+            return sentence.replace("holds the parameters of another model", of)
+    return sentence
 
 
 def _link(file: Path, name: Path) -> None:

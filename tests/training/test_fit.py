@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import signal
@@ -97,7 +98,7 @@ def test_it_is_the_loop_of_its_steps(x64: None) -> None:
     assert not jax.tree.leaves(params)[0].is_deleted()
 
 
-@pytest.mark.parametrize("at", [0, 1, 5, 20, 21, 33])
+@pytest.mark.parametrize("at", [0, 1, 5, 20, 33])
 def test_a_resumed_training_ends_in_the_same_bits(tmp_path: Path, at: int) -> None:
     options: dict[str, Any] = {"epochs": 3, "evaluate_every_steps": 7, "patience": 50}
     whole, told = fit(DATA, **options, folder=tmp_path / "whole")
@@ -125,6 +126,82 @@ def test_sigterm_saves_and_ends_the_process(tmp_path: Path) -> None:
         whole, _ = fit(DATA, epochs=2)
         jax.tree.map(np.testing.assert_array_equal, state, whole)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("at", [20, 21, 60, 62])
+@pytest.mark.parametrize("act", ["interrupt", "fail"])
+def test_nothing_is_lost_at_the_end_of_an_epoch_or_of_all(
+    tmp_path: Path, at: int, act: str
+) -> None:
+    """What stops training in the last block of an epoch, and after the last step of all."""
+    options: dict[str, Any] = {"steps": 62, "evaluate_every_steps": 21}
+    whole, told = fit(DATA, **options)
+
+    def fail() -> None:
+        raise RuntimeError
+
+    stop = At(at, ctrl_c if act == "interrupt" else fail)
+    with contextlib.suppress(RuntimeError):
+        fit(DATA, **options, folder=tmp_path, listeners=[stop])
+    state, history = fit(DATA, **options, folder=tmp_path, resume=True)
+    jax.tree.map(np.testing.assert_array_equal, state, whole)
+    assert losses(history) == losses(told)
+
+
+def test_a_gradient_too_large_for_its_square_is_left_out() -> None:
+    data = features(10)
+    large = data.inputs.at[4].multiply(1e30)
+    data = rnn_jax.Windows(large, data.targets)
+    linear = rnn_jax.sequence_tagger(3, rnn_jax.linear(3), input_size=2)
+    state, history = rnn_jax.fit(linear, optax.adam(0.1), data, epochs=2, key=KEY)
+    assert history.ended == "done" and history.rows[-1]["skipped"] == 1
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+
+
+def test_states_of_optimisers_with_keys_and_infinities(tmp_path: Path) -> None:
+    optimizer = optax.chain(
+        optax.add_noise(0.01, 0.1, jax.random.key(1)),
+        optax.adam(0.01),
+        optax.contrib.reduce_on_plateau(accumulation_size=100),
+    )
+    options: Any = {"key": KEY, "validation": VALIDATION}
+    whole, _ = rnn_jax.fit(MODEL, optimizer, DATA, epochs=2, **options)
+    rnn_jax.fit(MODEL, optimizer, DATA, epochs=1, folder=tmp_path, **options)
+    state, history = rnn_jax.fit(
+        MODEL, optimizer, DATA, epochs=2, folder=tmp_path, resume=True, **options
+    )
+    assert history.ended == "done"
+    jax.tree.map(np.testing.assert_array_equal, state.params, whole.params)
+    MODEL.apply(history.best_params, None, DATA.inputs[0])
+
+
+def test_a_rate_from_outside_is_set_once(tmp_path: Path) -> None:
+    options: Any = {"folder": tmp_path, "on_evaluation": [rnn_jax.halve()]}
+    fit(DATA, epochs=1, **options)
+    again: Any = {**options, "resume": True, "learning_rate": 5.0}
+    _, first = fit(DATA, epochs=4, **again)
+    _, second = fit(DATA, epochs=5, **again)
+    rates = [row["learning_rate"] for row in second.rows]
+    assert rates[:5] == [row["learning_rate"] for row in first.rows]
+    assert rates[2] == 5.0 and rates[-1] < 5.0  # halved, and not set anew
+
+
+def test_what_is_damaged_goes_before_what_is_sound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    often(monkeypatch)
+    fit(DATA, epochs=2, folder=tmp_path)
+    newest = tmp_path / "checkpoint.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1] + b"x")
+    with pytest.warns(UserWarning, match="is used instead"):
+        fit(DATA, epochs=2, folder=tmp_path, resume=True, listeners=[At(25, ctrl_c)])
+    kept = sorted(path.name for path in tmp_path.glob("checkpoint*"))
+    newest.write_bytes(newest.read_bytes()[:-1] + b"x")
+    with pytest.warns(UserWarning, match="is used instead"):
+        state, _ = fit(DATA, epochs=2, folder=tmp_path, resume=True)
+    whole, _ = fit(DATA, epochs=2)
+    jax.tree.map(np.testing.assert_array_equal, state, whole)
+    assert len(kept) == 2 and "checkpoint-40.safetensors" not in kept
 
 
 TAGGER = rnn_jax.sequence_tagger(3, rnn_jax.recurrent(rnn_jax.gru(6)), input_size=2)
@@ -298,10 +375,12 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_it_used(
 
 def test_a_full_disk_does_not_end_training(tmp_path: Path, monkeypatch: Any) -> None:
     store = sys.modules["rnn_jax.training.store"]
-    save, full = store.save_noted, False
+    save, full, again = store.save_noted, False, False
 
     def save_noted(path: Path, *args: Any) -> None:
+        nonlocal full
         if full and path.name == "checkpoint.safetensors":
+            full = again
             raise ValueError(f"cannot write {path} ({errno.ENOSPC}): choose another path")
         save(path, *args)
 
@@ -309,34 +388,62 @@ def test_a_full_disk_does_not_end_training(tmp_path: Path, monkeypatch: Any) -> 
         nonlocal full
         full = True
 
-    def free() -> None:
-        nonlocal full
-        full = False
-
     often(monkeypatch)
     monkeypatch.setattr(store, "save_noted", save_noted)
     options: Any = {"epochs": 3, "save_every": 1e-9}
     with pytest.warns(UserWarning, match=r"cannot write .*; training goes on, and the checkpoint"):
-        state, _ = fit(
-            DATA, **options, folder=tmp_path / "a", listeners=[At(2, fill), At(50, free)]
-        )
+        state, _ = fit(DATA, **options, folder=tmp_path / "a", listeners=[At(2, fill)])
     assert int(state.step) == 3 * DATA.count
+    again = True
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         with pytest.raises(ValueError, match="the training could not be saved: cannot write"):
             fit(DATA, **options, folder=tmp_path / "b", listeners=[At(2, fill)])
-    free()
+    full = False
     state, _ = fit(DATA, **options, folder=tmp_path / "b", resume=True)
     whole, _ = fit(DATA, epochs=3)
     jax.tree.map(np.testing.assert_array_equal, state, whole)
 
 
-def test_a_clock_that_jumps(tmp_path: Path, monkeypatch: Any) -> None:
-    jumps = itertools.cycle([0.0, 1e9, -1e9])
-    clock = time.time
-    monkeypatch.setattr(time, "time", lambda: clock() + next(jumps))
-    state, history = fit(DATA, epochs=2, folder=tmp_path)
-    assert history.ended == "done" and int(state.step) == 2 * DATA.count
+def test_the_best_parameters_are_written_when_there_is_room_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = sys.modules["rnn_jax.training.store"]
+    save = store.save_noted
+    failed: list[Path] = []
+
+    def save_noted(path: Path, tree: Any, beside: Any) -> None:
+        if path.name == "best.safetensors" and beside["step"] and not failed:
+            failed.append(path)
+            raise ValueError("cannot write the best")
+        save(path, tree, beside)
+
+    often(monkeypatch)
+    monkeypatch.setattr(store, "save_noted", save_noted)
+    with pytest.warns(UserWarning, match="cannot write the best; training goes on"):
+        _, history = fit(DATA, epochs=4, folder=tmp_path)
+    assert failed
+    best = rnn_jax.interop.load_params(tmp_path / "best.safetensors")
+    jax.tree.map(np.testing.assert_array_equal, best, history.best_params)
+
+
+def test_clocks_that_jump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that sleeps and whose date is set back: the same training, the same bits."""
+    whole, told = fit(DATA, epochs=3)
+    jumps, real = itertools.cycle([0.0, 1e7, -1e7, 3.0]), time.perf_counter
+
+    class Clock:
+        def perf_counter(self) -> float:
+            return real() + next(jumps)
+
+        def strftime(self, form: str) -> str:
+            return f"19{next(jumps):+.0f}"
+
+    monkeypatch.setattr(sys.modules["rnn_jax.training.session"], "time", Clock())
+    monkeypatch.setattr(sys.modules["rnn_jax.training.store"], "time", Clock())
+    state, history = fit(DATA, epochs=3, folder=tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, state, whole)
+    assert losses(history) == losses(told) and history.ended == "done"
 
 
 def test_folders_of_something_else(tmp_path: Path) -> None:
@@ -350,7 +457,7 @@ def test_folders_of_something_else(tmp_path: Path) -> None:
     other = rnn_jax.language_model(20, wider, embedding_size=5)
     with pytest.raises(ValueError, match=r"another model: its .* of shape"):
         rnn_jax.fit(other, OPTIMIZER, DATA, **COMMON, **again)
-    with pytest.raises(ValueError, match="another model: only"):
+    with pytest.raises(ValueError, match="holds the state of another optimiser: only"):
         rnn_jax.fit(MODEL, optax.sgd(0.1), DATA, **COMMON, **again)
 
     def second() -> None:
@@ -378,6 +485,11 @@ def test_what_listeners_hear() -> None:
         ({"epochs": -1}, "epochs must be an integer of at least 0"),
         ({"epochs": 1, "key": None}, r"drawn from a key: pass key= or params="),
         ({"epochs": 1, "validation": None, "patience": 2}, "pass validation="),
+        ({"epochs": 1, "patience": 0}, "patience must be an integer of at least 1"),
+        ({"epochs": 1, "key": 3}, r"key must be one of jax.random.key"),
+        ({"epochs": 1, "folder": 3}, "folder must be a path"),
+        ({"epochs": 1, "save_every": None}, "save_every must be seconds"),
+        ({"epochs": 1, "on_evaluation": [3]}, "on_evaluation takes rules"),
         ({"epochs": 1, "evaluate_every": 0}, "evaluate_every must be an integer of at least 1"),
         ({"epochs": 1, "evaluate_every_steps": -1}, "evaluate_every_steps must be an integer"),
         ({"epochs": 1, "folder": "/dev/null/x"}, "cannot be written to"),
