@@ -37,9 +37,10 @@ from rnn_jax.training.store import Store
 from rnn_jax.truncation import Truncation, truncate
 from rnn_jax.types import Array, Model, Params
 
-__all__ = ["Data", "Diverged", "fit"]
+__all__ = ["Data", "Diverged", "Validation", "fit"]
 
 Data = Batches | Callable[[int], Batches | tuple[Batches, int]]
+Validation = Batches | Callable[[Params], float | Array]
 
 
 def fit(
@@ -49,12 +50,13 @@ def fit(
     *,
     epochs: int | None = None,
     steps: int | None = None,
+    seconds: float | None = None,
     key: Array | None = None,
     params: Params = None,
     loss: Loss = cross_entropy,
     summed: bool = False,
     stateful: bool = False,
-    validation: Batches | None = None,
+    validation: Validation | None = None,
     validation_loss: SummableLoss | None = None,
     evaluate_every: int = 1,
     evaluate_every_steps: int | None = None,
@@ -84,14 +86,17 @@ def fit(
         that gives that of an epoch, from its number (from 0) alone. It may add how many of the
         batches are real, so that all epochs have one shape.
       epochs: passes over the data.
-      steps: training steps; with both, what comes first.
+      steps: training steps.
+      seconds: time in training steps, in that of the folder's training before, too; evaluations,
+        saving and compiling are not counted. Of epochs, steps and seconds, what is over first.
       key: of the initial parameters and of all noise.
       params: to begin with, copied; those of ``model.init`` by default.
       loss: as for `make_train_step`.
       summed: whether it is summed over a batch's tokens, and not their mean.
       stateful: whether each batch continues the one before it within an epoch, in ``data`` and in
         ``validation``.
-      validation: what to evaluate on.
+      validation: what to evaluate on; or a function of the parameters, whose value is the loss that
+        is to become low.
       validation_loss: as for `make_evaluate`; ``loss`` if it takes a ``reduction``, else
         `cross_entropy`.
       evaluate_every: epochs from one evaluation to the next.
@@ -117,9 +122,9 @@ def fit(
       ``"no better"``, ``"interrupted"``, or ``"diverged"``: then the state is the last good one.
 
     Raises:
-      ValueError: neither epochs nor steps, noise without a key, rules or patience without
-        validation data, a folder that is in use, holds a training already or that of another model
-        or key, or one that cannot be written to.
+      ValueError: neither epochs nor steps nor seconds, noise without a key, rules or patience
+        without validation data, a folder that is in use, holds a training already or that of
+        another model or key, or one that cannot be written to.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, rnn_jax
@@ -134,7 +139,7 @@ def fit(
     """
     check_model(model)
     check_optimizer(optimizer)
-    _check(epochs, steps, key, params, validation, on_evaluation, patience)
+    _check(epochs, steps, seconds, key, params, validation, on_evaluation, patience)
     positive(evaluate_every=evaluate_every, keep=keep, skipped_limit=skipped_limit)
     if evaluate_every_steps is not None:
         positive(evaluate_every_steps=evaluate_every_steps)
@@ -191,6 +196,7 @@ def fit(
             key=noise,
             epochs=epochs,
             steps=steps,
+            seconds=seconds,
             evaluate_every=evaluate_every,
             evaluate_every_steps=evaluate_every_steps,
             rules=tuple(on_evaluation),
@@ -201,7 +207,7 @@ def fit(
             save_every=save_every,
             stop=lambda: interrupted() is not None,
             adapt=adapt,
-            perplexed=_is_cross_entropy(validation_loss or loss),
+            perplexed=not callable(validation) and _is_cross_entropy(validation_loss or loss),
             trains_perplexity=_is_cross_entropy(loss),
             began_with=began_with,
         )
@@ -229,14 +235,17 @@ class Diverged(UserWarning):
 def _check(
     epochs: int | None,
     steps: int | None,
+    seconds: float | None,
     key: Array | None,
     params: Params,
     validation: Any,
     rules: Sequence[Rule],
     patience: int | None,
 ) -> None:
-    if epochs is None and steps is None:
-        raise ValueError("say for how long to train: pass epochs= or steps=")
+    if epochs is None and steps is None and seconds is None:
+        raise ValueError("say for how long to train: pass epochs=, steps= or seconds=")
+    if seconds is not None and not seconds > 0:
+        raise ValueError(f"seconds must be a number above 0, not {seconds!r}")
     for name, number in (("epochs", epochs), ("steps", steps)):
         if number is not None:
             not_negative(**{name: number})
@@ -251,7 +260,7 @@ def _check(
         raise ValueError("initial parameters are drawn from a key: pass key= or params=")
     if validation is None and (rules or patience is not None):
         raise ValueError("on_evaluation and patience go by the validation loss: pass validation=")
-    if validation is not None:
+    if validation is not None and not callable(validation):
         check_data(validation)
 
 
@@ -310,13 +319,15 @@ def _cached(function: Any, *args: Any, **options: Any) -> Any:
 
 def _evaluation(
     model: Model,
-    validation: Batches | None,
+    validation: Validation | None,
     validation_loss: SummableLoss | None,
     loss: Loss,
     stateful: bool,
 ) -> Callable[[Params], float] | None:
     if validation is None:
         return None
+    if callable(validation):
+        return lambda params: float(validation(params))
     if validation_loss is None:
         summable: Any = loss
         validation_loss = summable if takes_reduction(loss) else cross_entropy

@@ -51,6 +51,7 @@ class Plan:
     key: Array | None
     epochs: int | None
     steps: int | None
+    seconds: float | None
     evaluate_every: int
     evaluate_every_steps: int | None
     rules: Sequence[Rule]
@@ -72,6 +73,7 @@ class Position:
 
     epoch, batch: passes done, and batches of the next one.
     nats, tokens: since the latest evaluation; ``seen`` since the start.
+    seconds: in blocks of steps, but for the first, which compiles.
     losses: of all regular evaluations.
     best: the lowest loss of any evaluation.
     rate_given: the learning rate that was last set from outside.
@@ -86,6 +88,7 @@ class Position:
     in_a_row: int = 0
     skipped: int = 0
     skipped_before: int = 0
+    seconds: float = 0.0
     losses: list[float] = field(default_factory=list)
     best: float = math.inf
     truncation: str | None = None

@@ -26,7 +26,7 @@ class Progress:
     loss: mean loss of training since the evaluation before; None before the first finite one.
     perplexity: its exponential; None where it is no plain cross-entropy.
     tokens_per_second: of the latest steps.
-    seconds_left: until all steps are done, at that pace; None while the pace is not known.
+    seconds_left: until training ends, at that pace; None while the pace is not known.
     learning_rate: None where the optimiser's state does not hold it.
     skipped: steps whose loss or gradient was not finite, since the start.
     """
@@ -60,14 +60,14 @@ class Listener(Protocol):
 
     def progress(self, progress: Progress) -> None:
         """About once a second."""
-        return None
+        return  # a body, so that it need not be overridden
 
     def evaluated(self, row: Row, params: Params) -> None:
         """A new row of metrics, and the parameters that were evaluated.
 
         They are those of the training, whose next step takes their memory: copy what is to be kept.
         """
-        return None
+        return
 
 
 @dataclass(frozen=True)

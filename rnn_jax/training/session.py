@@ -96,7 +96,8 @@ class _Training:
         """Whether all steps that were asked for are done."""
         plan, at = self.plan, self.at
         by_steps = plan.steps is not None and at.step >= plan.steps
-        return by_steps or (plan.epochs is not None and at.epoch >= plan.epochs)
+        by_epochs = plan.epochs is not None and at.epoch >= plan.epochs
+        return by_steps or by_epochs or (plan.seconds is not None and at.seconds >= plan.seconds)
 
     def is_due(self) -> bool:
         """Whether to evaluate after the latest block."""
@@ -130,6 +131,7 @@ class _Training:
         if compiled:
             self.timed_tokens += tokens
             self.timed_seconds += seconds
+            at.seconds += seconds
             self.pace = done / seconds
         at.batch, at.step = batch, at.step + done
         at.nats, at.in_a_row = nats + error, in_a_row
@@ -162,6 +164,7 @@ class _Training:
             left.append(plan.steps - at.step)
         if plan.epochs is not None:
             left.append((plan.epochs - at.epoch) * self.count - at.batch)
+        by_clock = math.inf if plan.seconds is None else max(0.0, plan.seconds - at.seconds)
         loss = at.nats / at.tokens if at.tokens else None
         progress = Progress(
             epoch=at.epoch + 1,
@@ -173,7 +176,7 @@ class _Training:
             loss=loss,
             perplexity=perplexity_of(loss) if plan.trains_perplexity and loss is not None else None,
             tokens_per_second=speed,
-            seconds_left=None if math.isnan(self.pace) else min(left) / self.pace,
+            seconds_left=(None if math.isnan(self.pace) else min(min(left) / self.pace, by_clock)),
             learning_rate=rate_of(run.state.opt_state),
             skipped=at.skipped,
         )

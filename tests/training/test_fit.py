@@ -481,7 +481,7 @@ def test_what_listeners_hear() -> None:
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({}, "say for how long to train: pass epochs= or steps="),
+        ({}, "say for how long to train: pass epochs=, steps= or seconds="),
         ({"epochs": -1}, "epochs must be an integer of at least 0"),
         ({"epochs": 1, "key": None}, r"drawn from a key: pass key= or params="),
         ({"epochs": 1, "validation": None, "patience": 2}, "pass validation="),
