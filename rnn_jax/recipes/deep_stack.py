@@ -8,6 +8,7 @@ thing; compared are the gradients of a fresh model and the perplexity after so m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,9 +20,10 @@ import optax
 
 import rnn_jax
 from rnn_jax.recipes.figure import line_figure
+from rnn_jax.recipes.fit import fit
 from rnn_jax.recipes.folder import RecipeFolder
 from rnn_jax.recipes.options import RecipeOptions, option
-from rnn_jax.recipes.time_machine import BATCH, Book, read_book
+from rnn_jax.recipes.time_machine import Book, read_book
 from rnn_jax.types import Along, Array, Carry, Layer, Model, Params
 
 if TYPE_CHECKING:
@@ -230,15 +232,9 @@ def train(
 ) -> list[float]:
     """The perplexity of every epoch, the state carried through it as in time-machine."""
     clipped = optax.chain(optax.clip_by_global_norm(1.0), OPTIMIZERS[optimizer])
-    state = rnn_jax.init_train_state(model, clipped, params, batch_shape=(BATCH,))
-    steps = rnn_jax.make_train_steps(rnn_jax.make_train_step(model, clipped))
-    course = []
-    for epoch in range(1, epochs + 1):
-        data = book.epoch(seed, epoch, random=False)
-        state = state._replace(carry=model.initial_carry((BATCH,), state.params))
-        state, (nats, tokens) = steps(state, data, 0, data.count, jax.random.key(0))
-        course.append(float(jnp.exp(nats / tokens)))
-    return course
+    data = book.epochs(seed, random=False)
+    _, history = fit(model, clipped, data, epochs=epochs, params=params, stateful=True)
+    return [math.exp(row["train_loss"]) for row in history.rows]
 
 
 def gradient_norms(model: Model, params: Params, book: Book, seed: int) -> list[float]:

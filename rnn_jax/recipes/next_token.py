@@ -7,7 +7,6 @@ parameters drawn as Keras draws them. One forward pass and three steps equal Ker
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ import rnn_jax
 from rnn_jax import text
 from rnn_jax.host.files import Row
 from rnn_jax.recipes.figure import line_figure
+from rnn_jax.recipes.fit import fit
 from rnn_jax.recipes.folder import RecipeFolder
 from rnn_jax.recipes.options import RecipeOptions, option
 from rnn_jax.types import Array, Params
@@ -63,36 +63,26 @@ def run(options: Options, folder: RecipeFolder) -> None:
     held_out = windows(ids, held_out_starts, length)
 
     model = many_to_one(len(vocabulary), options.hidden_size)
-    optimizer = keras_rmsprop(options.rate)
-    state = rnn_jax.init_train_state(
-        model, optimizer, keras_parameters(jax.random.key(options.seed), model)
-    )
-    train = rnn_jax.make_train_steps(rnn_jax.make_train_step(model, optimizer))
-    evaluate = rnn_jax.make_evaluate(model)
+    rows: list[Row] = []
 
-    def held_out_loss(params: Params) -> float:
-        nats, count = evaluate(params, held_out)
-        return float(nats / count)
+    def epoch(done: int) -> rnn_jax.Windows:
+        order = np.random.default_rng((options.seed, done + 1)).permutation(starts)
+        return windows(ids, order, length)
 
-    rows: list[Row] = [{"epoch": 0, "held_out": held_out_loss(state.params)}]
-    folder.history(*rows)
-    print(f"untrained: held out {rows[0]['held_out']:.3f} nats")
-    print("  epoch  train loss  held out  windows/s")
-    for epoch in range(1, 1 + (1 if options.quick else options.epochs)):
-        began = time.perf_counter()
-        order = np.random.default_rng((options.seed, epoch)).permutation(starts)
-        data = windows(ids, order, length)
-        state, (nats, count) = train(state, data, 0, data.count)
-        row = {"epoch": epoch, "train_loss": float(nats / count)}
-        row["windows_per_second"] = round(int(count) / (time.perf_counter() - began))
-        row["held_out"] = held_out_loss(state.params)
+    def tell(metrics: Row, _: Params) -> None:
+        row = {"epoch": metrics["epoch"], "held_out": metrics["loss"]}
+        if row["epoch"]:
+            row["train_loss"] = metrics["train_loss"]
+            row["windows_per_second"] = metrics["tokens_per_second"]
+        report(row)
         rows.append(row)
         folder.history(row)
-        print(
-            f"{epoch:7} {row['train_loss']:11.3f} {row['held_out']:9.3f} "
-            f"{row['windows_per_second']:10,}",
-            flush=True,
-        )
+
+    state, _ = fit(
+        model, keras_rmsprop(options.rate), epoch, epochs=1 if options.quick else options.epochs,
+        params=keras_parameters(jax.random.key(options.seed), model), validation=held_out,
+        listeners=[tell],
+    )  # fmt: skip
     for temperature in TEMPERATURES:
         print(f"\ntemperature {temperature}:")
         print(continued(model, state.params, ids[:length], vocabulary, temperature, options.seed))
@@ -109,6 +99,19 @@ def run(options: Options, folder: RecipeFolder) -> None:
             ["held-out cross-entropy, lowest", "-", f"{best:.3f}"],
             ["windows a second", "-", f"{rows[-1]['windows_per_second']:,}"],
         ],
+    )
+
+
+def report(row: Row) -> None:
+    """Print a row of the history; the first one tells of the untrained model."""
+    if "train_loss" not in row:
+        print(f"untrained: held out {row['held_out']:.3f} nats")
+        print("  epoch  train loss  held out  windows/s")
+        return
+    print(
+        f"{row['epoch']:7} {row['train_loss']:11.3f} {row['held_out']:9.3f} "
+        f"{row['windows_per_second']:10,}",
+        flush=True,
     )
 
 

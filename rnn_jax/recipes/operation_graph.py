@@ -27,6 +27,7 @@ from rnn_jax.recipes.figure import line_figure
 from rnn_jax.recipes.folder import RecipeFolder
 from rnn_jax.recipes.reference_step import interleaved
 from rnn_jax.recipes.sentences import (
+    Evaluation,
     SentenceOptions,
     initial_parameters,
     print_evaluation,
@@ -80,14 +81,17 @@ def run(options: Options, folder: RecipeFolder) -> None:
     gate_seconds = min(interleaved({"step": step}, ROUNDS)["step"])
     print(f"one SGD step of {words} words through the gates: {gate_seconds:.2f} s")
     rows: list[Row] = []
-    evaluate = mean_of_means(model, sentences)
-    for now in train(
-        short, params, sentences, evaluate=evaluate, epochs=options.epochs, rate=options.rate
-    ):
+
+    def tell(now: Evaluation) -> None:
         print_evaluation(now)
-        rows.append({"epoch": now.epoch, "seen": now.seen, "loss": now.loss, "rate": now.rate})
+        rows.append(now._asdict())
         folder.history(rows[-1])
-    jax_seconds = step_seconds(short, now.params, typical)
+
+    params = train(
+        short, params, sentences, evaluate=mean_of_means(model, sentences), epochs=options.epochs,
+        rate=options.rate, tell=tell,
+    )  # fmt: skip
+    jax_seconds = step_seconds(short, params, typical)
     folder.figure("loss", loss_figure(rows))
     folder.figure("backward", cost_figure(costs))
     folder.close(["", "published", "here"], [

@@ -32,10 +32,18 @@ from rnn_jax.training import (
     sentence_stream,
     sgd,
 )
-from rnn_jax.truncation import sliding, truncate
+from rnn_jax.truncation import Truncation, sliding, truncate
 from rnn_jax.types import Batch
 
-__all__ = ["PUBLISHED_MS", "Stepper", "Workload", "compare_step_time", "interleaved", "steppers"]
+__all__ = [
+    "PUBLISHED_MS",
+    "Stepper",
+    "Workload",
+    "compare_step_time",
+    "interleaved",
+    "jax_scan",
+    "steppers",
+]
 
 PUBLISHED_MS = 180.0  # Britz, Recurrent neural networks tutorial, part 2 (2015): "a laptop"
 
@@ -89,7 +97,7 @@ def steppers(workload: Workload) -> dict[str, Stepper]:
         "numpy-loop-float32": _numpy(workload, NumpyRNN(*(w.copy() for w in to_float32))),
         "numpy-vectorised": _numpy(workload, VectorisedRNN(*to_float32)),
         "jax-call": _jax_call(workload),
-        "jax-scan": _jax_scan(workload),
+        "jax-scan": jax_scan(workload),
     }
 
 
@@ -105,10 +113,11 @@ def _numpy(workload: Workload, model: NumpyRNN) -> Stepper:
     return Stepper(call, 1, lambda: (model.U, model.V, model.W))
 
 
-def _train_step(workload: Workload) -> tuple[Any, Any]:
+def _train_step(workload: Workload, truncation: Truncation | None = None) -> tuple[Any, Any]:
     cell = elman(workload.hidden_size, bias=False)
     bare = language_model(workload.vocab_size, recurrent(cell), bias=False)
-    model, optimizer = truncate(bare, sliding(workload.window)), sgd(workload.learning_rate)
+    model = truncate(bare, sliding(workload.window) if truncation is None else truncation)
+    optimizer = sgd(workload.learning_rate)
     params = from_uvw(*workload.weights)
     # Arrays of their own: a donated state must not take the workload's weights with it.
     params = jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32, copy=True), params)
@@ -131,14 +140,15 @@ def _jax_call(workload: Workload) -> Stepper:
     return Stepper(call, 1, lambda: to_uvw(state.params))
 
 
-def _jax_scan(workload: Workload) -> Stepper:
-    state, train_step = _train_step(workload)
+def jax_scan(workload: Workload, truncation: Truncation | None = None) -> Stepper:
+    """All sentences in one compiled call; the workload's sliding truncation, or another one."""
+    state, train_step = _train_step(workload, truncation)
     run = make_train_steps(train_step, summed=True)
-    data = _stream(workload)
+    data, key = _stream(workload), jax.random.key(0)  # for a randomised truncation
 
     def call() -> None:
         nonlocal state
-        state, _ = run(state, data, 0, data.count)
+        state, _ = run(state, data, 0, data.count, key)
         _wait(state)
 
     return Stepper(call, data.count, lambda: to_uvw(state.params))

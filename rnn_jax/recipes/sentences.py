@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
 import rnn_jax
 from rnn_jax import text
+from rnn_jax.host.files import Row
+from rnn_jax.recipes.fit import fit
 from rnn_jax.recipes.options import RecipeOptions, option
 from rnn_jax.reference import NumpyRNN
 from rnn_jax.types import Model, Params
@@ -101,15 +100,12 @@ class Evaluation(NamedTuple):
     """The training at one look at the loss.
 
     rate: the learning rate so far, before this loss halves it.
-    step_seconds: seconds of one step in the epoch before.
     """
 
     epoch: int
     seen: int
     loss: float
     rate: float
-    step_seconds: float
-    params: Params
 
 
 def train(
@@ -120,7 +116,8 @@ def train(
     evaluate: Callable[[Params], float],
     epochs: int,
     rate: float = 0.005,
-) -> Iterator[Evaluation]:
+    tell: Callable[[Evaluation], None] = lambda _: None,
+) -> Params:
     """Plain SGD, one sentence a step in the order of the text, the sentence's loss summed.
 
     Args:
@@ -130,31 +127,23 @@ def train(
       evaluate: the loss to be watched; the rate is halved when it is higher than the time before.
       epochs: passes over the sentences.
       rate: the learning rate at first.
+      tell: hears of an evaluation before each epoch, and of one at the end.
 
     Returns:
-      An evaluation before each epoch and one at the end. Its parameters are good until the next.
+      The last parameters.
     """
-    optimizer = rnn_jax.sgd(rate)
-    loss = partial(rnn_jax.cross_entropy, reduction="sum")
-    step = rnn_jax.make_train_step(model, optimizer, loss=loss)
-    run = rnn_jax.make_train_steps(step, summed=True)
-    data, key = batched(sentences), jax.random.key(0)  # for a randomised truncation
-    state = rnn_jax.init_train_state(model, optimizer, jax.tree.map(jnp.copy, params))
-    state, _ = run(state, data, 0, 0, key)  # compiles
-    before, seconds = float("inf"), float("nan")
-    for epoch in range(epochs + 1):
-        if epoch:
-            began = time.perf_counter()
-            state, (nats, _) = run(state, data, 0, data.count, key)
-            nats.block_until_ready()
-            seconds = (time.perf_counter() - began) / data.count
-        now = evaluate(state.params)
-        used = float(optax.tree_utils.tree_get(state.opt_state, "learning_rate"))
-        yield Evaluation(epoch, epoch * len(sentences), now, used, seconds, state.params)
-        if now > before:
-            halved = optax.tree_utils.tree_set(state.opt_state, learning_rate=used / 2)
-            state = state._replace(opt_state=halved)
-        before = now
+
+    def told(row: Row, _: Params) -> None:
+        epoch = row["epoch"]
+        tell(Evaluation(epoch, epoch * len(sentences), row["loss"], row["learning_rate"]))
+
+    state, _ = fit(
+        model, rnn_jax.sgd(rate), batched(sentences),
+        epochs=epochs, params=params, key=jax.random.key(0),  # for a randomised truncation
+        loss=partial(rnn_jax.cross_entropy, reduction="sum"), summed=True,
+        validation=evaluate, on_evaluation=[rnn_jax.halve()], listeners=[told],
+    )  # fmt: skip
+    return state.params
 
 
 def print_evaluation(evaluation: Evaluation) -> None:

@@ -7,19 +7,18 @@ Counted are held-out strings written without one wrong character.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
 import rnn_jax
 from rnn_jax.host.files import Row
 from rnn_jax.recipes.figure import line_figure
+from rnn_jax.recipes.fit import fit
 from rnn_jax.recipes.folder import RecipeFolder
 from rnn_jax.recipes.options import RecipeOptions, option
 from rnn_jax.recipes.pairs import MARKER, TASKS, Encoded, encode
@@ -28,7 +27,7 @@ from rnn_jax.types import Array, Carry, Params
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Options", "make_epoch", "reader_and_writer", "run", "written"]
+__all__ = ["Options", "batches", "reader_and_writer", "run", "written"]
 
 BATCH, BEAMS, SHOWN = 128, 4, 5
 QUICK_EXAMPLES, QUICK_EPOCHS = 20_000, 5
@@ -70,25 +69,29 @@ def run(options: Options, folder: RecipeFolder) -> None:
     steps = pairs.train // BATCH
     schedule = optax.warmup_cosine_decay_schedule(0.0, options.rate, steps, epochs * steps)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
-    params = model.init(jax.random.key(options.seed))
-    opt_state, epoch_of = optimizer.init(params), make_epoch(model, optimizer)
+    # An epoch's batches are a function of its number; the generator's draws are not.
+    orders = [jnp.asarray(rng.permutation(pairs.train)) for _ in range(epochs)]
     probe = held_out.part(slice(1000))
     rows: list[Row] = []
-    print("  epoch  train loss  held out, exact  strings/s")
-    for epoch in range(1, epochs + 1):
-        began = time.perf_counter()
-        order = rng.permutation(pairs.train)[: steps * BATCH].reshape(steps, BATCH)
-        params, opt_state, loss = epoch_of(params, opt_state, train, order)
-        row = {"epoch": epoch, "train_loss": float(loss)}
-        row["strings_per_second"] = round(order.size / (time.perf_counter() - began))
+
+    def tell(metrics: Row, params: Params) -> None:
+        row = {key: metrics[key] for key in ("epoch", "train_loss")}
+        row["characters_per_second"] = metrics["tokens_per_second"]
         row["exact"] = float(right(written(model, params, probe), probe).all(0).mean())
         rows.append(row)
         folder.history(row)
         print(
-            f"{epoch:7} {row['train_loss']:11.4f} {row['exact']:16.1%} "
-            f"{row['strings_per_second']:10,}",
+            f"{row['epoch']:7} {row['train_loss']:11.4f} {row['exact']:16.1%} "
+            f"{row['characters_per_second']:13,}",
             flush=True,
         )
+
+    print("  epoch  train loss  held out, exact  characters/s")
+    state, _ = fit(
+        model, optimizer, lambda done: batches(train.part(orders[done]), BATCH), epochs=epochs,
+        params=model.init(jax.random.key(options.seed)), listeners=[tell],
+    )  # fmt: skip
+    params = state.params
     greedy = right(written(model, params, held_out), held_out)
     beams, scores = written_by_beams(model, params, held_out)
     best = right(beams[..., 0], held_out)
@@ -123,36 +126,23 @@ def reader_and_writer(
     return rnn_jax.encoder_decoder(source_size, encoder, decoder, bridge=True)
 
 
-State = tuple[Params, optax.OptState]
-Trained = tuple[Params, optax.OptState, Array]
-Epoch = Callable[[Params, optax.OptState, Encoded, Array | np.ndarray], Trained]
+def batches(data: Encoded, batch_size: int) -> rnn_jax.Windows:
+    """The strings in their order, ``batch_size`` a batch, for teacher forcing; the rest is left."""
+    count = len(data.source_lengths) // batch_size
+    rows = jnp.arange(count * batch_size).reshape(count, batch_size)
+    data = data.part(rows)
+    sources, targets = (jnp.moveaxis(side, 1, 0) for side in (data.sources, data.targets))
 
+    def mask(lengths: Array, steps: int) -> Array:
+        return jax.vmap(lambda row: rnn_jax.length_mask(row, steps))(lengths)
 
-def make_epoch(model: rnn_jax.EncoderDecoder, optimizer: optax.GradientTransformation) -> Epoch:
-    """``(params, opt_state, data, order) -> (params, opt_state, mean loss)``, one compiled call.
-
-    ``order int[steps, B]`` says which strings each step reads.
-    """
-
-    def loss(params: Params, batch: Encoded) -> Array:
-        carry = read(model, params, batch)
-        inputs, targets = batch.targets[:-1], batch.targets[1:]
-        mask = rnn_jax.length_mask(batch.target_lengths, len(targets))
-        _, logits = model.apply(params, carry, inputs, mask=mask)
-        return rnn_jax.cross_entropy(logits, targets, mask=mask)
-
-    @partial(jax.jit, donate_argnums=(0, 1))
-    def epoch(params: Params, opt_state: optax.OptState, data: Encoded, order: Array) -> Trained:
-        def step(state: State, rows: Array) -> tuple[State, Array]:
-            params, opt_state = state
-            value, grads = jax.value_and_grad(loss)(params, data.part(rows))
-            updates, opt_state = optimizer.update(grads, opt_state)
-            return (optax.apply_updates(params, updates), opt_state), value
-
-        (params, opt_state), losses = jax.lax.scan(step, (params, opt_state), order)
-        return params, opt_state, losses.mean()
-
-    return cast(Epoch, epoch)
+    return rnn_jax.Windows(
+        targets[:, :-1],
+        targets[:, 1:],
+        mask(data.target_lengths, targets.shape[1] - 1),
+        source=sources,
+        source_mask=mask(data.source_lengths, sources.shape[1]),
+    )
 
 
 def read(model: rnn_jax.EncoderDecoder, params: Params, batch: Encoded) -> Carry:

@@ -7,8 +7,8 @@ recited from "time traveller". With --whole-book a tenth is held out, which the 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +21,7 @@ import rnn_jax
 from rnn_jax import text
 from rnn_jax.host.files import Row
 from rnn_jax.recipes.figure import line_figure
+from rnn_jax.recipes.fit import fit
 from rnn_jax.recipes.folder import RecipeFolder
 from rnn_jax.recipes.options import RecipeOptions, option
 from rnn_jax.recipes.time_machine_models import MODELS
@@ -96,8 +97,21 @@ class Book:
 
     def epoch(self, seed: int, number: int, *, random: bool) -> rnn_jax.Windows:
         """The batches of one epoch, cut anew at a random offset."""
+        return stacked(self._cut(seed, number, random))
+
+    def epochs(self, seed: int, *, random: bool) -> Callable[[int], tuple[rnn_jax.Windows, int]]:
+        """One epoch after the other for `fit`, all of one shape, and how many batches each has."""
+        most = (len(self.training) - 1) // BATCH // STEPS
+
+        def epoch(done: int) -> tuple[rnn_jax.Windows, int]:
+            pairs = list(self._cut(seed, done + 1, random))
+            return stacked(pairs, most), len(pairs)
+
+        return epoch
+
+    def _cut(self, seed: int, number: int, random: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         cut = text.random_batches if random else text.sequential_batches
-        return stacked(cut(self.training, BATCH, STEPS, np.random.default_rng((seed, number))))
+        return cut(self.training, BATCH, STEPS, np.random.default_rng((seed, number)))
 
     def continued(self, model: Model, params: Params) -> str:
         """`PREFIX` and the 50 tokens that a model deems most probable after it."""
@@ -135,33 +149,31 @@ def train(
     model = rnn_jax.language_model(len(book.vocabulary), spec.layer(hidden_size))
     truncated = model if isinstance(spec.bptt, rnn_jax.Full) else rnn_jax.truncate(model, spec.bptt)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), spec.optimizer(spec.rate))
-    shape = None if spec.random else (BATCH,)
-    state = rnn_jax.init_train_state(
-        truncated, optimizer, model.init(jax.random.key(seed)), batch_shape=shape
-    )
-    run = rnn_jax.make_train_steps(rnn_jax.make_train_step(truncated, optimizer))
-    evaluate = rnn_jax.make_evaluate(model)
-    noise = jax.random.key(seed + 1)
-    norms, rows = {}, []
+    params = model.init(jax.random.key(seed))
+    norms: dict[str, list[float]] = {}
+    rows: list[Row] = []
     if name in SHOWN_NORMS:
-        norms["before training"] = gradient_norms(model, state.params, book, seed)
+        norms["before training"] = gradient_norms(model, params, book, seed)
     epochs = max(1, round(epochs * spec.share))
-    for epoch in range(1, epochs + 1):
-        began = time.perf_counter()
-        data = book.epoch(seed, epoch, random=spec.random)
-        if shape:  # carried from batch to batch, and anew with each epoch
-            state = state._replace(carry=model.initial_carry(shape, state.params))
-        state, (nats, tokens) = run(state, data, 0, data.count, noise)
-        row: Row = {"model": name, "epoch": epoch, "perplexity": float(jnp.exp(nats / tokens))}
-        row["tokens_per_second"] = round(int(tokens) / (time.perf_counter() - began))
-        if len(book.held_out):
-            part = consecutive(book.held_out, 4, STEPS)
-            nats, tokens = evaluate(state.params, part, model.initial_carry((4,), state.params))
-            row["held_out_perplexity"] = float(jnp.exp(nats / tokens))
+
+    def tell(metrics: Row, _: Params) -> None:
+        epoch = metrics["epoch"]
+        if epoch == 0:
+            return  # the held-out text before training
+        row = {"model": name, "epoch": epoch, "perplexity": math.exp(metrics["train_loss"])}
+        row["tokens_per_second"] = metrics["tokens_per_second"]
+        if metrics["loss"] is not None:
+            row["held_out_perplexity"] = math.exp(metrics["loss"])
         rows.append(row)
         keep(row)
         if epoch % max(1, epochs // 5) == 0:
             report(row)
+
+    state, _ = fit(
+        truncated, optimizer, book.epochs(seed, random=spec.random),
+        epochs=epochs, params=params, key=jax.random.key(seed + 1), stateful=not spec.random,
+        validation=held_out_loss(model, book) if len(book.held_out) else None, listeners=[tell],
+    )  # fmt: skip
     if model.causal:
         print(f"  {book.continued(model, state.params)}")
     if name in SHOWN_NORMS:
@@ -173,6 +185,17 @@ def train(
                 f"  gradient {when}: norm {low:.2g} in the lowest layer, {high:.2g} in the highest"
             )
     return Trained(rows, norms)
+
+
+def held_out_loss(model: Model, book: Book) -> Callable[[Params], float]:
+    """The mean loss on the held-out text, read in four rows from its beginning to its end."""
+    data, totals = consecutive(book.held_out, 4, STEPS), rnn_jax.make_evaluate(model)
+
+    def loss(params: Params) -> float:
+        nats, tokens = totals(params, data, model.initial_carry((4,), params))
+        return float(nats / tokens)
+
+    return loss
 
 
 def report(row: Row) -> None:

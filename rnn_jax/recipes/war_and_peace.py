@@ -9,8 +9,9 @@ edition than theirs (3.21 million characters, not 3.26), so their figures are ne
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from rnn_jax.recipes.war_and_peace_torch import import_torch, train_in_torch
 from rnn_jax.recipes.war_and_peace_training import (
     BATCH,
     STEPS,
+    Epoch,
     initial_parameters,
     make_model,
     train,
@@ -97,50 +99,48 @@ def run(options: Options, folder: RecipeFolder) -> None:
         nats, count = evaluate(params, part, model.initial_carry((part.batch_size,), params))
         return float(nats / count)
 
-    epochs = train(
-        model, params, data,
+    def validate(params: Params) -> float:
+        return loss(params, parts.validation)
+
+    rows: list[Row] = []
+
+    def follow(library: str) -> Callable[[Epoch], None]:
+        """A heading, and what prints and keeps every epoch."""
+        print(f"\n{library}\n  epoch  steps  train loss  validation  characters/s")
+
+        def tell(epoch: Epoch) -> None:
+            speed = round(epoch.steps * BATCH * STEPS / (epoch.seconds or math.inf))
+            print(
+                f"{epoch.number:7} {epoch.steps:6} {epoch.train_loss:11.4f} "
+                f"{epoch.validation_loss:11.4f} {speed:13,}",
+                flush=True,
+            )
+            told = asdict(epoch)
+            rows.append({"library": library, "epoch": told.pop("number"), **told})
+            folder.history(rows[-1])
+
+        return tell
+
+    def seconds(library: str) -> str:
+        """Those of all epochs."""
+        return f"{sum(row['seconds'] for row in rows if row['library'] == library):,.1f}"
+
+    best = train(
+        model, params, data, validate, follow("rnn_jax"),
         epochs=min(options.epochs, QUICK_EPOCHS) if options.quick else options.epochs,
         seconds=60 * options.minutes or math.inf,
     )  # fmt: skip
-    rows: list[Row] = []
-
-    def follow(library: str, epochs: Any) -> tuple[float, float]:
-        """Print and keep every epoch; the test loss of the best one, and the seconds of all."""
-        print(f"\n{library}\n  epoch  steps  train loss  validation  characters/s")
-        best, chosen, seconds = math.inf, params, 0.0
-        for epoch in epochs:
-            validation = loss(epoch.params, parts.validation)
-            if validation < best:
-                best, chosen = validation, epoch.params
-            seconds += epoch.seconds
-            speed = round(epoch.steps * BATCH * STEPS / epoch.seconds)
-            print(
-                f"{epoch.number:7} {epoch.steps:6} {epoch.train_loss:11.4f} {validation:11.4f} "
-                f"{speed:13,}",
-                flush=True,
-            )
-            rows.append(
-                {
-                    "library": library,
-                    "epoch": epoch.number,
-                    "steps": epoch.steps,
-                    "train_loss": epoch.train_loss,
-                    "validation_loss": validation,
-                    "seconds": epoch.seconds,
-                }
-            )
-            folder.history(rows[-1])
-        return loss(chosen, parts.test), seconds
-
-    test, seconds = follow("rnn_jax", epochs)
     size = f"{options.layers} x {options.hidden_size} {options.cell}"
     table = [(name, f"{value:.3f}", "-", "-") for name, value in PUBLISHED]
-    table.append((f"{size}, rnn_jax", "-", f"{test:.3f}", f"{seconds:,.1f}"))
+    test = loss(best, parts.test)
+    table.append((f"{size}, rnn_jax", "-", f"{test:.3f}", seconds("rnn_jax")))
     if options.torch:
         steps = [row["steps"] for row in rows]
-        theirs = train_in_torch(model, options.cell, params, data, steps)
-        test, seconds = follow("PyTorch", theirs)
-        table.append((f"{size}, PyTorch", "-", f"{test:.3f}", f"{seconds:,.1f}"))
+        best = train_in_torch(
+            model, options.cell, params, data, validate, follow("PyTorch"), steps=steps
+        )
+        test = loss(best, parts.test)
+        table.append((f"{size}, PyTorch", "-", f"{test:.3f}", seconds("PyTorch")))
     folder.figure("loss", loss_figure(rows))
     folder.close(("test cross-entropy, nats a character", "published", "here", "seconds"), table)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax.numpy as jnp
@@ -23,9 +24,9 @@ MODULES = {"tanh": "RNN", "gru": "GRU", "lstm": "LSTM"}
 
 def train_in_torch(
     model: rnn_jax.LanguageModel, cell: str, params: Params, data: rnn_jax.Windows,
-    steps: Iterable[int],
-) -> Iterator[Epoch]:  # fmt: skip
-    """Epochs of so many steps each, from the given parameters.
+    validate: Callable[[Params], float], tell: Callable[[Epoch], None], *, steps: Iterable[int],
+) -> Params:  # fmt: skip
+    """Epochs of so many steps each, from the given parameters; to the best ones.
 
     Raises:
       ValueError: PyTorch is not installed.
@@ -48,6 +49,7 @@ def train_in_torch(
     inputs, targets = (
         torch.from_numpy(np.array(side, np.int64)) for side in (data.inputs, data.targets)
     )
+    best, chosen = math.inf, params
     for number, count in enumerate(steps, 1):
         optimizer.param_groups[0]["lr"] = float(learning_rate(number))
         began, total, carry = time.perf_counter(), 0.0, None
@@ -66,9 +68,12 @@ def train_in_torch(
         seconds = time.perf_counter() - began
         _, layer = from_torch(module)
         w, b = (jnp.array(array.detach().numpy()) for array in readout.parameters())
-        yield Epoch(
-            number, count, total / count, seconds, {"layer": layer, "readout": {"w": w.T, "b": b}}
-        )
+        now = {"layer": layer, "readout": {"w": w.T, "b": b}}
+        validation = validate(now)
+        if validation < best:
+            best, chosen = validation, now
+        tell(Epoch(number, count, total / count, validation, seconds))
+    return chosen
 
 
 def import_torch() -> Any:

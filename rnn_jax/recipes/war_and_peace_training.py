@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import optax
 
 import rnn_jax
+from rnn_jax.host.files import Row
+from rnn_jax.recipes.fit import fit
 from rnn_jax.types import Params
 
 __all__ = [
@@ -36,7 +38,6 @@ CELLS: dict[str, Callable[..., rnn_jax.Cell]] = {
     "gru": rnn_jax.gru,
     "lstm": rnn_jax.lstm,
 }
-STEPS_A_CALL = 10  # between two looks at the clock
 
 
 def make_model(vocab_size: int, cell: str, hidden_size: int, layers: int) -> rnn_jax.LanguageModel:
@@ -62,22 +63,23 @@ def learning_rate(epoch: Any) -> Any:
     return RATE * RATE_DECAY ** jnp.maximum(0, epoch - FLAT_EPOCHS)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Epoch:
     """What one epoch came to, the last one perhaps cut short; seconds are those of training."""
 
     number: int
     steps: int
     train_loss: float
+    validation_loss: float
     seconds: float
-    params: Params
 
 
 def train(
     model: rnn_jax.LanguageModel, params: Params, data: rnn_jax.Windows,
+    validate: Callable[[Params], float], tell: Callable[[Epoch], None],
     *, epochs: int, seconds: float,
-) -> Iterator[Epoch]:  # fmt: skip
-    """Train for so many epochs, or so many seconds if these are over sooner."""
+) -> Params:  # fmt: skip
+    """Train for so many epochs, or seconds if these are over sooner; to the best parameters."""
     optimizer = optax.chain(
         optax.clip(CLIP),
         optax.rmsprop(
@@ -85,21 +87,20 @@ def train(
             decay=RMS_DECAY, eps=1e-8, eps_in_sqrt=False,
         ),
     )  # fmt: skip
-    # A copy, because each call gives its state's memory away.
-    params = jax.tree.map(jnp.array, params)
-    state = rnn_jax.init_train_state(model, optimizer, params, batch_shape=(data.batch_size,))
-    run = rnn_jax.make_train_steps(rnn_jax.make_train_step(model, optimizer))
-    state, _ = run(state, data, 0, 0)  # no step: compiles
-    left = seconds
-    for number in range(1, epochs + 1):
-        state = state._replace(carry=model.initial_carry((data.batch_size,), state.params))
-        began, step, total = time.perf_counter(), 0, 0.0
-        while step < data.count and (step == 0 or time.perf_counter() - began < left):
-            state, (nats, _) = run(state, data, step, step + STEPS_A_CALL)
-            step, total = min(step + STEPS_A_CALL, data.count), total + float(nats)
-        spent = time.perf_counter() - began
-        left -= spent
-        loss = total / (step * data.targets[0].size)
-        yield Epoch(number, step, loss, spent, jax.tree.map(jnp.array, state.params))
-        if left <= 0:
-            return
+    steps = tokens = 0
+
+    def told(row: Row, _: Params) -> None:
+        nonlocal steps, tokens
+        new, seen, speed = row["step"] - steps, row["tokens"] - tokens, row["tokens_per_second"]
+        steps, tokens = row["step"], row["tokens"]
+        if new:  # else of the untrained model
+            # An epoch's one step that was compiled for it has no speed.
+            spent = seen / speed if speed else 0.0
+            number = math.ceil(row["epoch"])
+            tell(Epoch(number, new, row["train_loss"], row["loss"], spent))
+
+    _, history = fit(
+        model, optimizer, data, epochs=epochs, seconds=seconds, params=params, stateful=True,
+        validation=validate, listeners=[told],
+    )  # fmt: skip
+    return history.best_params

@@ -23,8 +23,9 @@ from rnn_jax.host.files import Row
 from rnn_jax.recipes.figure import line_figure
 from rnn_jax.recipes.folder import RecipeFolder
 from rnn_jax.recipes.options import option
-from rnn_jax.recipes.reference_step import Workload, interleaved
+from rnn_jax.recipes.reference_step import Workload, interleaved, jax_scan
 from rnn_jax.recipes.sentences import (
+    Evaluation,
     SentenceOptions,
     batched,
     initial_parameters,
@@ -33,6 +34,7 @@ from rnn_jax.recipes.sentences import (
     train,
     word_model,
 )
+from rnn_jax.reference import NumpyRNN
 from rnn_jax.reference.gradient_check import GradientReport
 from rnn_jax.runs import TrainConfig, check_gradients, sample_texts
 from rnn_jax.types import Array, Model, Params
@@ -175,17 +177,13 @@ def step_times(options: Options) -> dict[str, float]:
     They are measured in turns, NumPy a step and the kinds a pass over some sentences.
     """
     work = Workload(sentences=20 if options.quick else 200, seed=options.seed)
-    loop, params = initial_parameters(work.vocab_size, work.hidden_size, options.seed)
+    loop = NumpyRNN(*(w.copy() for w in work.weights))
     x, y = work.tokens[0, :-1], work.tokens[0, 1:]
     calls: dict[str, Callable[[], Any]] = {}
     calls[NUMPY] = partial(loop.sgd_step, x, y, work.learning_rate, work.window)
-    offsets = np.arange(work.sentences + 1) * (work.length + 1)
-    sentences = text.Sentences(work.tokens.ravel(), offsets)
     for name, kind in options.kinds.items():
-        model = rnn_jax.truncate(word_model(work.vocab_size, work.hidden_size), kind)
-        turns = train(model, params, sentences, evaluate=lambda _: 0.0, epochs=1 + ROUNDS)
-        next(turns), next(turns)  # compiles, and goes once over all
-        calls[name] = partial(next, turns)
+        calls[name] = jax_scan(work, kind).call
+        calls[name]()  # compiles
     seconds = interleaved(calls, ROUNDS)
     steps = dict.fromkeys(calls, work.sentences) | {NUMPY: 1}
     return {name: 1e3 * min(seconds[name]) / steps[name] for name in calls}
@@ -199,14 +197,19 @@ def trained(
     print(f"\n{len(sentences):,} sentences, {name}")
     model = rnn_jax.truncate(model, options.kinds[name])
     rows: list[Row] = []
-    for now in train(model, params, sentences, evaluate=evaluate, epochs=epochs, rate=options.rate):
+
+    def tell(now: Evaluation) -> None:
         print_evaluation(now)
         if rows and now.loss > rows[-1]["loss"]:
             print(f"Setting learning rate to {now.rate / 2:f}")
         row = {"epoch": now.epoch, "seen": now.seen, "loss": now.loss, "rate": now.rate}
         rows.append({"sentences": len(sentences), "bptt": name, **row})
         folder.history(rows[-1])
-    return rows, now.params
+
+    last = train(
+        model, params, sentences, evaluate=evaluate, epochs=epochs, rate=options.rate, tell=tell
+    )
+    return rows, last
 
 
 def mean_loss(model: Model, sentences: text.Sentences) -> Callable[[Params], float]:

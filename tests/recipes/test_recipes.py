@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +158,40 @@ def test_time_machine_is_sgd_with_the_state_carried_and_begun_anew() -> None:
 
 
 @pytest.mark.usefixtures("sentences")
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_recipe_and_not_just_its_model(
+    signum: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time_machine, "report", lambda row: signal.raise_signal(signum))
+    out = tmp_path / "run"
+    options = ["--hidden-size", "3", "--models", "tanh,gru", "--epochs", "3", "--out", str(out)]
+    assert main(["recipe", "time-machine", *options]) == 130
+    rows = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    assert [(row["model"], row["epoch"]) for row in rows] == [("tanh", 1)]
+
+
+@pytest.mark.usefixtures("sentences")
+def test_a_training_that_diverges_is_one_sentence(tmp_path: Path, capsys: Any) -> None:
+    options = ["--quick", "--hidden-size", "3", "--sentence-length", "5", "--rate", "1e38"]
+    assert main(["recipe", "next-token", *options, "--out", str(tmp_path / "run")]) == 2
+    err = capsys.readouterr().err
+    assert "the training diverges" in err and err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("sentences")
+def test_epochs_of_one_shape_hold_the_batches_of_each() -> None:
+    book = time_machine.read_book("char", whole=False)
+    for random in (False, True):
+        epochs = book.epochs(3, random=random)
+        for done in range(4):
+            data, count = epochs(done)
+            wanted = book.epoch(3, done + 1, random=random)
+            assert count == wanted.count and data.inputs.shape == epochs(0)[0].inputs.shape
+            np.testing.assert_array_equal(data.inputs[:count], wanted.inputs)
+            np.testing.assert_array_equal(data.targets[:count], wanted.targets)
+
+
+@pytest.mark.usefixtures("sentences")
 def test_gradient_norms_survive_squares_too_small_for_float32() -> None:
     book = time_machine.read_book("char", whole=False)
     model = r.language_model(len(book.vocabulary), MODELS["lstm"].layer(4))
@@ -221,7 +257,10 @@ def test_war_and_peace_decays_the_rate_after_ten_epochs() -> None:
 def test_war_and_peace_stops_when_the_time_is_over() -> None:
     model, params, data = war_and_peace("tanh", 1)
     assert all(np.abs(leaf).max() <= 0.08 for leaf in jax.tree.leaves(params))
-    epochs = list(war_and_peace_training.train(model, params, data, epochs=9, seconds=1e-9))
+    epochs: list[war_and_peace_training.Epoch] = []
+    war_and_peace_training.train(
+        model, params, data, lambda _: 1.0, epochs.append, epochs=9, seconds=1e-9
+    )
     assert [epoch.number for epoch in epochs] == [1]
 
 
@@ -231,9 +270,29 @@ def test_war_and_peace_trains_as_pytorch_does(cell: str, layers: int) -> None:
     from rnn_jax.recipes.war_and_peace_torch import train_in_torch
 
     model, params, data = war_and_peace(cell, layers)
-    ours = list(war_and_peace_training.train(model, params, data, epochs=2, seconds=1e9))
-    theirs = list(train_in_torch(model, cell, params, data, [3, 3]))
-    for a, b in zip(ours, theirs, strict=True):
+    told: dict[str, list[war_and_peace_training.Epoch]] = {"ours": [], "theirs": []}
+    seen: dict[str, list[Any]] = {"ours": [], "theirs": []}
+
+    def validate(whose: str, params: Any) -> float:
+        """The last epoch is the best one."""
+        seen[whose].append(jax.device_get(params))
+        return -float(len(seen[whose]))
+
+    best = {
+        "ours": war_and_peace_training.train(
+            model, params, data, partial(validate, "ours"), told["ours"].append,
+            epochs=2, seconds=1e9,
+        ),
+        "theirs": train_in_torch(
+            model, cell, params, data, partial(validate, "theirs"), told["theirs"].append,
+            steps=[3, 3],
+        ),
+    }  # fmt: skip
+    for a, b in zip(told["ours"], told["theirs"], strict=True):
         assert (a.number, a.steps) == (b.number, b.steps)
         assert a.train_loss == pytest.approx(b.train_loss, 1e-5)
-        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=2e-4), a.params, b.params)
+    seen["ours"].pop(0)  # before training
+    pairs = zip([*seen["ours"], best["ours"]], [*seen["theirs"], best["theirs"]], strict=True)
+    for mine, other in pairs:
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=2e-4), mine, other)
+    jax.tree.map(np.testing.assert_array_equal, best["ours"], seen["ours"][-1])

@@ -56,11 +56,23 @@ def test_an_epoch_steps_down_the_loss_of_unpadded_strings() -> None:
     optimizer = optax.sgd(0.1)
     value, grads = quick_jit(jax.value_and_grad(by_hand), ())(params)
     expected = optax.apply_updates(params, jax.tree.map(lambda g: -0.1 * g, grads))
-    epoch = recipe.make_epoch(model, optimizer)
-    state = optimizer.init(params)
-    params, _, loss = epoch(params, state, encoded, jnp.array([[0, 1, 2]]))
-    np.testing.assert_allclose(loss, value, rtol=1e-5)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), params, expected)
+    data = recipe.batches(encoded.part(jnp.array([2, 0, 1])), 3)
+    state, history = rnn_jax.fit(model, optimizer, data, steps=1, epochs=1, params=params)
+    np.testing.assert_allclose(history.rows[0]["train_loss"], value, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state.params, expected)
+
+
+def test_batches_are_the_strings_in_their_order() -> None:
+    encoded, _, _ = encode(Pairs(["ab", "c", "bca", "a", "b"], ["xy", "x", "yxy", "y", "x"], 5))
+    data: Any = recipe.batches(encoded, 2)  # the fifth is left out
+    assert data.count == 2 and data.batch_size == 2
+    for index in range(2):
+        rows = slice(2 * index, 2 * index + 2)
+        np.testing.assert_array_equal(data.source[index], encoded.sources[:, rows])
+        np.testing.assert_array_equal(data.inputs[index], encoded.targets[:-1, rows])
+        np.testing.assert_array_equal(data.targets[index], encoded.targets[1:, rows])
+        assert data.source_mask[index].sum(0).tolist() == encoded.source_lengths[rows].tolist()
+        assert data.mask[index].sum(0).tolist() == encoded.target_lengths[rows].tolist()
 
 
 def test_a_run_leaves_history_a_figure_and_the_table(
