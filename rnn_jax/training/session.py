@@ -131,7 +131,8 @@ class _Training:
         if compiled:
             self.timed_tokens += tokens
             self.timed_seconds += seconds
-            at.seconds += seconds
+            if plan.seconds is not None:  # no clock gets into other checkpoints
+                at.seconds += seconds
             self.pace = done / seconds
         at.batch, at.step = batch, at.step + done
         at.nats, at.in_a_row = nats + error, in_a_row
