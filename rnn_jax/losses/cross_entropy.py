@@ -46,8 +46,8 @@ def cross_entropy(
       logits: ``float[T, B, V]`` (any leading shape); converted to at least float32.
       targets: ``int[T, B]``; the values at masked steps are not read.
       mask: ``bool[T, B]``; masked steps count neither in the sum nor in the mean.
-      reduction: "mean" over valid steps (0 if there is none), "sum", or "none": ``[T, B]`` with
-        zeros at masked steps.
+      reduction: "mean" over valid steps (0 if there is none, or none whose target has a weight),
+        "sum", or "none": ``[T, B]`` with zeros at masked steps.
       class_weights: ``float[V]``, how much a target of each class counts; None: all alike.
       label_smoothing: ``ε`` in ``[0, 1]``, for training. Evaluate without it: `make_evaluate` has a
         loss of its own, and `perplexity` is only that of the loss without it.

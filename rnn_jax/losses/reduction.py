@@ -33,4 +33,5 @@ def reduce_loss(
         count = losses.size if mask is None else mask.sum()
         return losses.sum() / jnp.maximum(count, 1).astype(losses.dtype)
     total = fill_masked(weights, mask).sum()
-    return losses.sum() / jnp.where(total > 0, total, jnp.ones_like(total))
+    # The factor, because with label smoothing the loss of a target of weight 0 is not 0.
+    return losses.sum() * (total > 0) / jnp.where(total > 0, total, jnp.ones_like(total))

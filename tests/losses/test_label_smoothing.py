@@ -76,6 +76,17 @@ def test_the_formula_written_out(x64: None) -> None:
     np.testing.assert_allclose(loss(), (first + second) / 2.5, rtol=1e-14)
 
 
+def test_the_mean_of_targets_without_weight_is_0() -> None:
+    """Also where smoothing gives them a loss, and also its gradient; PyTorch's is NaN."""
+    loss = partial(
+        r.cross_entropy, targets=jnp.array([0, 0]), class_weights=jnp.array([0.0, 2.0, 0.5]),
+        label_smoothing=0.2,
+    )  # fmt: skip
+    value, slope = jax.value_and_grad(loss)(jnp.asarray(LOGITS))
+    assert value == 0 and not slope.any()
+    assert loss(jnp.asarray(LOGITS), reduction="sum") > 0
+
+
 def test_torch_itself(x64: None) -> None:
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(3)
