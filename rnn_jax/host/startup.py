@@ -1,4 +1,7 @@
-"""Ctrl-C while the command is still importing what it needs, which takes a second or more."""
+"""What the command does before it imports what it needs, which takes a second or more.
+
+Until then Ctrl-C ends it at once, and memory that it will free stays its own.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import sys
 import threading
 from pathlib import PurePath
 from types import FrameType
+
+from rnn_jax.host.memory import keep_freed_memory
 
 __all__ = ["interrupts_as_usual"]
 
@@ -21,9 +26,7 @@ def interrupts_as_usual() -> None:
 def _is_command() -> bool:
     name = PurePath(sys.argv[0] if sys.argv else "").name
     as_module = name == "-m" and "rnn_jax" in sys.orig_argv[1:]
-    # Where it was ignored, as behind nohup, it stays so.
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    return usual and (as_module or name in ("rnn-jax", "rnn-jax.exe"))
+    return as_module or name in ("rnn-jax", "rnn-jax.exe")
 
 
 def _end(signum: int, frame: FrameType | None) -> None:
@@ -33,5 +36,9 @@ def _end(signum: int, frame: FrameType | None) -> None:
 
 
 # In a process that was started as the command; importing the package anywhere else changes nothing.
-if _is_command() and threading.current_thread() is threading.main_thread():
-    signal.signal(signal.SIGINT, _end)
+if _is_command():
+    keep_freed_memory()
+    # Where it was ignored, as behind nohup, it stays so.
+    _usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if _usual and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, _end)
