@@ -81,15 +81,22 @@ def train_one(
         listeners: list[Any] = [stack.enter_context(TrainingReport())]
         if extras.tensorboard:
             listeners.append(stack.enter_context(TensorBoard(folder.path)))
-        finished = fit(folder, data, *listeners, resume=resume, learning_rate=rate, params=params)
+        ended = fit(folder, data, *listeners, resume=resume, learning_rate=rate, params=params)
     rows = folder.read_metrics()
     plot_loss(folder, rows, data.unigram_loss)
-    if not finished:
+    if ended == "interrupted":
         if folder.steps:
             print(f"\nstopped and saved; to go on: rnn-jax train --resume {folder.path}")
         else:
             print("\nstopped before the first step: this run leaves nothing behind")
         raise typer.Exit(130)
+    if ended == "no better":
+        best = min(rows, key=lambda row: row["loss"])
+        print(
+            f"\nstopped early: no lower loss in {config.early_stop} evaluations after the one at "
+            f"epoch {best['epoch']:.6g}, {best['loss']:.4f} nats; rnn-jax sample and evaluate read "
+            "its parameters by --best"
+        )
     if rows:  # none is left where metrics.jsonl was damaged
         print(f"\nperplexity {rows[-1]['perplexity']:.1f}, unigram {unigram:.1f}\n")
     samples = sample_texts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,9 @@ import typer
 
 from rnn_jax.cli.one_run import Extras, continued, new, train_one
 from rnn_jax.cli.options import with_options
+from rnn_jax.cli.runs import setting
 from rnn_jax.cli.seeds import train_seeds
+from rnn_jax.cli.table import as_flag
 from rnn_jax.runs import TrainConfig, latest_folder, open_folder
 
 __all__ = ["train"]
@@ -78,4 +81,11 @@ def _initialised(config: TrainConfig, given: set[str]) -> TrainConfig:
             f"--vocab-size {config.vocab_size} does not go with --init-from, whose vocabulary is "
             "taken over: leave it out"
         )
+    kept, usual = dataclasses.asdict(before), dataclasses.asdict(TrainConfig())
+    taken = [
+        f"{as_flag(name)} {setting(kept, name)}"
+        for name in kept
+        if kept[name] != usual[name] and name not in {*given, "corpus", "init_from"}
+    ]
+    print(f"taken over from {config.init_from}: {', '.join([*taken, 'else the defaults'])}")
     return before.changed(**{name: getattr(config, name) for name in given})

@@ -12,8 +12,10 @@ from pathlib import Path
 
 from rnn_jax.host.files import reason, target_of
 from rnn_jax.host.locks import Locked, exclusive
+from rnn_jax.runs.finding import is_of_fit
 from rnn_jax.runs.folder import FORMAT, RunFolder, is_of_run
 from rnn_jax.runs.replaced import bring_back, discard, is_aside, is_superseded, set_aside
+from rnn_jax.training.store import PARAMETERS
 
 __all__ = ["create_folder", "latest_folder", "new_folder", "open_folder", "resumed_folder"]
 
@@ -145,6 +147,11 @@ def _opened(path: str) -> RunFolder:
     folder = RunFolder(Path(path))
     if not folder.path.is_dir():
         raise ValueError(f"{path} is not the folder of a run: give one that rnn-jax train wrote")
+    if is_of_fit(folder.path):
+        raise ValueError(
+            f"{path} is the folder of a call of rnn_jax.fit, which does not keep its model: read "
+            f"the parameters with rnn_jax.interop.load_params({str(folder.path / PARAMETERS)!r})"
+        )
     _ = folder.config
     return folder
 

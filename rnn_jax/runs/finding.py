@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["find_runs", "looks_like_run"]
+__all__ = ["find_runs", "is_of_fit", "looks_like_run"]
 
 # Any of these makes a folder look like that of a run, perhaps a damaged one.
 _MARKS = (
@@ -40,6 +40,12 @@ def looks_like_run(path: Path) -> bool:
         return any((path / name).exists() for name in _MARKS)
     except OSError:
         return False
+
+
+def is_of_fit(path: Path) -> bool:
+    """Whether a folder is that of a call of `fit`, without the settings and vocabulary of a run."""
+    beside = (path / "config.json").exists() or (path / "vocabulary.json").exists()
+    return (path / "checkpoint.safetensors").exists() and not beside
 
 
 def _below(path: Path) -> list[str]:

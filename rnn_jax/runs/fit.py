@@ -26,7 +26,7 @@ def fit(
     resume: bool = False,
     learning_rate: float | None = None,
     params: Params = None,
-) -> bool:
+) -> str:
     """Train as the configuration says; metrics, checkpoints and parameters go into the folder.
 
     Args:
@@ -39,7 +39,8 @@ def fit(
       params: to begin with; None for the run's own.
 
     Returns:
-      Whether all is done; False after Ctrl-C, SIGTERM or SIGHUP.
+      Why it ended: ``"done"``; ``"no better"``, by ``early_stop``; ``"interrupted"``, after Ctrl-C,
+      SIGTERM or SIGHUP.
 
     Raises:
       ValueError: no step is finite any more, or there is nothing to resume.
@@ -79,7 +80,7 @@ def fit(
                 adapt=None if config.bias_bound is None else Adaptive(model, config.bias_bound),
             )
     except SystemExit:  # after SIGTERM or SIGHUP: saved, and the command has more to say
-        return False
+        return "interrupted"
     if history.ended == "diverged":
         clip = "--clip" if config.clip else "clip the gradient with --clip 1"
         kept = folder.steps
@@ -87,7 +88,7 @@ def fit(
             f"the loss is no longer finite at step {history.step}: lower --lr or {clip}"
             + (f"; {folder.path} keeps the state after step {kept}" if kept else "")
         )
-    return history.ended != "interrupted"
+    return history.ended
 
 
 def evaluator(model: Model) -> Callable[[Params, RunData], tuple[float, int]]:

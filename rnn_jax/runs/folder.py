@@ -72,7 +72,10 @@ class RunFolder:
         try:
             return TrainConfig(**self._content["config"])
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{self.path}/config.json is broken: {error}") from None
+            sentence = str(error)
+            if sentence.startswith(f"{self.path}/"):  # says so itself
+                raise
+            raise ValueError(f"{self.path}/config.json is broken: {sentence}") from None
 
     @property
     def corpus_sha256(self) -> str:

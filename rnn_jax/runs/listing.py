@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeGuard
 from rnn_jax.host.checksums import unsealed
 from rnn_jax.host.files import Row, reason
 from rnn_jax.host.locks import holder
-from rnn_jax.runs.finding import looks_like_run
+from rnn_jax.runs.finding import is_of_fit, looks_like_run
 from rnn_jax.runs.folder import FORMAT, RunFolder
 
 __all__ = [
@@ -254,6 +254,8 @@ def _content(path: Path) -> Row:
     try:
         content = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if is_of_fit(path):
+            raise _Unusable("foreign", "of rnn_jax.fit in a program") from None
         if looks_like_run(path):
             raise _Unusable("damaged", "config.json is missing") from None
         raise _Unusable("foreign", "not a run") from None

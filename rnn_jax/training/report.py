@@ -81,7 +81,7 @@ class TrainingReport:
         perplexity = f"{row['perplexity']:.1f}" if row.get("perplexity") is not None else ""
         learning_rate = "" if row.get("learning_rate") is None else f"{row['learning_rate']:.6g}"
         line = (
-            f"{row['epoch']:>7.6g} {train:>13} {loss:>6} {perplexity:>12} {rate:>10} "
+            f"{_epoch(row['epoch'])} {train:>13} {loss:>6} {perplexity:>12} {rate:>10} "
             f"{learning_rate:>15}"
         )
         if row.get("bptt"):  # chosen while training goes on
@@ -106,6 +106,16 @@ class TrainingReport:
             self._bar.console.print(line, highlight=False, markup=False)
         else:
             print(line, flush=True)
+
+
+def _epoch(number: float) -> str:
+    """In seven columns.
+
+    Example:
+      >>> _epoch(12345), _epoch(1 / 12)
+      ('  12345', '0.08333')
+    """
+    return f"{number:>7.7g}" if number == int(number) else f"{number:>7.4g}"
 
 
 def _of(total: int | None) -> str:

@@ -161,7 +161,8 @@ class Store:
           ValueError: none can be read, or it is that of another model or of an older version.
         """
         first: DamagedFile | None = None
-        for file in [*self._newest_first()] or [self.path / CHECKPOINT]:
+        files = [*self._newest_first()] or [self.path / CHECKPOINT]
+        for file in files:
             try:
                 state, position = _read(file, like)
             except DamagedFile as error:
@@ -174,6 +175,9 @@ class Store:
                 )
             return state, position
         assert first is not None
+        if len(files) > 1:
+            older = ", ".join(file.name for file in files[1:])
+            raise DamagedFile(f"{first}, or one of those before it: {older} cannot be read, either")
         raise first
 
     def best(self, like: Params) -> tuple[Params, Row]:

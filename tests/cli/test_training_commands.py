@@ -13,12 +13,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
+import rnn_jax
 from rnn_jax import cli, interop, runs
 from rnn_jax.cli import main
 from rnn_jax.host.startup import interrupts_as_usual
+from rnn_jax.runs.listing import summarize
 
 ROOT = Path(__file__).parents[2]
 SIZES = "--hidden-size 8 --embedding-size 6 --batch-size 4 --seq-length 10 --no-compare"
@@ -89,6 +92,9 @@ def test_a_run_begins_where_another_ended(trained: Path, tmp_path: Path, capsys:
     assert first.vocabulary == before.vocabulary and first.config.hidden_size == 8
     assert first.config.dropout == 0.1 and first.config.corpus == str(text)
     assert first.config.max_sentences == 60
+    line = next(x for x in capsys.readouterr().out.splitlines() if x.startswith("taken over from"))
+    assert str(trained) in line and "max-sentences 60" in line and "dropout 0.1" in line
+    assert "corpus" not in line
     best, begun = before.load_parameters(best=True), first.load_parameters()
     np.testing.assert_array_equal(best["readout"]["w"], begun["readout"]["w"])
     assert main(["train", "--resume", str(out), "--epochs", "3", "--no-compare"]) == 0
@@ -101,6 +107,17 @@ def test_a_run_begins_where_another_ended(trained: Path, tmp_path: Path, capsys:
     assert "--vocab-size 50 does not go with --init-from" in capsys.readouterr().err
     assert main(["train", "--init-from", str(tmp_path)]) == 2
     assert "not the folder of a run" in capsys.readouterr().err
+
+
+def test_early_stopping_is_said(tmp_path: Path, capsys: Any) -> None:
+    out = tmp_path / "run"
+    options = ["--epochs", "9", "--lr", "1e-9", "--early-stop", "1", "--out", str(out)]
+    assert main([*TRAIN, *options]) == 0
+    output = capsys.readouterr().out
+    best = min(rows(out), key=lambda row: row["loss"])
+    assert rows(out)[-1]["epoch"] == best["epoch"] + 1 < 9
+    sentence = f"no lower loss in 1 evaluations after the one at epoch {best['epoch']}"
+    assert sentence in output
 
 
 def test_seeds(tmp_path: Path, capsys: Any) -> None:
@@ -172,6 +189,22 @@ def test_an_interrupt_that_python_drops_comes_again(
     finally:
         signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_the_folder_of_fit_is_no_run_but_has_parameters(tmp_path: Path) -> None:
+    model = rnn_jax.language_model(7, rnn_jax.recurrent(rnn_jax.gru(4)))
+    data = rnn_jax.training.consecutive(np.arange(99) % 7, batch_size=2, seq_length=8)
+    folder = tmp_path / "fit"
+    state, _ = rnn_jax.fit(
+        model, rnn_jax.sgd(0.1), data, steps=2, key=jax.random.key(0), folder=folder
+    )
+    with pytest.raises(ValueError, match=r"the folder of a call of rnn_jax\.fit") as caught:
+        rnn_jax.load_run(folder)
+    expression = str(caught.value).split("with ")[1]
+    params = eval(expression, {"rnn_jax": rnn_jax})
+    np.testing.assert_array_equal(params["readout"]["w"], state.params["readout"]["w"])
+    listed = summarize(folder)
+    assert (listed.state, listed.note) == ("foreign", "of rnn_jax.fit in a program")
 
 
 def test_parameters_of_a_run_are_read_without_it(trained: Path) -> None:

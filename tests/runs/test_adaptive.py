@@ -58,15 +58,15 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Measured:
 
 def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path: Path, measured: Measured) -> None:
     whole, data = start(tmp_path / "whole", **OPTIONS)
-    assert runs.fit(whole, data, Silent())
+    assert runs.fit(whole, data, Silent()) == "done"
     count = data.epoch(0)[1]
     assert len(measured.found) == -(-whole.read_metrics()[-1]["step"] // EVERY) > count // EVERY
     assert all(reach is not None for reach in measured.found)
     parts, data = start(tmp_path / "parts", **OPTIONS)
     # Once between two measurements, and once at one.
-    assert not runs.fit(parts, data, At(7))
-    assert not runs.fit(parts, data, At(EVERY), resume=True)
-    assert runs.fit(parts, data, Silent(), resume=True)
+    assert runs.fit(parts, data, At(7)) == "interrupted"
+    assert runs.fit(parts, data, At(EVERY), resume=True) == "interrupted"
+    assert runs.fit(parts, data, Silent(), resume=True) == "done"
     for a, b in zip(*(jax.tree.leaves(f.load_parameters()) for f in (whole, parts)), strict=True):
         np.testing.assert_array_equal(a, b)
     rows = [

@@ -30,7 +30,7 @@ COLUMNS = ("epoch", "step", "tokens", "train_loss", "loss", "perplexity", "learn
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, data = start(tmp_path_factory.mktemp("damage") / "run", epochs=2, max_sentences=50)
-    assert runs.fit(folder, data, Silent())
+    assert runs.fit(folder, data, Silent()) == "done"
     runs.plot_loss(folder, folder.read_metrics(), data.unigram_loss)
     folder.write_text("samples.txt", "a sample\n")
     return folder.path
@@ -128,12 +128,12 @@ def test_a_run_of_before_there_were_checksums_is_read_and_goes_on(
         assert contents(path) == contents(sound) or name == "checkpoint"
     with runs.resumed_folder(str(path)) as folder:
         data = runs.prepare(runs.TrainConfig(**{**config["config"], "epochs": 3}))
-        assert runs.fit(folder, data, Silent(), resume=True)
+        assert runs.fit(folder, data, Silent(), resume=True) == "done"
     assert [row["epoch"] for row in folder.read_metrics()] == [0, 1, 2, 3]
     longer = tmp_path / "longer"
     shutil.copytree(sound, longer)
     with runs.resumed_folder(str(longer)) as folder:
-        assert runs.fit(folder, data, Silent(), resume=True)
+        assert runs.fit(folder, data, Silent(), resume=True) == "done"
     for name in ("parameters.safetensors", "checkpoint.safetensors"):
         trees = load_params(longer / name), load_params(path / name)
         jax.tree.map(np.testing.assert_array_equal, *trees)

@@ -92,7 +92,7 @@ def test_an_epoch_resets_where_documents_begin(corpus: str, batching: str) -> No
 def test_a_run_resets_in_training_and_evaluation(tmp_path: Path, corpus: str) -> None:
     options = settings(corpus, level="char", held_out=0.3, epochs=2)
     folder, data = start(tmp_path / "run", **options)
-    assert runs.fit(folder, data, Silent())
+    assert runs.fit(folder, data, Silent()) == "done"
     params = folder.load_parameters()
     evaluation, model = data.evaluation, data.model
     assert isinstance(evaluation, rnn_jax.Windows)
@@ -117,7 +117,7 @@ def test_a_run_resets_in_training_and_evaluation(tmp_path: Path, corpus: str) ->
 
     other, plain = start(tmp_path / "plain", **options | {"reset_at_documents": False})
     assert plain.begins is None
-    assert runs.fit(other, plain, Silent())
+    assert runs.fit(other, plain, Silent()) == "done"
     pairs = zip(*(jax.tree.leaves(f.load_parameters()) for f in (folder, other)), strict=True)
     assert not all(np.array_equal(a, b) for a, b in pairs)
 
@@ -125,10 +125,10 @@ def test_a_run_resets_in_training_and_evaluation(tmp_path: Path, corpus: str) ->
 def test_a_paused_run_goes_on_with_its_resets(tmp_path: Path, corpus: str) -> None:
     options = settings(corpus, level="char", held_out=0.3, epochs=3, dropout=0.1)
     whole, data = start(tmp_path / "whole", **options)
-    assert runs.fit(whole, data, Silent())
+    assert runs.fit(whole, data, Silent()) == "done"
     parts, data = start(tmp_path / "parts", **options)
-    assert not runs.fit(parts, data, Silent(interrupt_at=2))
-    assert runs.fit(parts, prepare(parts.config), Silent(), resume=True)
+    assert runs.fit(parts, data, Silent(interrupt_at=2)) == "interrupted"
+    assert runs.fit(parts, prepare(parts.config), Silent(), resume=True) == "done"
     for a, b in zip(*(jax.tree.leaves(f.load_parameters()) for f in (whole, parts)), strict=True):
         np.testing.assert_array_equal(a, b)
 

@@ -68,7 +68,8 @@ def test_a_run_that_was_killed_between_its_files_goes_on_or_is_replaced(tmp_path
     with runs.resumed_folder(str(folder.path)) as again:
         assert again.existing_vocabulary is None
         again.save_settings(data.config, data.vocabulary, data.sha256, data.origin)
-        assert runs.fit(again, data, Silent(), resume=True)  # from the start: nothing was trained
+        # From the start: nothing was trained.
+        assert runs.fit(again, data, Silent(), resume=True) == "done"
     (folder.path / "config.json").unlink()
     for path in (folder.path / "metrics.jsonl", *folder.path.glob("*.safetensors")):
         path.unlink()

@@ -80,7 +80,7 @@ def test_the_published_training_comes_out_as_in_numpy(tmp_path: Path) -> None:
     assert len(data.vocabulary) == 8000
     U, V, W = rnn_jax.interop.to_uvw(data.initial_parameters)
     listener = Silent()
-    assert runs.fit(folder, data, listener)
+    assert runs.fit(folder, data, listener) == "done"
     losses = [row["loss"] for row in listener.rows]
     oracle = reference.VectorisedRNN(*(m.astype(np.float64) for m in (U, V, W)))
     assert isinstance(data.training, text.Sentences)
@@ -96,11 +96,11 @@ def test_the_published_training_comes_out_as_in_numpy(tmp_path: Path) -> None:
 def test_a_run_that_was_interrupted_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     options = {"epochs": 3, "dropout": 0.3, "bptt": "randomized:0.8", "seed": 5}
     whole, data = start(tmp_path / "whole", **options)
-    assert runs.fit(whole, data, Silent())
+    assert runs.fit(whole, data, Silent()) == "done"
     parts, data = start(tmp_path / "parts", **options)
-    assert not runs.fit(parts, data, Silent(interrupt_at=3))
+    assert runs.fit(parts, data, Silent(interrupt_at=3)) == "interrupted"
     assert position(parts)["batch"] > 0  # within an epoch
-    assert runs.fit(parts, data, Silent(), resume=True)
+    assert runs.fit(parts, data, Silent(), resume=True) == "done"
     for a, b in zip(*(jax.tree.leaves(f.load_parameters()) for f in (whole, parts)), strict=True):
         np.testing.assert_array_equal(a, b)
     rows = [
@@ -199,8 +199,8 @@ def test_the_best_parameters_are_kept(tmp_path: Path) -> None:
     whole, data = start(tmp_path / "whole", **options)
     runs.fit(whole, data, Silent())
     parts, data = start(tmp_path / "parts", **options)
-    assert not runs.fit(parts, data, Silent(interrupt_at=5))
-    assert runs.fit(parts, data, Silent(), resume=True)
+    assert runs.fit(parts, data, Silent(interrupt_at=5)) == "interrupted"
+    assert runs.fit(parts, data, Silent(), resume=True) == "done"
     losses = [row["loss"] for row in whole.read_metrics()]
     assert 0 < losses.index(min(losses)) < 4
     for folder in (whole, parts):
