@@ -31,6 +31,7 @@ __all__ = [
     "saving_costly",
     "scan",
     "spec_of",
+    "sum_over",
     "vary_alike",
     "vary_over",
     "varying_axes",
@@ -96,6 +97,11 @@ def vary_over(axes: frozenset[str], tree: Any) -> Any:
 def vary_alike(tree: Any) -> Any:
     """``tree`` with every leaf varying over all axes over which one of them does."""
     return vary_over(varying_axes(tree), tree)
+
+
+def sum_over(axis_name: str, tree: Any) -> Any:
+    """The sum of a tree over the devices of a mesh axis, the same on all: one all-reduce."""
+    return lax.psum(tree, axis_name)  # type: ignore[no-untyped-call]
 
 
 def spec_of(array: Any) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ matrix.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -23,6 +24,7 @@ __all__ = [
     "Layer",
     "Model",
     "Params",
+    "Share",
     "Steps",
     "state_dtype",
 ]
@@ -58,6 +60,18 @@ class Steps(NamedTuple):
     resets: Array | None = None
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Share:
+    """Rows ``first … first+B-1`` of a batch of ``total``, whose noise is that of the whole batch.
+
+    The whole is drawn, and these rows kept, which takes as long as on one device.
+    """
+
+    first: Array | int
+    total: int = field(metadata={"static": True})
+
+
 class Along(NamedTuple):
     """What travels along a sequence beside the input; a layer hands on what it does not use.
 
@@ -66,14 +80,15 @@ class Along(NamedTuple):
     start: the absolute position of the first step, so that noise depends on the step and not on
       how a sequence was cut.
     rows: the global index of the first row of the batch; noise is then drawn row by row, so that
-      it does not depend on how a batch was cut. None: one draw for the whole batch.
+      it does not depend on how a batch was cut. None: one draw for the whole batch; a `Share`: the
+      part of such a draw that is this batch's.
     """
 
     mask: Array | None = None
     key: Array | None = None
     gradient_scale: Array | None = None
     start: Array | int = 0
-    rows: Array | int | None = None
+    rows: Array | int | Share | None = None
     resets: Array | None = None
 
     @property
@@ -173,7 +188,7 @@ class Layer(Protocol):
         key: Array | None = None,
         gradient_scale: Array | None = None,
         start: Array | int = 0,
-        rows: Array | int | None = None,
+        rows: Array | int | Share | None = None,
         resets: Array | None = None,
     ) -> tuple[Carry, Array]:
         """The sequence ``xs`` from ``carry`` (None: the initial one): new carry and outputs.
@@ -216,7 +231,7 @@ class Model(Protocol):
         key: Array | None = None,
         gradient_scale: Array | None = None,
         start: Array | int = 0,
-        rows: Array | int | None = None,
+        rows: Array | int | Share | None = None,
         resets: Array | None = None,
     ) -> tuple[Carry, Array]:
         """The tokens ``xs`` from ``carry``: the new carry and the logits."""

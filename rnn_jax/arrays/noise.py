@@ -7,8 +7,9 @@ from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
-from rnn_jax.types import Along, Array
+from rnn_jax.types import Along, Array, Share
 
 __all__ = ["every_step", "once"]
 
@@ -40,10 +41,17 @@ def once(draw: Draw[T], along: Along, batch_shape: tuple[int, ...]) -> T:
     return _rows(draw, along.key, along.rows, batch_shape)
 
 
-def _rows(draw: Draw[T], key: Array, first: Array | int | None, batch_shape: tuple[int, ...]) -> T:
+def _rows(
+    draw: Draw[T], key: Array, first: Array | int | Share | None, batch_shape: tuple[int, ...]
+) -> T:
     """One draw for the whole batch, or one for each row from its global index."""
     if first is None:
         return draw(key, batch_shape)
+    if isinstance(first, Share):
+        size, begin = batch_shape[0], first.first
+        whole = draw(key, (first.total, *batch_shape[1:]))
+        mine: T = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, begin, size), whole)
+        return mine
     if not batch_shape:
         return draw(jax.random.fold_in(key, jnp.asarray(first).astype(jnp.uint32)), ())
     rows = (first + jnp.arange(batch_shape[0])).astype(jnp.uint32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,10 +14,17 @@ import jax.numpy as jnp
 
 from rnn_jax.arrays.masking import check_mask, expand, fill_masked
 from rnn_jax.arrays.tokens import is_ids
+from rnn_jax.jaxprs import sum_over
 from rnn_jax.layers.base import BaseLayer, inside
 from rnn_jax.types import Along, Array, Carry, Params, state_dtype
 
-__all__ = ["ActivationPenalty", "activation_penalty", "penalised_part", "without_penalties"]
+__all__ = [
+    "ActivationPenalty",
+    "activation_penalty",
+    "penalised_part",
+    "penalties_over",
+    "without_penalties",
+]
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,7 @@ class ActivationPenalty(BaseLayer):
 
     ar: float = 0.0
     tar: float = 0.0
+    axis_name: str | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("ar", "tar"):
@@ -58,12 +67,17 @@ class ActivationPenalty(BaseLayer):
         pairs = valid[1:] & valid[:-1]
         if resets is not None:
             pairs = pairs & ~resets[1:]
-        return self.ar * _mean(hs**2, valid) + self.tar * _mean((hs[1:] - hs[:-1]) ** 2, pairs)
+        changes = (hs[1:] - hs[:-1]) ** 2
+        mean = partial(_mean, axis_name=self.axis_name)
+        return self.ar * mean(hs**2, valid) + self.tar * mean(changes, pairs)
 
 
-def _mean(values: Array, valid: Array) -> Array:
-    """Over features and valid steps; 0 where there are none."""
-    count = jnp.maximum(valid.sum() * values.shape[-1], 1).astype(values.dtype)
+def _mean(values: Array, valid: Array, axis_name: str | None) -> Array:
+    """Over features and valid steps, 0 where there are none; of all devices together this one's."""
+    steps = valid.sum()
+    if axis_name is not None:
+        steps = sum_over(axis_name, steps)
+    count = jnp.maximum(steps * values.shape[-1], 1).astype(values.dtype)
     return jnp.where(expand(valid, values), values, 0).sum() / count
 
 
@@ -88,7 +102,9 @@ def _backward(layer: ActivationPenalty, kept: Any, cotangent: Array) -> tuple[Ar
 _penalised.defvjp(_forward, _backward)
 
 
-def activation_penalty(ar: float = 0.0, tar: float = 0.0) -> ActivationPenalty:
+def activation_penalty(
+    ar: float = 0.0, tar: float = 0.0, *, axis_name: str | None = None
+) -> ActivationPenalty:
     """The layer that penalises large activations (AR), and changes from step to step (TAR).
 
     Its output is its input ``h``. In the backward pass it adds to the gradient that comes from the
@@ -108,8 +124,9 @@ def activation_penalty(ar: float = 0.0, tar: float = 0.0) -> ActivationPenalty:
 
     Because the penalty is of a whole call, it stands outside of what runs a sequence in pieces:
     `remat`, and a layer under `sliding`. Inside ``jax.shard_map`` a call is of one device's rows:
-    average the devices' gradients there, and not their losses. There are no forward-mode
-    derivatives.
+    average the devices' gradients there, and not their losses; with an ``axis_name`` the means are
+    over all rows, and what a device computes is its part, to be added up over that axis. There are
+    no forward-mode derivatives.
 
     In the AWD-LSTM, AR is of the last layer's outputs after their dropout, TAR of those before:
 
@@ -124,6 +141,7 @@ def activation_penalty(ar: float = 0.0, tar: float = 0.0) -> ActivationPenalty:
     Args:
       ar: the coefficient of the mean square, at least 0.
       tar: that of the mean squared difference, at least 0.
+      axis_name: that of the mesh over which rows are spread; `make_train_step` sets it.
 
     Raises:
       ValueError: a coefficient that is negative or not finite. By the layer: its input is token
@@ -140,7 +158,7 @@ def activation_penalty(ar: float = 0.0, tar: float = 0.0) -> ActivationPenalty:
       arXiv:1708.01009; Merity, Keskar and Socher, Regularizing and optimizing LSTM language
       models, arXiv:1708.02182.
     """
-    return ActivationPenalty(ar, tar)
+    return ActivationPenalty(ar, tar, axis_name)
 
 
 def penalised_part(layer: Any) -> ActivationPenalty | None:
@@ -156,13 +174,21 @@ def without_penalties(layer: Any) -> Any:
       >>> without_penalties((activation_penalty(2.0), 3))
       (ActivationPenalty(ar=0.0, tar=0.0), 3)
     """
+    return _with_penalties(layer, lambda penalty: ActivationPenalty())
+
+
+def penalties_over(layer: Any, axis_name: str) -> Any:
+    """The same layer or model, with every penalty that of all rows that are spread over an axis."""
+    return _with_penalties(layer, partial(dataclasses.replace, axis_name=axis_name))
+
+
+def _with_penalties(layer: Any, changed: Callable[[ActivationPenalty], ActivationPenalty]) -> Any:
     if isinstance(layer, ActivationPenalty):
-        return ActivationPenalty()
-    if isinstance(layer, tuple) and penalised_part(layer):
-        return tuple(map(without_penalties, layer))
+        return changed(layer)
     if not penalised_part(layer):
         return layer
-    fields = dataclasses.fields(layer)
-    return dataclasses.replace(
-        layer, **{field.name: without_penalties(getattr(layer, field.name)) for field in fields}
-    )
+    if isinstance(layer, tuple):
+        return tuple(_with_penalties(part, changed) for part in layer)
+    fields = [field.name for field in dataclasses.fields(layer)]
+    parts = {name: _with_penalties(getattr(layer, name), changed) for name in fields}
+    return dataclasses.replace(layer, **parts)

@@ -19,7 +19,7 @@ from rnn_jax.jaxprs import in_auto_mode, scan, vary_over, varying_axes
 from rnn_jax.layers.options import check_takes
 from rnn_jax.recurrence.gradient_scale import settled
 from rnn_jax.recurrence.layouts import batch_shape_of, checked_steps, layouts_of
-from rnn_jax.types import Along, Array, Carry, Layer, Model, Params, Steps
+from rnn_jax.types import Along, Array, Carry, Layer, Model, Params, Share, Steps
 
 __all__ = ["BaseLayer", "adapted", "check_layer", "initial_or", "inside", "run", "single_steps"]
 
@@ -138,7 +138,7 @@ class BaseLayer:
         key: Array | None = None,
         gradient_scale: Array | None = None,
         start: Array | int = 0,
-        rows: Array | int | None = None,
+        rows: Array | int | Share | None = None,
         resets: Array | None = None,
         **renamed: Never,
     ) -> tuple[Carry, Array]:
@@ -161,7 +161,7 @@ class BaseLayer:
         key: Array | None = None,
         gradient_scale: Array | None = None,
         start: Array | int = 0,
-        rows: Array | int | None = None,
+        rows: Array | int | Share | None = None,
         resets: Array | None = None,
         **renamed: Never,
     ) -> tuple[Carry, Array]:

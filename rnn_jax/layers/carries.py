@@ -6,7 +6,7 @@ from typing import Never
 
 from rnn_jax.host.checks import check_renamed
 from rnn_jax.layers.base import adapted
-from rnn_jax.types import Array, Carry, Layer, Model, Params
+from rnn_jax.types import Array, Carry, Layer, Model, Params, Share
 
 __all__ = ["all_carries"]
 
@@ -21,7 +21,7 @@ def all_carries(
     key: Array | None = None,
     gradient_scale: Array | None = None,
     start: Array | int = 0,
-    rows: Array | int | None = None,
+    rows: Array | int | Share | None = None,
     resets: Array | None = None,
     **renamed: Never,
 ) -> tuple[Carry, Array]:

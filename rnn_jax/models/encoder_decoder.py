@@ -16,7 +16,7 @@ from rnn_jax.host.checks import check_members, positive
 from rnn_jax.layers.base import BaseLayer
 from rnn_jax.models.language_model import LanguageModel
 from rnn_jax.recurrence.unroll import batch_shape_of
-from rnn_jax.types import Along, Array, Carry, Layer, Params
+from rnn_jax.types import Along, Array, Carry, Layer, Params, Share
 
 __all__ = ["EncoderDecoder", "encoder_decoder"]
 
@@ -82,11 +82,18 @@ class EncoderDecoder(BaseLayer):
         raise ValueError(_UNREAD)
 
     def encode(
-        self, params: Params, source: Array, mask: Array | None = None, *, key: Array | None = None
+        self,
+        params: Params,
+        source: Array,
+        mask: Array | None = None,
+        *,
+        key: Array | None = None,
+        rows: Array | int | Share | None = None,
     ) -> Carry:
         """The decoder's carry after the encoder has read ``float[S, B, D]`` or ``int[S, B]``."""
         check_members(self, params, "encoder", "decoder", *(["bridge"] if self.bridge else []))
-        carry, _ = self.encoder.apply(params["encoder"], None, source, mask=mask, key=key)
+        more: dict[str, Any] = {} if rows is None else {"rows": rows}
+        carry, _ = self.encoder.apply(params["encoder"], None, source, mask=mask, key=key, **more)
         wanted, tree = jax.tree.flatten(self._wanted(batch_shape_of(source), params))
         leaves = jax.tree.leaves(carry)
         if self.bridge:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import operator
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -11,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnn_jax.jaxprs import is_traced
+from rnn_jax.layers.base import BaseLayer, inside
+from rnn_jax.truncation.kinds import Truncation
 from rnn_jax.types import Array, Batch, Layer, Model
 
 __all__ = [
@@ -23,9 +28,11 @@ __all__ = [
     "check_params",
     "check_targets",
     "count_of",
+    "drawn_by",
     "is_number",
     "mask_of",
     "shape_of",
+    "what_is_at_hand",
 ]
 
 
@@ -177,3 +184,31 @@ def shape_of(batch_shape: Any) -> tuple[int, ...]:
         raise ValueError(
             f"batch_shape must be a tuple of integers, such as (32,), or None, not {batch_shape!r}"
         ) from None
+
+
+def drawn_by(model: Model) -> str | None:
+    """What draws noise in a model, ``dropout(0.5) and randomized(0.9)``; None if nothing does."""
+    names = [part.noise for part in inside(model) if isinstance(part, BaseLayer | Truncation)]
+    found = dict.fromkeys(name for name in names if name)
+    return " and ".join(found) or None
+
+
+@contextmanager
+def what_is_at_hand(optimizer: Any, state: Any) -> Iterator[None]:
+    """Turns an optimiser's errors about what it is given into a sentence."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        missing = re.search(r"missing \d+ required keyword-only arguments?: (.*)", str(error))
+        if missing is not None:
+            raise ValueError(
+                f"the optimiser needs {missing[1]}, which a train step does not have: use another "
+                "one, or write the step yourself with jax.value_and_grad"
+            ) from None
+        own: Any = jax.tree.structure(jax.eval_shape(optimizer.init, state.params))
+        if own != jax.tree.structure(state.opt_state):
+            raise ValueError(
+                "the state's opt_state is not one of this optimiser: pass init_train_state the "
+                "optimiser that make_train_step has"
+            ) from None
+        raise

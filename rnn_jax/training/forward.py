@@ -9,13 +9,19 @@ import jax
 from rnn_jax.arrays.masking import check_mask
 from rnn_jax.layers.options import check_takes
 from rnn_jax.recurrence.layouts import batch_shape_of
-from rnn_jax.types import Array, Batch, Carry, Model, Params
+from rnn_jax.types import Array, Batch, Carry, Model, Params, Share
 
 __all__ = ["forward"]
 
 
 def forward(
-    model: Model, params: Params, carry: Carry, batch: Batch, *, key: Array | None = None
+    model: Model,
+    params: Params,
+    carry: Carry,
+    batch: Batch,
+    *,
+    key: Array | None = None,
+    rows: Array | int | Share | None = None,
 ) -> tuple[Carry, Array]:
     """The carry and the outputs after a batch; where there is a source, after reading that first.
 
@@ -25,12 +31,17 @@ def forward(
       carry: before the batch; None: the initial one, or that of the source.
       batch: the batch.
       key: for noise.
+      rows: of the batch within a larger one, for noise; see `Along`.
 
     Raises:
       ValueError: the resets are not ``bool[T, B]``, the model takes none, or it reads no source, or
         it has a carry of before and a source.
     """
     along: dict[str, Any] = {"mask": batch.mask}
+    of_rows: dict[str, Any] = {}
+    if key is not None and rows is not None:
+        check_takes(model, ["rows"])
+        of_rows["rows"] = rows
     if batch.resets is not None:
         shape = (batch.inputs.shape[0], *batch_shape_of(batch.inputs))
         check_mask(batch.resets, shape, "resets")
@@ -51,5 +62,5 @@ def forward(
         reading = None
         if key is not None:
             key, reading = jax.random.split(key)
-        carry = encode(params, batch.source, batch.source_mask, key=reading)
-    return model.apply(params, carry, batch.inputs, key=key, **along)
+        carry = encode(params, batch.source, batch.source_mask, key=reading, **of_rows)
+    return model.apply(params, carry, batch.inputs, key=key, **along, **of_rows)

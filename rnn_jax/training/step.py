@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +13,11 @@ from rnn_jax.arrays.checks import all_finite, check_array, is_key
 from rnn_jax.arrays.paths import at_path, replace_at
 from rnn_jax.arrays.tokens import is_ids
 from rnn_jax.jaxprs import spec_of, varying_axes
-from rnn_jax.layers.base import BaseLayer, adapted, inside
+from rnn_jax.layers.activation_penalty import penalised_part, penalties_over
+from rnn_jax.layers.base import adapted
 from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.recurrence.layouts import batch_shape_of
+from rnn_jax.training.across import Across, Found, part_that_counts
 from rnn_jax.training.checks import (
     batch_of,
     check_loss,
@@ -25,14 +25,15 @@ from rnn_jax.training.checks import (
     check_optimizer,
     check_params,
     count_of,
+    drawn_by,
     mask_of,
     shape_of,
+    what_is_at_hand,
 )
 from rnn_jax.training.forward import forward
 from rnn_jax.training.rows import add_rows, gather_rows
 from rnn_jax.training.sgd import PlainSGD
-from rnn_jax.truncation.kinds import Truncation
-from rnn_jax.types import Array, Batch, Carry, Model, Params
+from rnn_jax.types import Array, Batch, Carry, Model, Params, Share
 
 __all__ = [
     "Loss",
@@ -135,8 +136,10 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     *,
     loss: Loss = cross_entropy,
-    noise: bool = True,
+    noise: bool | Literal["by row"] = True,
     skip_nonfinite: bool = False,
+    axis_name: str | None = None,
+    summed: bool = False,
 ) -> TrainStep:
     """The step ``(state, batch, *, key=None) -> (state, metrics)``, pure; the caller jits it.
 
@@ -154,9 +157,16 @@ def make_train_step(
       loss: ``loss(outputs, targets, mask=…) -> scalar``, such as `mean_squared_error`, or
         ``partial(cross_entropy, class_weights=…)``; the mean cross-entropy by default.
       noise: whether dropout, zoneout, `weight_drop` and `randomized` truncation act; False trains
-        as if they were not there, and the step then takes no key.
+        as if they were not there, and the step then takes no key. ``"by row"`` draws the noise of
+        each row by itself, other values than by True, and all that many devices can share.
       skip_nonfinite: whether a step whose loss or gradient is not finite leaves the state as it is,
         but for its number; neither is a gradient whose square is too large for its dtype.
+      axis_name: of the mesh axis over whose devices the rows of batch and carry are spread; the
+        step is then called inside ``jax.shard_map``, with the rows of each device, and does to the
+        rounding what it does to the whole batch without. Gradient, loss and tokens of all devices
+        are summed by one all-reduce. With ``noise=True`` each device draws that of all rows.
+      summed: whether the loss is a sum over valid outputs; with an ``axis_name`` it is otherwise
+        taken for their mean, or the weighted one of `cross_entropy`.
 
     Returns:
       The step. ``key`` is for what draws noise; a model without any needs none. The metrics are
@@ -186,7 +196,13 @@ def make_train_step(
     check_optimizer(optimizer)
     if not callable(loss):
         raise ValueError(f"the loss must be a function loss(logits, targets, mask=…), not {loss!r}")
-    drawn = _drawn(model) if noise else None
+    if noise not in (True, False, "by row"):
+        raise ValueError(f'noise must be True, False or "by row", not {noise!r}')
+    drawn = drawn_by(model) if noise else None
+    across = None
+    if axis_name is not None:
+        across = Across(axis_name, summed, counts_first=penalised_part(model) is not None)
+        model = penalties_over(model, axis_name)
     update = optax.with_extra_args_support(optimizer).update
     path = adapted(model).input_table if isinstance(optimizer, PlainSGD) else None
 
@@ -211,21 +227,32 @@ def make_train_step(
             params, renumbered = gather_rows(params, rows, ids, mask)
             batch = batch._replace(inputs=renumbered)
 
-        def objective(params: Params) -> tuple[Array, tuple[Carry, Array]]:
-            carry, outputs = forward(model, params, state.carry, batch, key=key)
+        first: Array | int | Share | None = 0 if noise == "by row" else None
+        if across is not None:
+            first = across.rows(batch_shape_of(ids)[0], by_row=noise == "by row")
+
+        def objective(params: Params) -> tuple[Array, Found]:
+            carry, outputs = forward(model, params, state.carry, batch, key=key, rows=first)
             valid = mask_of(outputs, mask)
             value = loss(outputs, batch.targets, mask=valid)
             check_loss(value)
-            return value, (carry, count_of(outputs, valid))
+            counts = None
+            if across is not None:
+                counts = part_that_counts(loss, outputs, batch.targets, valid)
+            return value, Found(carry, count_of(outputs, valid), counts)
 
-        (value, (carry, tokens)), grads = jax.value_and_grad(objective, has_aux=True)(params)
-        with _what_is_at_hand(optimizer, state):
+        if across is None:
+            (value, found), grads = jax.value_and_grad(objective, has_aux=True)(params)
+            value_of = lambda params: objective(params)[0]  # noqa: E731
+        else:
+            (value, found), grads = across.value_and_grad(objective, params)
+            value_of = partial(across.value, objective)
+        with what_is_at_hand(optimizer, state):
             updates, opt_state = update(
-                grads, state.opt_state, params,
-                value=value, grad=grads, value_fn=lambda params: objective(params)[0],
-            )  # fmt: skip
-        carry = None if state.carry is None else carry
-        metrics = {"loss": value, "tokens": tokens}
+                grads, state.opt_state, params, value=value, grad=grads, value_fn=value_of
+            )
+        carry = None if state.carry is None else found.carry
+        metrics = {"loss": value, "tokens": found.tokens}
         if skip_nonfinite:
             good = all_finite(value) & _can_be_squared(grads)
             opt_state, carry = _where(good, (opt_state, carry), (state.opt_state, state.carry))
@@ -269,31 +296,3 @@ def _distinct(opt_state: optax.OptState, params: Params) -> optax.OptState:
         return copy
 
     return jax.tree.map(own, opt_state)
-
-
-def _drawn(model: Model) -> str | None:
-    """What draws noise in a model, ``dropout(0.5) and randomized(0.9)``; None if nothing does."""
-    names = [part.noise for part in inside(model) if isinstance(part, BaseLayer | Truncation)]
-    found = dict.fromkeys(name for name in names if name)
-    return " and ".join(found) or None
-
-
-@contextmanager
-def _what_is_at_hand(optimizer: optax.GradientTransformation, state: TrainState) -> Iterator[None]:
-    """Turns an optimiser's errors about what it is given into a sentence."""
-    try:
-        yield
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        missing = re.search(r"missing \d+ required keyword-only arguments?: (.*)", str(error))
-        if missing is not None:
-            raise ValueError(
-                f"the optimiser needs {missing[1]}, which a train step does not have: use another "
-                "one, or write the step yourself with jax.value_and_grad"
-            ) from None
-        own: Any = jax.tree.structure(jax.eval_shape(optimizer.init, state.params))
-        if own != jax.tree.structure(state.opt_state):
-            raise ValueError(
-                "the state's opt_state is not one of this optimiser: pass init_train_state the "
-                "optimiser that make_train_step has"
-            ) from None
-        raise
