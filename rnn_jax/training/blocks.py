@@ -8,8 +8,7 @@ far, which together have twice the digits.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +16,11 @@ import numpy as np
 from jax import lax
 
 from rnn_jax.training.batches import Consume, State
+from rnn_jax.training.devices import EVERYWHERE, ROWS, Devices
 from rnn_jax.training.step import TrainState, TrainStep
 from rnn_jax.types import Array, Batch
 
-__all__ = ["Batches", "Block", "Running", "Seen", "make_block", "running"]
+__all__ = ["Batches", "Block", "Running", "Seen", "jitted_block", "make_block", "running"]
 
 
 class Batches(Protocol):
@@ -73,17 +73,40 @@ def running(state: TrainState, nats: float = 0.0, in_a_row: int = 0) -> Running:
     return Running(state, *map(jnp.asarray, (total, error, np.int32(in_a_row))))
 
 
-def make_block(train_step: TrainStep, *, summed: bool, limit: int) -> Block:
-    """Steps ``begin … end-1`` of a data set as one compiled call with its state donated.
+def make_block(
+    train_step: TrainStep, *, summed: bool, limit: int, devices: Devices | None = None
+) -> Block:
+    """The `jitted_block` of plain numbers, whose arguments may come from anywhere.
 
     Args:
       train_step: from `make_train_step` with ``skip_nonfinite``.
       summed: whether its loss is summed over a batch's tokens, and not their mean.
       limit: the block ends early after so many skipped steps one after the other.
+      devices: to spread the rows over; where there are several, the step is one over their axis.
     """
 
-    @partial(jax.jit, donate_argnums=0)
-    def block(
+    block = jitted_block(train_step, summed=summed, limit=limit, devices=devices)
+
+    def call(
+        run: Running, data: Batches, begin: int, end: int, key: Array | None
+    ) -> tuple[Running, Seen]:
+        bounds = jax.device_put((np.int32(begin), np.int32(end)))
+        if devices is not None:
+            # What came of rules, or begins an epoch, may be elsewhere, and would compile anew.
+            run = Running(devices.state(run.state), *map(devices.everywhere, run[1:]))
+            bounds, key = devices.everywhere((bounds, key))
+        new: tuple[Running, Seen] = block(run, data, *bounds, key)
+        return new
+
+    return call
+
+
+def jitted_block(
+    train_step: TrainStep, *, summed: bool, limit: int, devices: Devices | None
+) -> Any:
+    """Steps ``begin … end-1`` of a data set as one compiled call with its state donated."""
+
+    def steps(
         run: Running, data: Batches, begin: Array, end: Array, key: Array | None
     ) -> tuple[Running, Seen]:
         def consume(loop: tuple[Running, Seen], batch: Batch) -> tuple[Running, Seen]:
@@ -110,10 +133,7 @@ def make_block(train_step: TrainStep, *, summed: bool, limit: int) -> Block:
         zero = jnp.zeros((), jnp.int32)
         return lax.while_loop(more, body, (run, Seen(begin, zero.astype(int), zero)))
 
-    def call(
-        run: Running, data: Batches, begin: int, end: int, key: Array | None
-    ) -> tuple[Running, Seen]:
-        bounds = jax.device_put((np.int32(begin), np.int32(end)))
-        return block(run, data, *bounds, key)
-
-    return call
+    if devices is not None and devices.count > 1:
+        by_rows = Running(TrainState(EVERYWHERE, EVERYWHERE, ROWS, EVERYWHERE), *(EVERYWHERE,) * 3)
+        steps = devices.mapped(steps, by_rows, (by_rows, EVERYWHERE))
+    return jax.jit(steps, donate_argnums=0)

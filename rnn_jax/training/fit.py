@@ -25,8 +25,10 @@ from rnn_jax.training.checks import (
     check_params,
     check_targets,
 )
+from rnn_jax.training.devices import AXIS, Devices, devices_of
+from rnn_jax.training.evaluating import Validation, cached, evaluation
 from rnn_jax.training.history import History
-from rnn_jax.training.loop import SummableLoss, make_evaluate, takes_reduction
+from rnn_jax.training.loop import SummableLoss
 from rnn_jax.training.plan import Adapts, Plan, Position
 from rnn_jax.training.progress import Listener, Tell, as_listener
 from rnn_jax.training.resuming import best_of, fingerprint, opened, resumed
@@ -40,7 +42,6 @@ from rnn_jax.types import Array, Model, Params
 __all__ = ["Data", "Diverged", "Validation", "fit"]
 
 Data = Batches | Callable[[int], Batches | tuple[Batches, int]]
-Validation = Batches | Callable[[Params], float | Array]
 
 
 def fit(
@@ -70,6 +71,7 @@ def fit(
     skipped_limit: int = 10,
     learning_rate: float | None = None,
     adapt: Adapts | None = None,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[TrainState, History]:
     """Train a model for so many epochs or steps.
 
@@ -115,6 +117,10 @@ def fit(
       skipped_limit: stop after so many steps one after the other that were not finite.
       learning_rate: of a resumed training from here on.
       adapt: chooses a truncation for ``model``, again every so many steps.
+      mesh: devices to train on, along one axis, ``data``. The rows of each batch are spread over
+        them, so that they must divide its size; parameters are on every one. It changes nothing
+        but the rounding of sums: a training goes on with any other number of devices, or without
+        a mesh. Where it is begun on a mesh, noise is drawn row by row, ever after.
 
     Returns:
       The state after the last step, and the history: ``rows``, one for each evaluation;
@@ -123,8 +129,9 @@ def fit(
 
     Raises:
       ValueError: neither epochs nor steps nor seconds, noise without a key, rules or patience
-        without validation data, a folder that is in use, holds a training already or that of
-        another model or key, or one that cannot be written to.
+        without validation data; a mesh with other axes, or with devices that cannot share a batch
+        evenly; a folder that is in use, holds a training already or that of another model or key,
+        or one that cannot be written to.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, rnn_jax
@@ -155,6 +162,7 @@ def fit(
     check_params(params)
     if resume and folder is None:
         raise ValueError("resume=True goes on from a folder: pass folder=")
+    devices = None if mesh is None else devices_of(mesh)
     epoch = _epochs(data)
     if _of_classes(loss):
         for name, batches in (("data", epoch(0)[0]), ("validation", validation)):
@@ -164,10 +172,14 @@ def fit(
     state = init_train_state(
         model, optimizer, jax.tree.map(jnp.copy, params), batch_shape=batch_shape
     )
+    if devices is not None:
+        epoch = devices.epochs(epoch)
+        epoch(0)
+        state = devices.state(state)
     with opened(folder, keep) as store, interruptions() as interrupted:
-        evaluate = _evaluation(model, validation, validation_loss, loss, stateful)
+        evaluate = evaluation(model, validation, validation_loss, loss, stateful, devices)
         began_with = fingerprint(noise, None if callable(data) else data)
-        position, history = Position(), History([])
+        position, history = Position(by_row=devices is not None), History([])
         if store is not None and store.holds_checkpoint:
             if not resume:
                 raise ValueError(
@@ -190,7 +202,17 @@ def fit(
             state = state._replace(opt_state=changed)
         plan = Plan(
             epoch=epoch,
-            block=partial(_cached, _block, model, optimizer, loss, summed, skipped_limit),
+            block=partial(
+                cached,
+                _block,
+                model,
+                optimizer,
+                loss,
+                summed,
+                skipped_limit,
+                devices,
+                position.by_row,
+            ),
             evaluate=evaluate,
             initial_carry=partial(model.initial_carry, batch_shape) if batch_shape else None,
             key=noise,
@@ -296,51 +318,25 @@ def _new_block(
     loss: Loss,
     summed: bool,
     limit: int,
+    devices: Devices | None,
+    by_row: bool,
     truncation: Truncation | None,
 ) -> Block:
     """The steps of a truncation; cached, so that a training that goes on compiles nothing anew."""
     shortened = model if truncation is None else truncate(model, truncation)
-    step = make_train_step(shortened, optimizer, loss=loss, skip_nonfinite=True)
-    return make_block(step, summed=summed, limit=limit)
+    step = make_train_step(
+        shortened,
+        optimizer,
+        loss=loss,
+        noise="by row" if by_row else True,
+        skip_nonfinite=True,
+        axis_name=AXIS if devices is not None and devices.count > 1 else None,
+        summed=summed,
+    )
+    return make_block(step, summed=summed, limit=limit, devices=devices)
 
 
 _block = lru_cache(maxsize=8)(_new_block)
-_totals = lru_cache(maxsize=8)(make_evaluate)
-
-
-def _cached(function: Any, *args: Any, **options: Any) -> Any:
-    """A cached function; where something cannot be hashed, such as a loss, called anew."""
-    try:
-        hash((args, *options.values()))
-    except TypeError:
-        function = function.__wrapped__
-    return function(*args, **options)
-
-
-def _evaluation(
-    model: Model,
-    validation: Validation | None,
-    validation_loss: SummableLoss | None,
-    loss: Loss,
-    stateful: bool,
-) -> Callable[[Params], float] | None:
-    if validation is None:
-        return None
-    if callable(validation):
-        return lambda params: float(validation(params))
-    if validation_loss is None:
-        summable: Any = loss
-        validation_loss = summable if takes_reduction(loss) else cross_entropy
-    totals = _cached(_totals, model, loss=validation_loss)
-
-    def evaluate(params: Params) -> float:
-        carry = model.initial_carry((validation.batch_size,), params) if stateful else None
-        nats, tokens = totals(params, validation, carry)
-        if not int(tokens):
-            raise ValueError("the validation data hold no target that is not masked: pass some")
-        return float(nats) / int(tokens)
-
-    return evaluate
 
 
 def _of_classes(loss: Any) -> bool:

@@ -77,6 +77,7 @@ class Position:
     losses: of all regular evaluations.
     best: the lowest loss of any evaluation.
     rate_given: the learning rate that was last set from outside.
+    by_row: whether noise is drawn row by row, as where a training is begun on a mesh.
     """
 
     step: int = 0
@@ -93,3 +94,4 @@ class Position:
     best: float = math.inf
     truncation: str | None = None
     rate_given: float | None = None
+    by_row: bool = False

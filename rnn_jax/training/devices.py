@@ -1,0 +1,153 @@
+"""A training on the devices of a mesh: rows are spread over them, all else is on every one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from rnn_jax.training.batches import Consume, State, Windows
+from rnn_jax.training.step import TrainState
+from rnn_jax.types import Array, Batch, Carry
+
+__all__ = ["AXIS", "EVERYWHERE", "ROWS", "Devices", "devices_of"]
+
+AXIS = "data"
+EVERYWHERE, ROWS = PartitionSpec(), PartitionSpec(AXIS)
+_WINDOWS = PartitionSpec(None, None, AXIS)
+
+Epochs = Callable[[int], tuple[Any, int]]  # their batches by their numbers, and how many are real
+
+
+def devices_of(mesh: Any) -> Devices:
+    """The devices of a mesh of one axis, ``data``.
+
+    Raises:
+      ValueError: it is no such mesh.
+    """
+    if not isinstance(mesh, Mesh):
+        raise ValueError(
+            f"mesh must be a jax.sharding.Mesh, such as jax.make_mesh((8,), ('{AXIS}',)), not "
+            f"{mesh!r:.80}"
+        )
+    if mesh.axis_names != (AXIS,):
+        raise ValueError(
+            f"the mesh must have one axis, '{AXIS}', over which the rows of a batch are spread, "
+            f"not {mesh.axis_names}: make it by jax.make_mesh(({mesh.size},), ('{AXIS}',))"
+        )
+    # In a mesh of Explicit axes a layout would be part of the type of all that comes of an array.
+    return Devices(Mesh(mesh.devices, (AXIS,)))
+
+
+@dataclass(frozen=True)
+class Devices:
+    """The devices of a mesh, and where on them the parts of a training are."""
+
+    mesh: Mesh
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return int(self.mesh.size)
+
+    def check_rows(self, name: str, batch_size: int) -> None:
+        """Raise ValueError unless the rows of a batch can be spread evenly."""
+        if not self.can_share(batch_size):
+            good = [n for n in range(1, self.count) if batch_size % n == 0]
+            raise ValueError(
+                f"the batches of {name} have {batch_size} rows, which {self.count} devices cannot "
+                f"share evenly: use a multiple of {self.count} rows, or {_any_of(good)} devices"
+            )
+
+    def everywhere(self, tree: Any) -> Any:
+        """The same arrays on every device."""
+        return self._put(tree, EVERYWHERE)
+
+    def by_rows(self, carry: Carry) -> Carry:
+        """A carry, its rows spread."""
+        return self._put(carry, ROWS)
+
+    def state(self, state: TrainState) -> TrainState:
+        """A state with its carry spread."""
+        carry = self.by_rows(state.carry)
+        return TrainState(*map(self.everywhere, state._replace(carry=None)))._replace(carry=carry)
+
+    def batches(self, data: Any) -> Any:
+        """A data set where steps read it: windows by rows, any other on every device."""
+        return self._put(data, _spec_of(data) if self.can_share(data.batch_size) else EVERYWHERE)
+
+    def epochs(self, epoch: Epochs) -> Epochs:
+        """The same batches, where steps read them."""
+        latest: list[Any] = [None, None]
+
+        def placed(number: int) -> tuple[Any, int]:
+            data, count = epoch(number)
+            if latest[0] is not data:
+                self.check_rows("data", data.batch_size)
+                latest[:] = data, self.batches(data)
+            return latest[1], count
+
+        return placed
+
+    def can_share(self, batch_size: int) -> bool:
+        """Whether rows can be spread evenly."""
+        return batch_size % self.count == 0
+
+    def mapped(self, function: Callable[..., Any], into: Any, out: Any) -> Callable[..., Any]:
+        """``function(tree, data, …)`` on each device's rows, by ``jax.shard_map``.
+
+        Args:
+          function: of a tree, of batches, which are those of this device's rows, and of more that
+            is the same everywhere.
+          into: specs of the tree.
+          out: specs of the results.
+        """
+
+        def one(tree: Any, data: Any, *more: Any) -> Any:
+            return function(tree, data if isinstance(data, Windows) else _Mine(data), *more)
+
+        def call(tree: Any, data: Any, *more: Any) -> Any:
+            specs = (into, _spec_of(data), *(EVERYWHERE,) * len(more))
+            spread = jax.shard_map(one, mesh=self.mesh, in_specs=specs, out_specs=out)
+            return spread(tree, data, *more)
+
+        return call
+
+    def _put(self, tree: Any, spec: PartitionSpec) -> Any:
+        sharding = NamedSharding(self.mesh, spec)  # type: ignore[no-untyped-call]
+        return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), tree)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class _Mine:
+    """This device's rows of batches that are on every device."""
+
+    data: Any
+
+    @property
+    def count(self) -> int:
+        return int(self.data.count)
+
+    def visit(self, index: Array, consume: Consume[State], state: State) -> State:
+        def cut(state: State, batch: Batch) -> State:
+            size = batch.inputs.shape[1] // lax.axis_size(AXIS)
+            first = lax.axis_index(AXIS) * size
+            mine = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, first, size, 1), batch)
+            return consume(state, mine)
+
+        result: State = self.data.visit(index, cut, state)
+        return result
+
+
+def _spec_of(data: Any) -> PartitionSpec:
+    return _WINDOWS if isinstance(data, Windows) else EVERYWHERE
+
+
+def _any_of(numbers: list[int]) -> str:
+    *most, last = map(str, numbers)
+    return f"{', '.join(most)} or {last}" if most else last

@@ -1,0 +1,83 @@
+"""The loss on the validation data while a model trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import jax
+
+from rnn_jax.jaxprs import sum_over, vary_over
+from rnn_jax.losses.cross_entropy import cross_entropy
+from rnn_jax.training.blocks import Batches
+from rnn_jax.training.devices import AXIS, EVERYWHERE, ROWS, Devices
+from rnn_jax.training.loop import SummableLoss, make_evaluate, takes_reduction
+from rnn_jax.training.step import Loss
+from rnn_jax.types import Array, Carry, Model, Params
+
+__all__ = ["Validation", "cached", "evaluation"]
+
+Validation = Batches | Callable[[Params], float | Array]
+
+
+def cached(function: Any, *args: Any, **options: Any) -> Any:
+    """A cached function; where something cannot be hashed, such as a loss, called anew."""
+    try:
+        hash((args, *options.values()))
+    except TypeError:
+        function = function.__wrapped__
+    return function(*args, **options)
+
+
+def evaluation(
+    model: Model,
+    validation: Validation | None,
+    validation_loss: SummableLoss | None,
+    loss: Loss,
+    stateful: bool,
+    devices: Devices | None,
+) -> Callable[[Params], float] | None:
+    """The mean loss of parameters on the validation data of `fit`; None where there are none."""
+    if validation is None:
+        return None
+    if callable(validation):
+        return lambda params: float(validation(params))
+    if validation_loss is None:
+        summable: Any = loss
+        validation_loss = summable if takes_reduction(loss) else cross_entropy
+    totals = cached(_totals, model, devices, loss=validation_loss)
+    batches: Batches = validation if devices is None else devices.batches(validation)
+
+    def evaluate(params: Params) -> float:
+        carry = model.initial_carry((batches.batch_size,), params) if stateful else None
+        nats, tokens = totals(params, batches, carry)
+        if not int(tokens):
+            raise ValueError("the validation data hold no target that is not masked: pass some")
+        return float(nats) / int(tokens)
+
+    return evaluate
+
+
+def _new_totals(model: Model, devices: Devices | None, *, loss: SummableLoss) -> Any:
+    """As `make_evaluate`; on several devices each adds up the loss of its rows."""
+    totals = make_evaluate(model, loss=loss)
+    if devices is None or devices.count == 1:
+        return totals
+
+    def mine(beside: tuple[Params, Carry], data: Any) -> Any:
+        params, carry = beside
+        # Sums that differ from device to device, whatever they come of.
+        return sum_over(AXIS, totals(params, vary_over(frozenset({AXIS}), data), carry))
+
+    spread = jax.jit(devices.mapped(mine, (EVERYWHERE, ROWS), EVERYWHERE))
+
+    def evaluate(params: Params, data: Batches, carry: Carry = None) -> Any:
+        if not devices.can_share(data.batch_size):
+            return totals(params, data, carry)  # each device all of it; such data are few
+        return spread((params, devices.by_rows(carry)), data)
+
+    return evaluate
+
+
+_totals = lru_cache(maxsize=8)(_new_totals)

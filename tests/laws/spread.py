@@ -1,0 +1,284 @@
+"""A program, run by `test_devices`: training on several devices is training on one.
+
+``JAX_ENABLE_X64=1 python -m tests.laws.spread PART``, with eight virtual devices.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import Mesh, PartitionSpec
+
+import rnn_jax as r
+from rnn_jax.training import Windows, sentence_stream
+from rnn_jax.training.blocks import jitted_block, running
+from rnn_jax.training.devices import devices_of
+from tests.cases import CAUSAL, QUICK, SIZE, Case, assert_close
+
+T, B = 3, 8
+EVERYWHERE: Any = PartitionSpec()
+ROWS: Any = PartitionSpec("data")
+STEPS = PartitionSpec(None, "data")
+STATE: Any = r.TrainState(EVERYWHERE, EVERYWHERE, ROWS, EVERYWHERE)
+RNG = np.random.default_rng(0)
+LENGTHS = jnp.array([3, 0, 3, 1, 2, 3, 2, 3])
+# Whatever acts on the gradient as a whole must see that of all devices.
+OPTIMIZER = optax.MultiSteps(
+    optax.chain(optax.clip_by_global_norm(0.1), optax.adam(0.01), r.training.ema(decay=0.9)), 2
+)
+
+
+def mesh(count: int) -> Mesh:
+    return Mesh(np.array(jax.devices()[:count]), ("data",))
+
+
+def as_model(case: Case) -> Any:
+    """A member of the table as a model."""
+    return case.member if case.model else r.sequence_tagger(SIZE, case.member, input_size=SIZE)
+
+
+def over(count: int, step: Any) -> Any:
+    """A step of one device's rows on the rows of a whole batch."""
+    return jax.shard_map(
+        lambda state, batch, key: step(state, batch, key=key),
+        mesh=mesh(count),
+        in_specs=(STATE, STEPS, EVERYWHERE),
+        out_specs=(STATE, EVERYWHERE),
+    )
+
+
+def check(model: Any, batch: r.Batch, counts: Any, rtol: float = 1e-12, **options: Any) -> None:
+    """Two steps on so many devices, against two on the whole batch."""
+    options = {"skip_nonfinite": True, **options}
+    optimizer = options.pop("optimizer", OPTIMIZER)
+    summed = options.pop("summed", False)
+    rows = None if batch.source is not None else (B,)
+    state = r.init_train_state(model, optimizer, model.init(jax.random.key(0)), batch_shape=rows)
+    one = r.make_train_step(model, optimizer, **options)
+
+    def twice(step: Any, state: Any, batch: Any) -> Any:
+        metrics = []
+        for key in jax.random.split(jax.random.key(1)):
+            state, told = step(state, batch, key)
+            metrics.append(told)
+        return state, metrics
+
+    def plain(state: Any, batch: Any, key: Any) -> Any:
+        return one(state, batch, key=key)
+
+    wanted = jax.jit(partial(twice, plain), compiler_options=QUICK)(state, batch)
+    for count in counts:
+        step = over(count, r.make_train_step(
+            model, optimizer, axis_name="data", summed=summed, **options
+        ))  # fmt: skip
+        got = jax.jit(partial(twice, step), compiler_options=QUICK)(state, batch)
+        assert_close(jax.device_get(got), jax.device_get(wanted), rtol=rtol)
+
+
+def batch_for(case: Case, *, masked: bool = True) -> r.Batch:
+    mask = r.length_mask(LENGTHS, T) if masked else None
+    targets = jnp.asarray(RNG.integers(0, SIZE, (T, B)))
+    return r.Batch(case.inputs(T, (B,)), targets, mask)
+
+
+def table() -> None:
+    """Every cell, layer and model that is causal, with noise drawn row by row."""
+    for i, case in enumerate(CAUSAL):
+        with_name(case, as_model(case), batch_for(case), [(2, 4, 8)[i % 3]], noise="by row")
+
+
+LSTM = r.recurrent(r.lstm(4))
+NOISY = r.language_model(
+    SIZE,
+    r.serial(
+        r.weight_drop(LSTM, 0.3),
+        r.activation_penalty(tar=0.5),
+        r.dropout(0.3, variational=True),
+        r.activation_penalty(0.5),
+        r.zoneout(r.gru(5), 0.2),
+        r.dropout(0.3),
+    ),
+    embedding_size=6,
+)  # fmt: skip
+IDS = Case("ids", None, ids=True)
+
+
+def noise() -> None:
+    """All that draws noise, drawn in both ways, on every number of devices."""
+    model = r.truncate(NOISY, r.randomized(0.7))
+    for how in (True, "by row"):
+        check(model, batch_for(IDS), (1, 2, 4, 8), noise=how)
+    check(model, batch_for(IDS, masked=False), [4], noise="by row")
+    for kind in (r.chunked(2), r.tail(2), r.sliding(1)):
+        layer = r.serial(r.weight_drop(LSTM, 0.3), r.dropout(0.3))
+        with_name(kind, r.truncate(r.language_model(SIZE, layer), kind), batch_for(IDS), [4])
+
+
+def losses() -> None:
+    """Means under masks and weights, sums, losses of one's own; resets, sources, classes."""
+    model, batch = r.language_model(SIZE, LSTM), batch_for(IDS)
+    weighted = partial(r.cross_entropy, class_weights=jnp.arange(SIZE) * 1.0, label_smoothing=0.1)
+    check(model, batch, [4], loss=weighted)
+    check(model, batch._replace(mask=None), [4], loss=weighted)
+    check(model, batch, [4], loss=partial(r.cross_entropy, reduction="sum"), summed=True)
+    check(NOISY, batch, [4], loss=partial(r.cross_entropy, reduction="sum"), summed=True)
+    nothing = batch._replace(mask=jnp.zeros((T, B), bool))
+    check(model, nothing, [4])
+
+    def own(outputs: Any, targets: Any, /, *, mask: Any) -> Any:  # NaN where nothing counts
+        wanted = jax.nn.one_hot(targets, SIZE)
+        return jnp.where(mask[..., None], (outputs - wanted) ** 2, 0).sum() / mask.sum()
+
+    check(model, batch, [4, 8], loss=own)
+    check(model, batch._replace(resets=batch.inputs % 3 == 0), [4])
+    for optimizer in (r.sgd(0.1), optax.lbfgs()):
+        check(model, batch, [4], optimizer=optimizer)
+    layer = r.serial(r.embedding(4), r.dropout(0.3), r.recurrent(r.gru(4)))
+    translator = r.encoder_decoder(SIZE, layer, r.language_model(SIZE, layer))
+    source = r.Batch(*batch[:3], None, batch.targets, batch.mask)
+    for how in (True, "by row"):
+        check(translator, source, [4], noise=how)
+    classifier = r.sequence_classifier(SIZE, layer, input_size=SIZE)
+    check(classifier, batch._replace(targets=batch.targets[0]), [1], noise="by row")
+
+
+def single() -> None:
+    """In float32, and in products of bfloat16."""
+    for how in (True, "by row"):
+        check(NOISY, batch_for(IDS), (2, 8), noise=how, rtol=1e-6, optimizer=r.sgd(0.1))
+    check(r.mixed_precision(NOISY), batch_for(IDS), [2], rtol=2**-7, optimizer=r.sgd(0.1))
+
+
+def skipped() -> None:
+    """A loss that is not finite on one device is skipped on all."""
+    model = r.sequence_tagger(SIZE, LSTM, input_size=SIZE)
+    params = model.init(jax.random.key(0))
+    state = r.init_train_state(model, OPTIMIZER, params, batch_shape=(B,))
+    inputs = jnp.ones((T, B, SIZE)).at[0, 5].set(jnp.inf)
+    step = over(4, r.make_train_step(model, OPTIMIZER, axis_name="data", skip_nonfinite=True))
+    after, metrics = step(state, r.Batch(inputs, jnp.zeros((T, B), int)), jax.random.key(0))
+    assert bool(metrics["skipped"])
+    assert int(after.step) == 1
+    assert_close(jax.device_get(after[:3]), jax.device_get(state[:3]))
+
+
+def compiled() -> None:
+    """One all-reduce a step, and none in the recurrence."""
+    cells = (r.elman(4), r.lstm(4), r.gru(4, reset="before"), r.min_gru(4), r.lru(4))
+    for layer in (*map(r.recurrent, cells), r.recurrent(r.lstm(4), backend="scan")):
+        model = r.language_model(SIZE, r.serial(r.dropout(0.2), layer), embedding_size=3)
+        state = r.init_train_state(model, OPTIMIZER, model.init(jax.random.key(0)))
+        step = r.make_train_step(
+            model, OPTIMIZER, axis_name="data", skip_nonfinite=True, noise="by row"
+        )
+        batch = batch_for(IDS)
+        lowered = jax.jit(over(8, step)).lower(state, batch, jax.random.key(0))
+        found = list(loops_around("all-reduce", lowered.compile().as_text()))
+        assert found == [0], (layer, found)
+        # In a block of many steps, the loop over them is around it, and no other.
+        windows = Windows(*(jnp.zeros((2, T, B), int),) * 2)
+        block = jitted_block(step, summed=False, limit=3, devices=devices_of(mesh(8)))
+        bounds = jnp.array([0, 2], jnp.int32)
+        lowered = block.lower(running(state), windows, *bounds, jax.random.key(0))
+        found = list(loops_around("all-reduce", lowered.compile().as_text()))
+        assert found == [1], (layer, found)
+
+
+def loops_around(operation: str, text: Any) -> Any:
+    """For each time that an operation stands in a compiled program, the while loops around it."""
+    inside: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        opening = re.match(r"(?:ENTRY )?%?([\w.\-]+) .*\{$", line)
+        if opening and not line.startswith(" "):
+            name = opening[1]
+            inside[name] = []
+        elif line.startswith(" "):
+            inside[name].append(line)
+    called_by: dict[str, list[tuple[str, bool]]] = {}
+    for name, lines in inside.items():
+        for line in lines:
+            loop = " while(" in line
+            for callee in re.findall(r"=%?([\w.\-]+)|[{ ]%([\w.\-]+)(?=[,}])", line):
+                for one in filter(None, callee):
+                    if one in inside:
+                        called_by.setdefault(one, []).append((name, loop))
+
+    def depth(name: str) -> int:
+        return max((depth(by) + loop for by, loop in called_by.get(name, [])), default=0)
+
+    for name, lines in inside.items():
+        for line in lines:
+            if re.search(rf" {operation}(-start)?\(", line):
+                yield depth(name)
+
+
+def fits() -> None:
+    """`fit` on a mesh, evaluation included, and what is resumed on another number of devices."""
+    windows = r.training.consecutive(RNG.integers(0, SIZE, 400), B, 5)
+    few = r.training.covering(RNG.integers(0, SIZE, 32), B, 5)  # 6 rows
+    stream = sentence_stream(
+        RNG.integers(0, SIZE, 192), np.arange(0, 193, 8), buckets=(4, 8), batch_size=B
+    )
+    summed = partial(r.cross_entropy, reduction="sum")
+    plain, noisy = r.language_model(SIZE, LSTM), NOISY
+    fit_like_one(plain, windows, validation=windows, stateful=True)
+    fit_like_one(noisy, windows, validation=few, stateful=True)
+    fit_like_one(noisy, stream, validation=stream, loss=summed, summed=True)
+
+
+def fit_like_one(model: Any, data: Any, **options: Any) -> None:
+    def go(count: int | None, epochs: int, folder: Any = None) -> Any:
+        state, history = r.fit(
+            model, OPTIMIZER, data, key=jax.random.key(0), epochs=epochs, folder=folder,
+            resume=folder is not None, mesh=None if count is None else mesh(count), **options,
+        )  # fmt: skip
+        rows = [(row["loss"], row["tokens"], row["train_loss"] or 0.0) for row in history.rows]
+        state = jax.device_get((state.params, state.opt_state, state.carry, state.step))
+        return state, rows, jax.device_get(history.best_params)
+
+    begun_plain, begun_on_mesh = go(None, 2), go(1, 2)
+    assert_close(go(8, 2), begun_on_mesh, rtol=1e-12)
+    if model is not NOISY:
+        assert_close(begun_on_mesh, begun_plain, rtol=1e-12)
+    for first, wanted in ((2, begun_on_mesh), (None, begun_plain)):
+        for then in (4, 1, None):
+            with tempfile.TemporaryDirectory() as folder:
+                go(first, 1, folder)
+                assert_close(go(then, 2, folder), wanted, rtol=1e-12)
+
+
+def errors() -> None:
+    """One sentence for each thing that cannot be."""
+    model = r.language_model(SIZE, LSTM)
+    data = r.training.consecutive(RNG.integers(0, SIZE, 400), 6, 5)
+    go: Any = partial(r.fit, model, OPTIMIZER, data, key=jax.random.key(0), steps=1)
+    with pytest.raises(ValueError, match="6 rows, which 4 devices cannot share evenly: use a mul"):
+        go(mesh=mesh(4))
+    with pytest.raises(ValueError, match="one axis, 'data'"):
+        go(mesh=Mesh(np.array(jax.devices()), ("batch",)))
+    with pytest.raises(ValueError, match="one axis, 'data'"):
+        go(mesh=Mesh(np.array(jax.devices()).reshape(4, 2), ("data", "model")))
+    with pytest.raises(ValueError, match=r"mesh must be a jax\.sharding\.Mesh"):
+        go(mesh=4)
+    go(mesh=jax.make_mesh((2,), ("data",)))  # with Explicit axes
+
+
+def with_name(name: Any, *args: Any, **options: Any) -> None:
+    try:
+        check(*args, **options)
+    except Exception as error:
+        error.add_note(f"in {name}")
+        raise
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]]()
