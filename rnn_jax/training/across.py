@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_jax.arrays.masking import fill_masked
-from rnn_jax.jaxprs import sum_over, vary_over
+from rnn_jax.jaxprs import sum_over, vary_over, varying_axes
 from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.training.checks import count_of
 from rnn_jax.types import Array, Carry, Params, Share
@@ -77,13 +77,16 @@ class Across:
         (value, found), grads = jax.value_and_grad(part, has_aux=True)(own)
         dtype = jnp.result_type(value, jnp.float32)
         every = jax.tree.map(lambda g: g.astype(jnp.promote_types(g.dtype, dtype)), grads)
-        numbers = (value, found.tokens, found.counts)
+        # Where all outputs count, their number is known, and there is nothing to add up.
+        alike = not varying_axes(found.tokens)
+        numbers = (value, None if alike else found.tokens, found.counts)
         numbers = jax.tree.map(lambda a: jnp.asarray(a).astype(dtype), numbers)
         numbers = vary_over(frozenset({self.axis}), numbers)
         sums, (value, tokens, counts) = sum_over(self.axis, (every, numbers))
         if counts is not None and not self.counts_first:
             value, sums = jax.tree.map(lambda a: a * _factor(counts).astype(a.dtype), (value, sums))
         grads = jax.tree.map(lambda g, p: g.astype(p.dtype), sums, params)
+        tokens = found.tokens * lax.axis_size(self.axis) if alike else tokens
         return (value, found._replace(tokens=tokens.astype(found.tokens.dtype))), grads
 
     def value(self, objective: Objective, params: Params) -> Array:

@@ -134,6 +134,8 @@ def jitted_block(
         return lax.while_loop(more, body, (run, Seen(begin, zero.astype(int), zero)))
 
     if devices is not None and devices.count > 1:
-        by_rows = Running(TrainState(EVERYWHERE, EVERYWHERE, ROWS, EVERYWHERE), *(EVERYWHERE,) * 3)
+        by_rows: Any = Running(
+            TrainState(EVERYWHERE, EVERYWHERE, ROWS, EVERYWHERE), *(EVERYWHERE,) * 3
+        )
         steps = devices.mapped(steps, by_rows, (by_rows, EVERYWHERE))
     return jax.jit(steps, donate_argnums=0)

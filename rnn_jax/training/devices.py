@@ -17,8 +17,9 @@ from rnn_jax.types import Array, Batch, Carry
 __all__ = ["AXIS", "EVERYWHERE", "ROWS", "Devices", "devices_of"]
 
 AXIS = "data"
-EVERYWHERE, ROWS = PartitionSpec(), PartitionSpec(AXIS)
-_WINDOWS = PartitionSpec(None, None, AXIS)
+EVERYWHERE: Any = PartitionSpec()  # type: ignore[no-untyped-call]
+ROWS: Any = PartitionSpec(AXIS)  # type: ignore[no-untyped-call]
+_WINDOWS: Any = PartitionSpec(None, None, AXIS)  # type: ignore[no-untyped-call]
 
 Epochs = Callable[[int], tuple[Any, int]]  # their batches by their numbers, and how many are real
 
@@ -117,8 +118,8 @@ class Devices:
 
         return call
 
-    def _put(self, tree: Any, spec: PartitionSpec) -> Any:
-        sharding = NamedSharding(self.mesh, spec)  # type: ignore[no-untyped-call]
+    def _put(self, tree: Any, spec: Any) -> Any:
+        sharding = NamedSharding(self.mesh, spec)
         return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), tree)
 
 
@@ -144,7 +145,7 @@ class _Mine:
         return result
 
 
-def _spec_of(data: Any) -> PartitionSpec:
+def _spec_of(data: Any) -> Any:
     return _WINDOWS if isinstance(data, Windows) else EVERYWHERE
 
 
