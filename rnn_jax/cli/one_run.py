@@ -11,7 +11,9 @@ from typing import Any
 
 import jax
 import typer
+from jax.sharding import Mesh
 
+from rnn_jax.cli.devices import mesh_of
 from rnn_jax.cli.report import parameter_summary, tokenizing
 from rnn_jax.recipes.reference_step import compare_step_time
 from rnn_jax.runs import (
@@ -49,10 +51,12 @@ class Extras:
 
     compare: whether to close with the time of a step.
     tensorboard: whether to write metrics for TensorBoard.
+    devices: to train on, a number or "all"; None for the first one.
     """
 
     compare: bool = True
     tensorboard: bool = False
+    devices: str | None = None
 
 
 def train_one(
@@ -65,6 +69,7 @@ def train_one(
 ) -> None:
     """Train, sample and time; ends with exit code 130 where a signal stops it."""
     config = data.config
+    mesh = mesh_of(extras.devices, config.batch_size)
     units = "characters'" if config.level == "char" else "words'"
     unigram = math.exp(data.unigram_loss)
     print(f"{data.origin}: {data.tokens:,} tokens to train on, vocabulary {len(data.vocabulary):,}")
@@ -76,12 +81,14 @@ def train_one(
     begun = resume and (folder.path / CHECKPOINT).exists()
     params = data.initial_parameters if begun else _initial(data)
     print(parameter_summary(params))
-    print(f"\nPython {platform.python_version()}, JAX {jax.__version__}, {jax.devices()[0]}\n")
+    print(f"\nPython {platform.python_version()}, JAX {jax.__version__}, {_shown(mesh)}\n")
     with ExitStack() as stack:
         listeners: list[Any] = [stack.enter_context(TrainingReport())]
         if extras.tensorboard:
             listeners.append(stack.enter_context(TensorBoard(folder.path)))
-        ended = fit(folder, data, *listeners, resume=resume, learning_rate=rate, params=params)
+        ended = fit(
+            folder, data, *listeners, resume=resume, learning_rate=rate, params=params, mesh=mesh
+        )
     rows = folder.read_metrics()
     plot_loss(folder, rows, data.unigram_loss)
     if ended == "interrupted":
@@ -111,6 +118,12 @@ def train_one(
     if extras.compare:
         print(f"\n{compare_step_time()}")
     print(f"\nthe run is in {folder.path}; more: rnn-jax sample {folder.path}")
+
+
+def _shown(mesh: Mesh | None) -> str:
+    """What a run trains on."""
+    first = jax.devices()[0]
+    return str(first) if mesh is None or mesh.size == 1 else f"{mesh.size} devices from {first} on"
 
 
 def _initial(data: RunData) -> Params:

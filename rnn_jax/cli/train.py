@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from rnn_jax.cli.devices import mesh_of
 from rnn_jax.cli.one_run import Extras, continued, new, train_one
 from rnn_jax.cli.options import with_options
 from rnn_jax.cli.runs import setting
@@ -40,12 +41,19 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option(help="Write metrics for TensorBoard into the folder, too.")
     ] = False,
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            help="Devices to train on, a number or all: each takes its share of a batch's rows. "
+            "The results are the same on any number; it may change when a run goes on."
+        ),
+    ] = None,
     compare: Annotated[
         bool, typer.Option(help="Close with the step time against the NumPy baseline.")
     ] = True,
 ) -> None:
     """Train a language model, sample from it, and time its step against the NumPy baseline."""
-    extras = Extras(compare=compare, tensorboard=tensorboard)
+    extras = Extras(compare=compare, tensorboard=tensorboard, devices=devices)
     if resume is not None:
         if out is not None or force:
             raise ValueError("--resume goes on in its own folder: leave out --out and --force")
@@ -62,6 +70,7 @@ def train(
         return
     if config.init_from is not None:
         config = _initialised(config, given)
+    mesh_of(devices, config.batch_size)  # before there is a folder
     if seeds != 1:
         train_seeds(config, seeds, out, force, extras)
         return

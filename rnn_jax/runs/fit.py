@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 
 import jax
+from jax.sharding import Mesh
 
 import rnn_jax
 from rnn_jax.losses.cross_entropy import cross_entropy
@@ -26,6 +27,7 @@ def fit(
     resume: bool = False,
     learning_rate: float | None = None,
     params: Params = None,
+    mesh: Mesh | None = None,
 ) -> str:
     """Train as the configuration says; metrics, checkpoints and parameters go into the folder.
 
@@ -37,6 +39,7 @@ def fit(
         there was one.
       learning_rate: of a resumed run from here on; None keeps the one it had.
       params: to begin with; None for the run's own.
+      mesh: devices to spread batches over, as `rnn_jax.fit` takes it.
 
     Returns:
       Why it ended: ``"done"``; ``"no better"``, by ``early_stop``; ``"interrupted"``, after Ctrl-C,
@@ -78,6 +81,7 @@ def fit(
                 # A schedule already has the new one.
                 learning_rate=None if config.scheduled else rate,
                 adapt=None if config.bias_bound is None else Adaptive(model, config.bias_bound),
+                mesh=mesh,
             )
     except SystemExit:  # after SIGTERM or SIGHUP: saved, and the command has more to say
         return "interrupted"
