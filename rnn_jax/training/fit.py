@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from rnn_jax.host.checks import not_negative, positive
@@ -24,6 +26,7 @@ from rnn_jax.training.checks import (
     check_optimizer,
     check_params,
     check_targets,
+    is_number,
 )
 from rnn_jax.training.history import History
 from rnn_jax.training.loop import SummableLoss, make_evaluate, takes_reduction
@@ -71,7 +74,7 @@ def fit(
     learning_rate: float | None = None,
     adapt: Adapts | None = None,
 ) -> tuple[TrainState, History]:
-    """Train a model for so many epochs or steps.
+    """Train a model for so many epochs, steps or seconds.
 
     Steps run in blocks, each one compiled call, as long as a second takes. A step whose loss or
     gradient is not finite changes nothing and is counted. Ctrl-C, SIGTERM and SIGHUP end the block
@@ -87,8 +90,9 @@ def fit(
         batches are real, so that all epochs have one shape.
       epochs: passes over the data.
       steps: training steps.
-      seconds: time in training steps, in that of the folder's training before, too; evaluations,
-        saving and compiling are not counted. Of epochs, steps and seconds, what is over first.
+      seconds: time in training steps; evaluations, saving and compiling are not counted. Of epochs,
+        steps and seconds, what is over first. A training that goes on counts what it had before by
+        ``seconds``, and ends in the bits that the clock allows.
       key: of the initial parameters and of all noise.
       params: to begin with, copied; those of ``model.init`` by default.
       loss: as for `make_train_step`.
@@ -98,7 +102,7 @@ def fit(
       validation: what to evaluate on; or a function of the parameters, whose value is the loss that
         is to become low.
       validation_loss: as for `make_evaluate`; ``loss`` if it takes a ``reduction``, else
-        `cross_entropy`.
+        `cross_entropy`. Not with a function.
       evaluate_every: epochs from one evaluation to the next.
       evaluate_every_steps: steps from one to the next, in place of epochs.
       on_evaluation: rules ``(losses, opt_state) -> opt_state``, called in turn after each with all
@@ -139,7 +143,9 @@ def fit(
     """
     check_model(model)
     check_optimizer(optimizer)
-    _check(epochs, steps, seconds, key, params, validation, on_evaluation, patience)
+    _check(
+        epochs, steps, seconds, key, params, validation, validation_loss, on_evaluation, patience
+    )
     positive(evaluate_every=evaluate_every, keep=keep, skipped_limit=skipped_limit)
     if evaluate_every_steps is not None:
         positive(evaluate_every_steps=evaluate_every_steps)
@@ -196,7 +202,7 @@ def fit(
             key=noise,
             epochs=epochs,
             steps=steps,
-            seconds=seconds,
+            seconds=None if seconds == math.inf else seconds,
             evaluate_every=evaluate_every,
             evaluate_every_steps=evaluate_every_steps,
             rules=tuple(on_evaluation),
@@ -216,6 +222,7 @@ def fit(
             history.best_params = best_of(store, params)
         history.best_params = jax.tree.map(jnp.asarray, history.best_params)
     signum = interrupted()
+    history.interrupted = signum is not None
     if history.ended == "diverged":
         warnings.warn(
             f"{skipped_limit} steps in a row had a loss or gradient that is not finite, or the "
@@ -239,12 +246,13 @@ def _check(
     key: Array | None,
     params: Params,
     validation: Any,
+    validation_loss: SummableLoss | None,
     rules: Sequence[Rule],
     patience: int | None,
 ) -> None:
     if epochs is None and steps is None and seconds is None:
         raise ValueError("say for how long to train: pass epochs=, steps= or seconds=")
-    if seconds is not None and not seconds > 0:
+    if seconds is not None and not (is_number(seconds) and seconds > 0):
         raise ValueError(f"seconds must be a number above 0, not {seconds!r}")
     for name, number in (("epochs", epochs), ("steps", steps)):
         if number is not None:
@@ -260,6 +268,10 @@ def _check(
         raise ValueError("initial parameters are drawn from a key: pass key= or params=")
     if validation is None and (rules or patience is not None):
         raise ValueError("on_evaluation and patience go by the validation loss: pass validation=")
+    if callable(validation) and validation_loss is not None:
+        raise ValueError(
+            "validation= is a function, whose value is the loss already: leave out validation_loss="
+        )
     if validation is not None and not callable(validation):
         check_data(validation)
 
@@ -317,6 +329,17 @@ def _cached(function: Any, *args: Any, **options: Any) -> Any:
     return function(*args, **options)
 
 
+def _measured(validation: Callable[[Params], float | Array], params: Params) -> float:
+    """A loss that the caller defines."""
+    value = validation(params)
+    if np.ndim(value):
+        raise ValueError(
+            "the function validation= must return one number, the loss that is to become low, not "
+            f"something of shape {np.shape(value)}"
+        )
+    return float(value)
+
+
 def _evaluation(
     model: Model,
     validation: Validation | None,
@@ -327,7 +350,7 @@ def _evaluation(
     if validation is None:
         return None
     if callable(validation):
-        return lambda params: float(validation(params))
+        return partial(_measured, validation)
     if validation_loss is None:
         summable: Any = loss
         validation_loss = summable if takes_reduction(loss) else cross_entropy
