@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 
@@ -42,6 +43,15 @@ _cache = tempfile.TemporaryDirectory(prefix="rnn_jax-tests-")
 
 # In hooks rather than a fixture, so that the doctests of rnn_jax are under it too.
 def pytest_configure() -> None:
+    # Behind nohup, or in the background, signals are ignored, which commands would inherit.
+    for name, handler in (
+        ("SIGINT", signal.default_int_handler),
+        ("SIGTERM", signal.SIG_DFL),
+        ("SIGHUP", signal.SIG_DFL),
+    ):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
     os.environ["RNN_JAX_CACHE"] = _cache.name
 
 

@@ -97,14 +97,14 @@ def train_one(
         else:
             print("\nstopped before the first step: this run leaves nothing behind")
         raise typer.Exit(130)
-    if ended == "no better":
+    if ended == "no better" and rows:  # none is left where metrics.jsonl was damaged
         best = min(rows, key=lambda row: row["loss"])
         print(
-            f"\nstopped early: no lower loss in {config.early_stop} evaluations after the one at "
+            f"\nstopped early, by --early-stop {config.early_stop}: the lowest loss was that at "
             f"epoch {best['epoch']:.6g}, {best['loss']:.4f} nats; rnn-jax sample and evaluate read "
             "its parameters by --best"
         )
-    if rows:  # none is left where metrics.jsonl was damaged
+    if rows:
         print(f"\nperplexity {rows[-1]['perplexity']:.1f}, unigram {unigram:.1f}\n")
     samples = sample_texts(
         data.model,

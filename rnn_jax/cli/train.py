@@ -94,7 +94,9 @@ def _initialised(config: TrainConfig, given: set[str]) -> TrainConfig:
     taken = [
         f"{as_flag(name)} {setting(kept, name)}"
         for name in kept
-        if kept[name] != usual[name] and name not in {*given, "corpus", "init_from"}
+        if kept[name] != usual[name] and name not in {*given, "init_from"}
     ]
-    print(f"taken over from {config.init_from}: {', '.join([*taken, 'else the defaults'])}")
-    return before.changed(**{name: getattr(config, name) for name in given})
+    changed = before.changed(**{name: getattr(config, name) for name in given})
+    others = "all else is at its default" if taken else "its settings, all at their defaults"
+    print(f"taken over from {config.init_from}: {', '.join([*taken, others])}")
+    return changed

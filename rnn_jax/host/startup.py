@@ -1,6 +1,6 @@
 """What the command does before it imports what it needs, which takes a second or more.
 
-Until then Ctrl-C ends it at once, and memory that it will free stays its own.
+Until then, Ctrl-C ends it at once. Memory that it frees later on is kept for what comes next.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ thing; compared are the gradients of a fresh model and the perplexity after so m
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +23,7 @@ from rnn_jax.recipes.fit import fit
 from rnn_jax.recipes.folder import RecipeFolder
 from rnn_jax.recipes.options import RecipeOptions, option
 from rnn_jax.recipes.time_machine import Book, read_book
+from rnn_jax.training.progress import perplexity_of
 from rnn_jax.types import Along, Array, Carry, Layer, Model, Params
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def train(
     clipped = optax.chain(optax.clip_by_global_norm(1.0), OPTIMIZERS[optimizer])
     data = book.epochs(seed, random=False)
     _, history = fit(model, clipped, data, epochs=epochs, params=params, stateful=True)
-    return [math.exp(row["train_loss"]) for row in history.rows]
+    return [perplexity_of(row["train_loss"]) for row in history.rows]
 
 
 def gradient_norms(model: Model, params: Params, book: Book, seed: int) -> list[float]:

@@ -7,7 +7,6 @@ recited from "time traveller". With --whole-book a tenth is held out, which the 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -26,6 +25,7 @@ from rnn_jax.recipes.folder import RecipeFolder
 from rnn_jax.recipes.options import RecipeOptions, option
 from rnn_jax.recipes.time_machine_models import MODELS
 from rnn_jax.training.batches import consecutive, stacked
+from rnn_jax.training.progress import perplexity_of
 from rnn_jax.types import Array, Model, Params
 
 if TYPE_CHECKING:
@@ -160,10 +160,10 @@ def train(
         epoch = metrics["epoch"]
         if epoch == 0:
             return  # the held-out text before training
-        row = {"model": name, "epoch": epoch, "perplexity": math.exp(metrics["train_loss"])}
+        row = {"model": name, "epoch": epoch, "perplexity": perplexity_of(metrics["train_loss"])}
         row["tokens_per_second"] = metrics["tokens_per_second"]
         if metrics["loss"] is not None:
-            row["held_out_perplexity"] = math.exp(metrics["loss"])
+            row["held_out_perplexity"] = perplexity_of(metrics["loss"])
         rows.append(row)
         keep(row)
         if epoch % max(1, epochs // 5) == 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import math
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -26,7 +25,10 @@ def train_in_torch(
     model: rnn_jax.LanguageModel, cell: str, params: Params, data: rnn_jax.Windows,
     validate: Callable[[Params], float], tell: Callable[[Epoch], None], *, steps: Iterable[int],
 ) -> Params:  # fmt: skip
-    """Epochs of so many steps each, from the given parameters; to the best ones.
+    """Epochs of so many steps each, from the given parameters.
+
+    Returns:
+      Those of the lowest validation loss, the given ones included.
 
     Raises:
       ValueError: PyTorch is not installed.
@@ -49,7 +51,7 @@ def train_in_torch(
     inputs, targets = (
         torch.from_numpy(np.array(side, np.int64)) for side in (data.inputs, data.targets)
     )
-    best, chosen = math.inf, params
+    best, chosen = validate(params), params
     for number, count in enumerate(steps, 1):
         optimizer.param_groups[0]["lr"] = float(learning_rate(number))
         began, total, carry = time.perf_counter(), 0.0, None

@@ -202,8 +202,7 @@ def trained(
         print_evaluation(now)
         if rows and now.loss > rows[-1]["loss"]:
             print(f"Setting learning rate to {now.rate / 2:f}")
-        row = {"epoch": now.epoch, "seen": now.seen, "loss": now.loss, "rate": now.rate}
-        rows.append({"sentences": len(sentences), "bptt": name, **row})
+        rows.append({"sentences": len(sentences), "bptt": name, **now._asdict()})
         folder.history(rows[-1])
 
     last = train(

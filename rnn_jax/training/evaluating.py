@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
+import numpy as np
 
 from rnn_jax.jaxprs import sum_over, vary_over
 from rnn_jax.losses.cross_entropy import cross_entropy
@@ -30,6 +31,17 @@ def cached(function: Any, *args: Any, **options: Any) -> Any:
     return function(*args, **options)
 
 
+def _measured(validation: Callable[[Params], float | Array], params: Params) -> float:
+    """A loss that the caller defines."""
+    value = validation(params)
+    if np.ndim(value):
+        raise ValueError(
+            "the function validation= must return one number, the loss that is to become low, not "
+            f"something of shape {np.shape(value)}"
+        )
+    return float(value)
+
+
 def evaluation(
     model: Model,
     validation: Validation | None,
@@ -42,7 +54,7 @@ def evaluation(
     if validation is None:
         return None
     if callable(validation):
-        return lambda params: float(validation(params))
+        return partial(_measured, validation)
     if validation_loss is None:
         summable: Any = loss
         validation_loss = summable if takes_reduction(loss) else cross_entropy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -24,6 +25,7 @@ from rnn_jax.training.checks import (
     check_optimizer,
     check_params,
     check_targets,
+    is_number,
 )
 from rnn_jax.training.devices import AXIS, Devices, devices_of
 from rnn_jax.training.evaluating import Validation, cached, evaluation
@@ -73,7 +75,7 @@ def fit(
     adapt: Adapts | None = None,
     mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[TrainState, History]:
-    """Train a model for so many epochs or steps.
+    """Train a model for so many epochs, steps or seconds.
 
     Steps run in blocks, each one compiled call, as long as a second takes. A step whose loss or
     gradient is not finite changes nothing and is counted. Ctrl-C, SIGTERM and SIGHUP end the block
@@ -89,8 +91,9 @@ def fit(
         batches are real, so that all epochs have one shape.
       epochs: passes over the data.
       steps: training steps.
-      seconds: time in training steps, in that of the folder's training before, too; evaluations,
-        saving and compiling are not counted. Of epochs, steps and seconds, what is over first.
+      seconds: time in training steps; evaluations, saving and compiling are not counted. Of epochs,
+        steps and seconds, what is over first. A training that goes on counts what it had before by
+        ``seconds``, and ends in the bits that the clock allows.
       key: of the initial parameters and of all noise.
       params: to begin with, copied; those of ``model.init`` by default.
       loss: as for `make_train_step`.
@@ -100,7 +103,7 @@ def fit(
       validation: what to evaluate on; or a function of the parameters, whose value is the loss that
         is to become low.
       validation_loss: as for `make_evaluate`; ``loss`` if it takes a ``reduction``, else
-        `cross_entropy`.
+        `cross_entropy`. Not with a function.
       evaluate_every: epochs from one evaluation to the next.
       evaluate_every_steps: steps from one to the next, in place of epochs.
       on_evaluation: rules ``(losses, opt_state) -> opt_state``, called in turn after each with all
@@ -146,7 +149,9 @@ def fit(
     """
     check_model(model)
     check_optimizer(optimizer)
-    _check(epochs, steps, seconds, key, params, validation, on_evaluation, patience)
+    _check(
+        epochs, steps, seconds, key, params, validation, validation_loss, on_evaluation, patience
+    )
     positive(evaluate_every=evaluate_every, keep=keep, skipped_limit=skipped_limit)
     if evaluate_every_steps is not None:
         positive(evaluate_every_steps=evaluate_every_steps)
@@ -218,7 +223,7 @@ def fit(
             key=noise,
             epochs=epochs,
             steps=steps,
-            seconds=seconds,
+            seconds=None if seconds == math.inf else seconds,
             evaluate_every=evaluate_every,
             evaluate_every_steps=evaluate_every_steps,
             rules=tuple(on_evaluation),
@@ -238,6 +243,7 @@ def fit(
             history.best_params = best_of(store, params)
         history.best_params = jax.tree.map(jnp.asarray, history.best_params)
     signum = interrupted()
+    history.interrupted = signum is not None
     if history.ended == "diverged":
         warnings.warn(
             f"{skipped_limit} steps in a row had a loss or gradient that is not finite, or the "
@@ -261,12 +267,13 @@ def _check(
     key: Array | None,
     params: Params,
     validation: Any,
+    validation_loss: SummableLoss | None,
     rules: Sequence[Rule],
     patience: int | None,
 ) -> None:
     if epochs is None and steps is None and seconds is None:
         raise ValueError("say for how long to train: pass epochs=, steps= or seconds=")
-    if seconds is not None and not seconds > 0:
+    if seconds is not None and not (is_number(seconds) and seconds > 0):
         raise ValueError(f"seconds must be a number above 0, not {seconds!r}")
     for name, number in (("epochs", epochs), ("steps", steps)):
         if number is not None:
@@ -282,6 +289,10 @@ def _check(
         raise ValueError("initial parameters are drawn from a key: pass key= or params=")
     if validation is None and (rules or patience is not None):
         raise ValueError("on_evaluation and patience go by the validation loss: pass validation=")
+    if callable(validation) and validation_loss is not None:
+        raise ValueError(
+            "validation= is a function, whose value is the loss already: leave out validation_loss="
+        )
     if validation is not None and not callable(validation):
         check_data(validation)
 

@@ -22,12 +22,14 @@ class History:
     best_params: those of the lowest validation loss; None where nothing was evaluated.
     ended: why training has ended: done, no better, interrupted or diverged.
     step: the step at which it ended; the state that comes back may be one of before.
+    interrupted: whether a signal asked it to end, if only when all was done.
     """
 
     lines: list[Row | str]
     best_params: Params = None
     ended: str = ""
     step: int = 0
+    interrupted: bool = False
 
     @property
     def rows(self) -> list[Row]:

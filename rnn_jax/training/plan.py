@@ -73,7 +73,7 @@ class Position:
 
     epoch, batch: passes done, and batches of the next one.
     nats, tokens: since the latest evaluation; ``seen`` since the start.
-    seconds: in blocks of steps, but for the first, which compiles; counted where they are bounded.
+    seconds: in blocks of steps, but for those that compile; counted where they are bounded.
     losses: of all regular evaluations.
     best: the lowest loss of any evaluation.
     rate_given: the learning rate that was last set from outside.

@@ -20,7 +20,7 @@ class Progress:
     """How far a training is, about once a second.
 
     epoch: the pass over the data that is going on, from 1.
-    epochs, steps: how many are wanted; None where the other one decides.
+    epochs, steps: how many are wanted; None where something else decides.
     step: steps done since the start.
     batch, batches: done in this epoch, and all of it.
     loss: mean loss of training since the evaluation before; None before the first finite one.

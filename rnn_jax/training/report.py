@@ -109,13 +109,15 @@ class TrainingReport:
 
 
 def _epoch(number: float) -> str:
-    """In seven columns.
+    """Its number, with as many decimals as seven columns have room for.
 
     Example:
-      >>> _epoch(12345), _epoch(1 / 12)
-      ('  12345', '0.08333')
+      >>> _epoch(12), _epoch(1 / 12), _epoch(1000.4)
+      ('     12', ' 0.0833', ' 1000.4')
     """
-    return f"{number:>7.7g}" if number == int(number) else f"{number:>7.4g}"
+    whole = number == int(number)
+    decimals = 0 if whole else max(1, 5 - len(str(int(number))))
+    return f"{number:>7.{decimals}f}"
 
 
 def _of(total: int | None) -> str:

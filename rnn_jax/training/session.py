@@ -24,7 +24,7 @@ from rnn_jax.training.progress import Progress, perplexity_of
 from rnn_jax.training.rules import learning_rate
 from rnn_jax.training.step import TrainState
 from rnn_jax.training.store import Saved, from_host, on_host
-from rnn_jax.truncation import Truncation, parse_truncation
+from rnn_jax.truncation import parse_truncation
 from rnn_jax.types import Params
 
 __all__ = ["train"]
@@ -41,11 +41,11 @@ def train(plan: Plan, state: TrainState, position: Position, history: History) -
 class _Training:
     def __init__(self, plan: Plan, position: Position, history: History) -> None:
         self.plan, self.at, self.history = plan, position, history
-        self.ran: set[Truncation | None] = set()  # what was compiled in this process
+        self.ran: set[Any] = set()  # what was compiled in this process
         self.timed_tokens, self.timed_seconds, self.pace = 0, 0.0, math.nan
         self.chunk = 0  # steps of the latest block
         self.batches: Any = None  # of the latest epoch
-        self.count = 0
+        self.count, self.form = 0, ()  # and what tells its program from those of others
         self.news: list[Callable[[], None]] = []  # what listeners have still to hear
         self.best: tuple[Params, Row] | None = None  # not yet written
         self.kept: Saved | None = None
@@ -62,6 +62,7 @@ class _Training:
             self.tell(run)
         while not (ended := self.ended()):
             self.batches, self.count = plan.epoch(at.epoch)
+            self.form = tuple(leaf.shape for leaf in jax.tree.leaves(self.batches))
             if plan.initial_carry is not None and at.batch == 0:
                 carry = plan.initial_carry(run.state.params)
                 run = run._replace(state=run.state._replace(carry=carry))
@@ -120,10 +121,10 @@ class _Training:
                 at.truncation = at.truncation if chosen is None else str(chosen)
             truncation = parse_truncation(at.truncation or "full")
             steps = min(steps, plan.adapt.every - at.step % plan.adapt.every)
-        compiled, began = truncation in self.ran, time.perf_counter()
+        compiled, began = (truncation, self.form) in self.ran, time.perf_counter()
         end = at.batch + steps
         run, seen = plan.block(truncation)(run, self.batches, at.batch, end, plan.key)
-        self.ran.add(truncation)
+        self.ran.add((truncation, self.form))
         told = jax.device_get((*seen, run.in_a_row, run.nats, run.error))
         batch, tokens, skipped, in_a_row, nats, error = (np.asarray(x).item() for x in told)
         seconds = max(time.perf_counter() - began, 1e-9)
@@ -177,7 +178,7 @@ class _Training:
             loss=loss,
             perplexity=perplexity_of(loss) if plan.trains_perplexity and loss is not None else None,
             tokens_per_second=speed,
-            seconds_left=(None if math.isnan(self.pace) else min(min(left) / self.pace, by_clock)),
+            seconds_left=None if math.isnan(self.pace) else min(min(left) / self.pace, by_clock),
             learning_rate=rate_of(run.state.opt_state),
             skipped=at.skipped,
         )

@@ -176,8 +176,8 @@ class Store:
             return state, position
         assert first is not None
         if len(files) > 1:
-            older = ", ".join(file.name for file in files[1:])
-            raise DamagedFile(f"{first}, or one of those before it: {older} cannot be read, either")
+            older = " and ".join(file.name for file in files[1:])
+            raise DamagedFile(f"{first} ({older}, from before it, cannot be read either)")
         raise first
 
     def best(self, like: Params) -> tuple[Params, Row]:

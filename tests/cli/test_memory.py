@@ -21,7 +21,7 @@ import jax, jax.numpy as jnp
 call = jax.jit(lambda x: jnp.sort(x * 2)[::2].sum())
 x = jnp.arange(2.0**24)
 faults = []
-for _ in range(4):
+for _ in range(10):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     call(x).block_until_ready()
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
@@ -30,7 +30,7 @@ print(min(faults[1:]))
 
 
 def faults(before: str) -> int:
-    """The fewest page faults of a call, the first one left out."""
+    """The fewest page faults of a call, the first one left out: a heap takes some to settle."""
     environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
     output = subprocess.run(
         [sys.executable, "-c", FAULTS.format(before=before)],
@@ -44,4 +44,4 @@ def test_a_call_finds_its_memory_again() -> None:
     usual, kept = faults(""), faults('sys.argv[0] = "rnn-jax"')
     pages = 2**26 / os.sysconf("SC_PAGESIZE")
     # Fewer are usual where the system has huge pages anyway.
-    assert kept < pages / 20 and (usual > pages / 2 or usual < pages / 20)
+    assert kept < pages / 20 and (usual > pages or usual < pages / 20)

@@ -94,7 +94,10 @@ def test_a_run_begins_where_another_ended(trained: Path, tmp_path: Path, capsys:
     assert first.config.max_sentences == 60
     line = next(x for x in capsys.readouterr().out.splitlines() if x.startswith("taken over from"))
     assert str(trained) in line and "max-sentences 60" in line and "dropout 0.1" in line
-    assert "corpus" not in line
+    assert "corpus" not in line  # given anew
+    again = ["--init-from", str(trained), "--epochs", "0", "--out", str(tmp_path / "again")]
+    assert main(["train", *again, "--no-compare"]) == 0
+    assert "corpus comments-sample" in capsys.readouterr().out
     best, begun = before.load_parameters(best=True), first.load_parameters()
     np.testing.assert_array_equal(best["readout"]["w"], begun["readout"]["w"])
     assert main(["train", "--resume", str(out), "--epochs", "3", "--no-compare"]) == 0
@@ -109,6 +112,7 @@ def test_a_run_begins_where_another_ended(trained: Path, tmp_path: Path, capsys:
     assert "not the folder of a run" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("default")
 def test_early_stopping_is_said(tmp_path: Path, capsys: Any) -> None:
     out = tmp_path / "run"
     options = ["--epochs", "9", "--lr", "1e-9", "--early-stop", "1", "--out", str(out)]
@@ -116,8 +120,10 @@ def test_early_stopping_is_said(tmp_path: Path, capsys: Any) -> None:
     output = capsys.readouterr().out
     best = min(rows(out), key=lambda row: row["loss"])
     assert rows(out)[-1]["epoch"] == best["epoch"] + 1 < 9
-    sentence = f"no lower loss in 1 evaluations after the one at epoch {best['epoch']}"
-    assert sentence in output
+    assert f"by --early-stop 1: the lowest loss was that at epoch {best['epoch']}" in output
+    (out / "metrics.jsonl").unlink()  # how it went is not known any more, and no longer told
+    assert main(["train", "--resume", str(out), "--no-compare"]) == 0
+    assert "has no row of before" in capsys.readouterr().err
 
 
 def test_seeds(tmp_path: Path, capsys: Any) -> None:

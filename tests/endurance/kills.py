@@ -138,6 +138,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=None, help="file of the table")
     options = parser.parse_args(arguments)
+    for name in SIGNALS[1:]:  # behind nohup, or in the background, a trial would not hear them
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
     rng = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as work:
         runs = Runs(Path(work))

@@ -18,6 +18,7 @@ import rnn_jax as r
 from rnn_jax import text
 from rnn_jax.cli import main
 from rnn_jax.recipes import RECIPES, next_token, time_machine, war_and_peace_training
+from rnn_jax.recipes.fit import fit as recipe_fit
 from rnn_jax.recipes.time_machine_models import MODELS
 from rnn_jax.training.batches import consecutive
 
@@ -159,15 +160,21 @@ def test_time_machine_is_sgd_with_the_state_carried_and_begun_anew() -> None:
 
 @pytest.mark.usefixtures("sentences")
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("last", [1, 3])
 def test_a_signal_ends_the_recipe_and_not_just_its_model(
-    signum: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    signum: signal.Signals, last: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(time_machine, "report", lambda row: signal.raise_signal(signum))
+    def report(row: dict[str, Any]) -> None:
+        if row["epoch"] == last:
+            signal.raise_signal(signum)
+
+    monkeypatch.setattr(time_machine, "report", report)
     out = tmp_path / "run"
     options = ["--hidden-size", "3", "--models", "tanh,gru", "--epochs", "3", "--out", str(out)]
     assert main(["recipe", "time-machine", *options]) == 130
     rows = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
-    assert [(row["model"], row["epoch"]) for row in rows] == [("tanh", 1)]
+    told = [(row["model"], row["epoch"]) for row in rows]
+    assert told == [("tanh", epoch) for epoch in range(1, last + 1)]
 
 
 @pytest.mark.usefixtures("sentences")
@@ -176,6 +183,27 @@ def test_a_training_that_diverges_is_one_sentence(tmp_path: Path, capsys: Any) -
     assert main(["recipe", "next-token", *options, "--out", str(tmp_path / "run")]) == 2
     err = capsys.readouterr().err
     assert "the training diverges" in err and err.count("\n") == 1
+
+
+def test_steps_that_are_left_out_are_told(capsys: Any) -> None:
+    model = r.language_model(5, r.recurrent(r.elman(3)))
+    data = consecutive(np.arange(97) % 5, 2, 8)
+    first = np.asarray(data.targets)[:, 0, 0]
+    assert first.tolist() == [1, 4, 2, 0, 3, 1]
+
+    def without(ids: list[int]) -> Any:
+        def loss(logits: Any, targets: Any, mask: Any = None) -> Any:
+            bad = jnp.isin(targets[0, 0], jnp.array(ids))
+            return r.cross_entropy(logits, targets) + jnp.where(bad, jnp.nan, 0.0)
+
+        return loss
+
+    options: dict[str, Any] = {"epochs": 2, "key": jax.random.key(0)}
+    recipe_fit(model, optax.sgd(0.1), data, loss=without([1, 2]), **options)
+    told = "steps left out since the last row, whose loss or gradient was not finite: 3"
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()] == [told, told]
+    with pytest.raises(ValueError, match=r"the training diverges: .* at step 6"):
+        recipe_fit(model, optax.sgd(0.1), data, loss=without([0, 1, 2, 3, 4]), **options)
 
 
 @pytest.mark.usefixtures("sentences")
@@ -291,7 +319,8 @@ def test_war_and_peace_trains_as_pytorch_does(cell: str, layers: int) -> None:
     for a, b in zip(told["ours"], told["theirs"], strict=True):
         assert (a.number, a.steps) == (b.number, b.steps)
         assert a.train_loss == pytest.approx(b.train_loss, 1e-5)
-    seen["ours"].pop(0)  # before training
+    for before in seen.values():
+        before.pop(0)  # of the given parameters
     pairs = zip([*seen["ours"], best["ours"]], [*seen["theirs"], best["theirs"]], strict=True)
     for mine, other in pairs:
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=2e-4), mine, other)

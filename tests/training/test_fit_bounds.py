@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 
 import rnn_jax
 from rnn_jax.training import Listener, Progress, consecutive
+from rnn_jax.training.store import Store
 
 MODEL = rnn_jax.language_model(7, rnn_jax.recurrent(rnn_jax.gru(4)))
 DATA = consecutive(np.arange(130) % 7, batch_size=2, seq_length=8)
@@ -55,11 +58,70 @@ def test_the_time_of_evaluations_is_not_counted(monkeypatch: pytest.MonkeyPatch)
     assert int(state.step) > 40 and 5 <= history.rows[-1]["epoch"] < 99
 
 
-def test_a_resumed_training_has_the_time_that_is_left(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"seconds": 0.05, "key": KEY, "folder": tmp_path / "run"}
-    before, _ = rnn_jax.fit(MODEL, optax.sgd(0.1), DATA, **options)
-    after, history = rnn_jax.fit(MODEL, optax.sgd(0.1), DATA, resume=True, **options)
-    assert int(after.step) == int(before.step) and history.ended == "done"
+def test_a_resumed_training_has_the_time_that_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def look() -> float:
+        nonlocal now
+        now += 1.0
+        return now
+
+    def stop(row: dict[str, Any], params: Any) -> None:
+        if row["step"]:
+            signal.raise_signal(signal.SIGINT)
+
+    clock = SimpleNamespace(perf_counter=look, strftime=time.strftime)
+    monkeypatch.setattr(sys.modules["rnn_jax.training.session"], "time", clock)
+    options: dict[str, Any] = {"seconds": 20.0, "key": KEY, "folder": tmp_path / "run"}
+    train = partial(rnn_jax.fit, MODEL, optax.sgd(0.1), DATA, **options)
+    part, history = train(listeners=[stop])
+    assert history.ended == "interrupted" and history.interrupted
+    whole, history = train(resume=True)
+    assert history.ended == "done" and not history.interrupted
+    # A block a second, and of each process one that compiles beside them.
+    assert position(tmp_path / "run")["seconds"] == 20.0
+    again, _ = train(resume=True)
+    assert int(part.step) < int(whole.step) == int(again.step)
+
+
+def position(folder: Path) -> dict[str, Any]:
+    _, found = Store(folder).load(None)
+    return found
+
+
+def test_the_clock_is_in_no_other_checkpoint(tmp_path: Path) -> None:
+    for seconds in (None, math.inf):
+        folder = tmp_path / str(seconds)
+        rnn_jax.fit(MODEL, optax.sgd(0.1), DATA, seconds=seconds, epochs=9, key=KEY, folder=folder)
+        assert position(folder)["seconds"] == 0.0
+
+
+def test_the_time_of_each_program_s_first_block_is_not_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As epochs of other shapes need: compiling would use the time up, and spoil the speed."""
+    now = 0.0
+
+    def look() -> float:
+        nonlocal now
+        now += 1.0
+        return now
+
+    def longer(epoch: int) -> Any:
+        return consecutive(np.arange(130) % 7, batch_size=2, seq_length=4 + epoch)
+
+    clock = SimpleNamespace(perf_counter=look, strftime=time.strftime)
+    monkeypatch.setattr(sys.modules["rnn_jax.training.session"], "time", clock)
+    blocks: list[int] = []
+
+    class Steps(Listener):
+        def progress(self, progress: Progress) -> None:
+            blocks.append(progress.epoch)
+
+    rnn_jax.fit(MODEL, optax.sgd(0.1), longer, seconds=40.0, key=KEY, listeners=[Steps()])
+    assert len(blocks) == 40 + blocks[-1]
 
 
 def test_progress_tells_the_time_that_is_left() -> None:
@@ -103,7 +165,18 @@ def test_a_function_of_the_parameters_is_the_loss_that_becomes_low() -> None:
     assert history.ended == "no better" and len(history.rows) == 3
 
 
-@pytest.mark.parametrize("seconds", [0, -1.0, math.nan])
-def test_a_time_that_is_none_is_refused(seconds: float) -> None:
+def test_a_validation_that_is_no_number_is_refused() -> None:
+    options: dict[str, Any] = {"epochs": 1, "key": KEY}
+    options["validation"] = lambda _: (1.0, 2)
+    with pytest.raises(ValueError, match=r"must return one number, .* shape \(2,\)"):
+        rnn_jax.fit(MODEL, optax.sgd(0.1), DATA, **options)
+    with pytest.raises(ValueError, match="leave out validation_loss="):
+        rnn_jax.fit(
+            MODEL, optax.sgd(0.1), DATA, validation_loss=rnn_jax.cross_entropy, **options
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, math.nan, "60", True])
+def test_a_time_that_is_none_is_refused(seconds: Any) -> None:
     with pytest.raises(ValueError, match="seconds must be a number above 0, not"):
         rnn_jax.fit(MODEL, optax.sgd(0.1), DATA, seconds=seconds, key=KEY)
