@@ -20,6 +20,8 @@ from rnn_jax.text.sources import (
     NamedCorpus,
     read_documents,
 )
+from rnn_jax.text.token_file import TokenFile
+from rnn_jax.text.token_writer import write_tokens
 from rnn_jax.text.tokenize import (
     LANGUAGES,
     iter_sentences,
@@ -46,6 +48,7 @@ __all__ = [
     "Documents",
     "NamedCorpus",
     "Sentences",
+    "TokenFile",
     "TokenizedCorpus",
     "Vocabulary",
     "bucket_lengths",
@@ -66,4 +69,5 @@ __all__ = [
     "split_sentences",
     "tokenize_corpus",
     "tokenize_words",
+    "write_tokens",
 ]
