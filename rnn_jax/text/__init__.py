@@ -12,12 +12,13 @@ from rnn_jax.text.corpus import (
     tokenize_corpus,
 )
 from rnn_jax.text.download import fetch
+from rnn_jax.text.named import NAMED_CORPORA, NamedCorpus
 from rnn_jax.text.python_docs import collect
 from rnn_jax.text.sources import (
     DEFAULT_CORPUS,
-    NAMED_CORPORA,
     Documents,
-    NamedCorpus,
+    Source,
+    find_source,
     read_documents,
 )
 from rnn_jax.text.token_file import TokenFile
@@ -48,6 +49,7 @@ __all__ = [
     "Documents",
     "NamedCorpus",
     "Sentences",
+    "Source",
     "TokenFile",
     "TokenizedCorpus",
     "Vocabulary",
@@ -58,6 +60,7 @@ __all__ = [
     "document_begins",
     "encode_sentences",
     "fetch",
+    "find_source",
     "frequency_vocabulary",
     "iter_sentences",
     "normalize_letters",
