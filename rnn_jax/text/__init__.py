@@ -30,12 +30,15 @@ from rnn_jax.text.tokenize import (
     split_sentences,
     tokenize_words,
 )
+from rnn_jax.text.tokenizing import Tokenizing, tokenize_source
 from rnn_jax.text.vocabulary import (
     SENTENCE_END,
     SENTENCE_START,
     UNKNOWN_TOKEN,
     Vocabulary,
+    byte_vocabulary,
     frequency_vocabulary,
+    most_frequent,
     reference_vocabulary,
 )
 
@@ -52,8 +55,10 @@ __all__ = [
     "Source",
     "TokenFile",
     "TokenizedCorpus",
+    "Tokenizing",
     "Vocabulary",
     "bucket_lengths",
+    "byte_vocabulary",
     "cache_folder",
     "character_corpus",
     "collect",
@@ -63,6 +68,7 @@ __all__ = [
     "find_source",
     "frequency_vocabulary",
     "iter_sentences",
+    "most_frequent",
     "normalize_letters",
     "random_batches",
     "read_documents",
@@ -71,6 +77,7 @@ __all__ = [
     "sequential_batches",
     "split_sentences",
     "tokenize_corpus",
+    "tokenize_source",
     "tokenize_words",
     "write_tokens",
 ]

@@ -6,7 +6,7 @@ import glob
 import hashlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +73,7 @@ class Source:
             *(x for p, s in stats for x in (str(p.resolve()), s.st_size, s.st_mtime_ns)),
         ]
 
-    def pieces(self, reading: Reading | None = None) -> Iterator[Piece]:
+    def pieces(self, reading: Reading | None = None) -> Generator[Piece, None, None]:
         """The texts that are not blank, in pieces, so that none need be in memory as a whole.
 
         Args:
@@ -93,8 +93,8 @@ class Source:
             )
 
     def _all_pieces(self, reading: Reading) -> Iterator[Piece]:
-        for text in self.texts:
-            reading.add(text.encode(*_ANY))
+        for number, text in enumerate(self.texts):
+            reading.add((f"\f{text}" if number else text).encode(*_ANY))
             yield Piece(text, True)
         for path in self.files:
             yield from read_pieces(path, self.column, reading)
@@ -154,10 +154,7 @@ def read_documents(corpus: str | Sequence[str], *, column: str = "body") -> Docu
             texts.append([])
         texts[-1].append(text)
     joined = tuple("".join(parts) for parts in texts)
-    digest = reading.digest.hexdigest()
-    if not source.files:
-        digest = hashlib.sha256("\f".join(joined).encode(*_ANY)).hexdigest()
-    return Documents(source.name, joined, digest, source.origin)
+    return Documents(source.name, joined, reading.digest.hexdigest(), source.origin)
 
 
 def _not_blank(pieces: Iterator[Piece]) -> Iterator[Piece]:
