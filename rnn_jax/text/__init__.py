@@ -21,6 +21,7 @@ from rnn_jax.text.sources import (
     find_source,
     read_documents,
 )
+from rnn_jax.text.token_cache import cached_tokens
 from rnn_jax.text.token_file import TokenFile
 from rnn_jax.text.token_writer import write_tokens
 from rnn_jax.text.tokenize import (
@@ -60,6 +61,7 @@ __all__ = [
     "bucket_lengths",
     "byte_vocabulary",
     "cache_folder",
+    "cached_tokens",
     "character_corpus",
     "collect",
     "document_begins",

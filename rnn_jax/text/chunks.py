@@ -52,8 +52,8 @@ def chunks(pieces: Iterable[Piece], cut: Cut, size: int, ahead: bool = False) ->
         >>> for chunk in chunks(texts, behind_spaces, 9):
         ...     print([piece.text for piece in chunk.pieces])
         ['one two ']
-        ['three ', 'four']
-        ['five']
+        ['three ']
+        ['four', 'five']
     """
     ready: list[Piece] = []  # of the chunk at hand
     held: list[str] = []  # of the text at hand, behind the last cut

@@ -185,9 +185,7 @@ def _python_docs() -> Source:
         store_arrays(key, {"text": np.frombuffer(content, np.uint8)})
     texts = tuple(content.decode(*_ANY).split("\f"))
     if not any(texts):
-        raise ValueError(
-            "this Python comes without documentation; give --corpus a .txt or .csv file"
-        )
+        raise ValueError("this Python comes without documentation; give --corpus a file")
     version = sys.version.split()[0]
     origin = f"docstrings and topics of Python {version}"
     return Source(DEFAULT_CORPUS, origin, texts=texts)

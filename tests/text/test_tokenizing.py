@@ -74,19 +74,28 @@ def cut(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     return int(request.param)
 
 
-@pytest.mark.parametrize("lines", ["spaced", "glued"])
-@pytest.mark.parametrize("letters_only", [False, True])
-@pytest.mark.parametrize("level", ["char", "word"])
+@pytest.mark.parametrize(
+    "level, letters_only, lines",
+    [
+        ("char", False, "spaced"),
+        ("char", True, "spaced"),
+        ("char", True, "glued"),
+        ("word", False, "spaced"),
+        ("word", True, "spaced"),
+    ],
+)
 def test_streams_are_those_of_character_corpus(
     tmp_path: Path, cut: int, level: str, letters_only: bool, lines: str
 ) -> None:
-    if lines == "glued" and not (letters_only and level == "char"):
-        pytest.skip("means nothing")
     corpus = write(tmp_path / "texts")
     ids, vocabulary, begins = stream(
         read_documents(corpus), level=level, letters_only=letters_only, lines=lines
     )
-    settings = {"level": level, "letters_only": letters_only, "glue_lines": lines == "glued"}
+    settings: dict[str, Any] = {
+        "level": level,
+        "letters_only": letters_only,
+        "glue_lines": lines == "glued",
+    }
     tokens = tokenized(corpus, tmp_path / "a.tokens", sentences=False, **settings)
     assert tokens.vocabulary == vocabulary
     np.testing.assert_array_equal(tokens.ids, ids)
@@ -138,8 +147,8 @@ def test_bytes(tmp_path: Path, cut: int) -> None:
     content = "\n".join(TEXTS).encode()
     assert tokens.read().astype(np.uint8).tobytes() == content
     assert "".join(tokens.vocabulary.decode(tokens.ids)).encode("latin-1") == content
-    begins = [0, *np.cumsum([len(text.encode()) + 1 for text in TEXTS[:-1]])]
-    assert tokens.documents.tolist() == begins
+    sizes = [len(text.encode()) + 1 for text in TEXTS[:-1]]
+    assert tokens.documents.tolist() == [0, *np.cumsum(sizes)]
     letters = tokenized(corpus, tmp_path / "b.tokens", level="byte", letters_only=True)
     ids, vocabulary, begins = stream(read_documents(corpus), letters_only=True, lines="spaced")
     assert letters.read().astype(np.uint8).tobytes().decode() == "".join(vocabulary.decode(ids))
@@ -213,7 +222,8 @@ def test_several_processes_write_the_same_bytes(
 ) -> None:
     monkeypatch.setattr(tokenizing, "_WORTH_SENTENCES", 0)
     monkeypatch.setattr(tokenizing, "_SLOW_CHUNK", 2000)
-    for name, limit in (("all", {}), ("few", {"max_sentences": 40})):
+    limits: dict[str, dict[str, Any]] = {"all": {}, "few": {"max_sentences": 40}}
+    for name, limit in limits.items():
         for processes in (1, 2):
             path = tmp_path / f"{name}-{processes}.tokens"
             tokenized("comments-sample", path, processes=processes, **limit).close()
@@ -233,7 +243,8 @@ def test_subwords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = write(tmp_path / "texts")
     tokens = tokenized(corpus, tmp_path / "a.tokens", level=f"file:{path}")
     newline = tokenizer.encode("\n").ids
-    expected, begins = [], []
+    expected: list[int] = []
+    begins: list[int] = []
     for text in TEXTS:
         expected += newline if expected else []
         begins.append(len(expected))
