@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rnn_jax.cli import compare, config, evaluate, gradcheck, runs, sample, train
+from rnn_jax.cli import compare, config, evaluate, gradcheck, runs, sample, tokenize, train
 from rnn_jax.cli.options import SectionedCommand, run
 from rnn_jax.cli.recipe import recipes
 from rnn_jax.cli.version import version
@@ -29,6 +29,7 @@ for _command in (
     runs.runs,
     compare.compare,
     gradcheck.gradcheck,
+    tokenize.tokenize,
 ):
     app.command(cls=SectionedCommand)(_command)
 app.add_typer(recipes, name="recipe")

@@ -22,13 +22,15 @@ def evaluate(
     corpus: Annotated[
         str | None,
         typer.Option(
-            help="Another text, all of it: name of a corpus or path of a .txt or .csv file, "
+            help="Another text, all of it: name of a corpus or path of a file or a folder, "
             "tokenised as the run's.  [default: the text it was evaluated on]"
         ),
     ] = None,
     column: Annotated[
         str | None,
-        typer.Option(help="Column of a .csv file in --corpus.  [default: that of the run]"),
+        typer.Option(
+            help="Column of a table, or key of a record, in --corpus.  [default: that of the run]"
+        ),
     ] = None,
     held_out: Annotated[
         float | None, typer.Option(help="Only the last part of the text in --corpus.")

@@ -37,8 +37,8 @@ VOCAB_SIZE = 8000
 class SentenceOptions(RecipeOptions):
     """The text, the model and its training."""
 
-    corpus: str = option("python-docs", "Name of a corpus, or path of a .txt or .csv file.")
-    column: str = option("body", "Column of a .csv file that holds the text.")
+    corpus: str = option("python-docs", "Name of a corpus, or path of a file or a folder.")
+    column: str = option("body", "Column of a table, or key of a record, that holds the text.")
     sentences: int = option(100, "First so many sentences, to train on as published.")
     epochs: int = option(10, "Passes over these sentences.")
     hidden_size: int = option(100, "Hidden units.")

@@ -49,8 +49,8 @@ PUBLISHED = (
 class Options(RecipeOptions):
     """The text, the network, and how long it is trained."""
 
-    corpus: str = option("war-and-peace", "Name of a corpus, or path of a .txt or .csv file.")
-    column: str = option("body", "Column of a .csv file that holds the text.")
+    corpus: str = option("war-and-peace", "Name of a corpus, or path of a file or a folder.")
+    column: str = option("body", "Column of a table, or key of a record, that holds the text.")
     cell: Literal["tanh", "gru", "lstm"] = option("lstm", "Recurrent cell.")
     hidden_size: int = option(128, "Hidden units of a layer.")
     layers: int = option(1, "Recurrent layers.")

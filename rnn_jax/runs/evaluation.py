@@ -62,7 +62,7 @@ def evaluate_text(
 
     Args:
       run: from `load_run`.
-      corpus: name of a corpus, or path of a ``.txt`` or ``.csv`` file.
+      corpus: name of a corpus, or path of a file or a folder.
       column: of a ``.csv`` file that holds the text; by default that of the run.
       held_out: evaluate on the last part of the text; 0: on all of it.
       progress: called now and then with the characters tokenised and their total.

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import csv
+import glob
 import hashlib
-import io
 import os
 import sys
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from rnn_jax.host.files import reason
 from rnn_jax.text import python_docs
-from rnn_jax.text.cache import cache_folder, load_arrays, store_arrays
-from rnn_jax.text.download import fetch
+from rnn_jax.text.cache import load_arrays, store_arrays
+from rnn_jax.text.formats import COMPRESSIONS, KINDS, Piece, Reading, kind_of, read_pieces
+from rnn_jax.text.named import NAMED_CORPORA, named_file
 
 DEFAULT_CORPUS = "python-docs"
+
+_ANY = ("utf-8", "surrogatepass")  # Python text may contain lone surrogates
 
 
 @dataclass(frozen=True)
@@ -39,109 +41,139 @@ class Documents:
 
 
 @dataclass(frozen=True)
-class NamedCorpus:
-    """A corpus known by name.
+class Source:
+    """A corpus that is found, and not read yet.
 
     Args:
-        name: its name on the command line.
-        filename: its name in $RNN_JAX_DATA, ``data/`` and the cache.
-        url: where to download it from, or None if it has to be put in place by hand.
-        sha256: the hash of the file.
-        bytes: the length of the file.
-        licence: the terms of use.
+        name: the name of the corpus, of its file, or of the first of its files.
+        origin: where its texts come from, in words.
+        files: what is read, in this order.
+        column: the column of a table, or the key of a record, that holds the text.
+        texts: those of a corpus without files.
     """
 
     name: str
-    filename: str
-    url: str | None
-    sha256: str
-    bytes: int
-    licence: str
+    origin: str
+    files: tuple[Path, ...] = ()
+    column: str = "body"
+    texts: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """The bytes of all files, as they are on the disk."""
+        return sum(path.stat().st_size for path in self.files) + sum(map(len, self.texts))
+
+    def identity(self) -> list[str | int]:
+        """What tells this corpus from others without reading it: names, sizes and times."""
+        if self.texts:
+            return [self.name, hashlib.sha256("\f".join(self.texts).encode(*_ANY)).hexdigest()]
+        stats = [(path, path.stat()) for path in self.files]
+        return [
+            self.column,
+            *(x for p, s in stats for x in (str(p.resolve()), s.st_size, s.st_mtime_ns)),
+        ]
+
+    def pieces(self, reading: Reading | None = None) -> Generator[Piece, None, None]:
+        """The texts that are not blank, in pieces, so that none need be in memory as a whole.
+
+        Args:
+            reading: counts the bytes that are read.
+
+        Raises:
+            ValueError: a file cannot be read or decoded, or there is no text.
+        """
+        empty = True
+        for piece in _not_blank(self._all_pieces(reading or Reading())):
+            empty = False
+            yield piece
+        if empty:
+            files = ", ".join(map(str, self.files[:3])) + (", …" if len(self.files) > 3 else "")
+            raise ValueError(
+                f"the corpus {files} is empty; give --corpus a file that contains text"
+            )
+
+    def _all_pieces(self, reading: Reading) -> Iterator[Piece]:
+        for number, text in enumerate(self.texts):
+            reading.add((f"\f{text}" if number else text).encode(*_ANY))
+            yield Piece(text, True)
+        for path in self.files:
+            yield from read_pieces(path, self.column, reading)
 
 
-NAMED_CORPORA = {
-    corpus.name: corpus
-    for corpus in (
-        NamedCorpus(
-            "comments-sample",
-            "comments-sample.csv",
-            None,
-            "fb75a589b492e1714817281c2174810e8179d4456b54073b4d721035cc8ddf8e",
-            17606,
-            "Apache-2.0",
-        ),
-        NamedCorpus(
-            "time-machine",
-            "time-machine.txt",
-            "http://d2l-data.s3-accelerate.amazonaws.com/timemachine.txt",
-            "8424dbd9532ac81f7e5f0b6add90e6952baea29158309d7d1bf3884f4e12c516",
-            178979,
-            "public domain",
-        ),
-        NamedCorpus(
-            "tiny-shakespeare",
-            "tiny-shakespeare.txt",
-            "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
-            "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
-            1115394,
-            "public domain",
-        ),
-        NamedCorpus(
-            "war-and-peace",
-            "war-and-peace.txt",
-            None,
-            "dff5d95d71e419da1ce4b619c164c31b21499b82e157a7878f8c375e6b372665",
-            3274217,
-            "public domain",
-        ),
-    )
-}
-
-
-def read_documents(corpus: str, *, column: str = "body") -> Documents:
-    """Read a corpus.
+def find_source(corpus: str | Sequence[str], *, column: str = "body") -> Source:
+    """Find a corpus, without reading it.
 
     Args:
-        corpus: "python-docs", a name in ``NAMED_CORPORA``, or the path of a .txt or .csv file in
-            UTF-8. A named corpus is looked for in $RNN_JAX_DATA, in ``data/`` of the working
-            folder and of the package's checkout, and in the cache; then it is downloaded.
-        column: the column of a CSV that contains the text.
+        corpus: "python-docs", a name in `NAMED_CORPORA`, or the path of a file, a folder, or a
+            pattern such as ``texts/*.txt``; or several of these. Files end in .txt, .csv, .tsv,
+            .jsonl or .parquet, all but the last perhaps followed by .gz, .xz or .zst. Folders are
+            read with all folders in them, files of other kinds left out, in the order of their
+            paths. A file that is named twice is read once. A named corpus is looked for in
+            $RNN_JAX_DATA, in ``data/`` of the working folder and of the package's checkout, and in
+            the cache; then it is downloaded.
+        column: the column of a table, or the key of a record, that holds the text.
+
+    Raises:
+        ValueError: the corpus is unknown, missing, of another kind, or not the file that its name
+            stands for, or it cannot be downloaded.
+    """
+    given = [corpus] if isinstance(corpus, str) else list(corpus)
+    if not given:
+        raise ValueError("--corpus names nothing; give a file or a folder")
+    if given == [DEFAULT_CORPUS]:
+        return _python_docs()
+    if DEFAULT_CORPUS in given:
+        raise ValueError(f"--corpus {DEFAULT_CORPUS} has no files: give it alone")
+    files = tuple(dict.fromkeys(path for one in given for path in _files(one)))
+    if len(given) == 1 and given[0] in NAMED_CORPORA:
+        name = given[0]
+    else:
+        name = files[0].name + (f" and {len(files) - 1} more" if len(files) > 1 else "")
+    origin = f"file {files[0]}" if len(files) == 1 else f"{len(files)} files, {files[0]} the first"
+    return Source(name, origin, files, column)
+
+
+def read_documents(corpus: str | Sequence[str], *, column: str = "body") -> Documents:
+    """Read a corpus into memory; `Source.pieces` reads one that does not fit.
+
+    Args:
+        corpus: as for `find_source`.
+        column: the column of a table, or the key of a record, that holds the text.
 
     Returns:
         Its texts that are not blank, at least one.
 
     Raises:
-        ValueError: the corpus is unknown, missing, empty, of another kind, not UTF-8, or not the
-            file that its name stands for; it cannot be downloaded; or it has no such column.
+        ValueError: as `find_source`, or the corpus is empty, not UTF-8, or has no such column.
     """
-    if corpus == DEFAULT_CORPUS:
-        return _read_python_docs()
-    named = NAMED_CORPORA.get(corpus)
-    path = _find(named) if named else Path(os.path.expanduser(corpus))
-    content = _read_bytes(path, corpus)
-    digest = hashlib.sha256(content).hexdigest()
-    if named and digest != named.sha256:
-        raise ValueError(
-            f"{path} is not the corpus {named.name}: its sha256 is {digest}, not {named.sha256}; "
-            "remove it, or give another file's path to --corpus"
-        )
-    try:
-        # Not utf-8-sig, whose errors count from after the byte order mark.
-        text = content.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is not UTF-8: the byte 0x{content[error.start]:02x} at offset {error.start} "
-            "cannot be decoded; save the file as UTF-8"
-        ) from error
-    is_csv = path.suffix.lower() == ".csv"
-    texts = _csv_column(text, column, path) if is_csv else [_universal_newlines(text)]
-    texts = [text for text in texts if text.strip()]
-    if not texts:
-        raise ValueError(f"the corpus {path} is empty; give --corpus a file that contains text")
-    return Documents(corpus if named else path.name, tuple(texts), digest, f"file {path}")
+    source = find_source(corpus, column=column)
+    reading = Reading()
+    texts: list[list[str]] = []
+    for text, begins in source.pieces(reading):
+        if begins:
+            texts.append([])
+        texts[-1].append(text)
+    joined = tuple("".join(parts) for parts in texts)
+    return Documents(source.name, joined, reading.digest.hexdigest(), source.origin)
 
 
-def _read_python_docs() -> Documents:
+def _not_blank(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    held: list[Piece] = []  # the blank beginning of a text that may go on
+    blank = True
+    for piece in pieces:
+        if piece.begins:
+            held, blank = [], True
+        if not blank:
+            yield piece
+        elif piece.text.strip():
+            yield from held
+            yield piece
+            blank = False
+        else:
+            held.append(piece)
+
+
+def _python_docs() -> Source:
     # Parsing the standard library takes seconds, listing its files milliseconds.
     key = f"python-docs-{python_docs.fingerprint()[:32]}"
     cached = load_arrays(key)
@@ -149,107 +181,56 @@ def _read_python_docs() -> Documents:
         content = cached["text"].tobytes()
     else:
         joined = "\f".join(text.replace("\f", "\n") for text in python_docs.collect())
-        content = joined.encode("utf-8", "surrogatepass")
+        content = joined.encode(*_ANY)
         store_arrays(key, {"text": np.frombuffer(content, np.uint8)})
-    texts = tuple(content.decode("utf-8", "surrogatepass").split("\f"))
+    texts = tuple(content.decode(*_ANY).split("\f"))
     if not any(texts):
-        raise ValueError(
-            "this Python comes without documentation; give --corpus a .txt or .csv file"
-        )
+        raise ValueError("this Python comes without documentation; give --corpus a file")
     version = sys.version.split()[0]
     origin = f"docstrings and topics of Python {version}"
-    return Documents(DEFAULT_CORPUS, texts, hashlib.sha256(content).hexdigest(), origin)
+    return Source(DEFAULT_CORPUS, origin, texts=texts)
 
 
-def _find(named: NamedCorpus) -> Path:
-    package = Path(__file__).parents[1]
-    chosen = os.environ.get("RNN_JAX_DATA")
-    folders = [Path(chosen)] if chosen else []
-    # The last one is where an installed package keeps the sample.
-    folders += [Path("data"), package.parent / "data", package / "data"]
-    for folder in folders:
-        if os.path.exists(folder / named.filename):
-            return folder / named.filename
-    if named.url is None:
-        raise ValueError(
-            f"the corpus {named.name} cannot be downloaded, because no address serves exactly this "
-            f"file: put {named.filename} (sha256 {named.sha256}) into the folder $RNN_JAX_DATA, or "
-            "give --corpus the path of your own copy"
-        )
-    cached = cache_folder() / named.filename
-    if not _is_intact(cached, named.sha256):
-        fetch(named.url, named.sha256, cached, size=named.bytes)
-    return cached
-
-
-def _is_intact(path: Path, sha256: str) -> bool:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest() == sha256
-    except OSError:
-        return False
-
-
-def _read_bytes(path: Path, corpus: str) -> bytes:
-    names = ", ".join([DEFAULT_CORPUS, *NAMED_CORPORA])
+def _files(corpus: str) -> list[Path]:
+    """The files that one name, path or pattern stands for."""
+    if corpus in NAMED_CORPORA:
+        return [named_file(NAMED_CORPORA[corpus])]
+    path = Path(os.path.expanduser(corpus))
+    endings = f"{', '.join(KINDS)}, perhaps followed by {', '.join(COMPRESSIONS)}"
     if os.path.isdir(path):
-        raise ValueError(f"--corpus {corpus} is a folder; name one .txt or .csv file in it")
-    if path.suffix.lower() not in (".txt", ".csv"):
+        found = sorted(p for p in path.rglob("*") if kind_of(p) and _is_seen(p.relative_to(path)))
+        if not found:
+            raise ValueError(f"--corpus {corpus} is a folder without a file that ends in {endings}")
+        return [p for p in found if _is_file(p)]
+    if not os.path.exists(path) and glob.has_magic(corpus):
+        matches = map(Path, glob.glob(str(path), recursive=True))
+        found = sorted(p for p in matches if kind_of(p) and _is_file(p))
+        if not found:
+            raise ValueError(
+                f"--corpus {corpus} matches no file that ends in {endings}; correct the pattern"
+            )
+        return found
+    names = ", ".join([DEFAULT_CORPUS, *NAMED_CORPORA])
+    if kind_of(path) is None:
         raise ValueError(
-            f"--corpus {corpus} is unknown; give one of {names}, or the path of a .txt or .csv file"
+            f"--corpus {corpus} is unknown; give one of {names}, a folder, or the path of a .txt "
+            f"or .csv file ({endings})"
         )
-    if path.exists() and not path.is_file():  # to read a pipe could wait for ever
-        raise ValueError(
-            f"--corpus {corpus} is a pipe or a device; save its text in a file, and give that"
-        )
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
+    if not _is_file(path):
         raise ValueError(
             f"--corpus {corpus} does not exist; give an existing file, or one of {names}"
-        ) from error
-    except OSError as error:
+        )
+    return [path]
+
+
+def _is_seen(path: Path) -> bool:
+    return not any(part.startswith(".") for part in path.parts)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file that can be read to its end; others are refused."""
+    if path.exists() and not path.is_file():  # to read a pipe could wait for ever
         raise ValueError(
-            f"--corpus {corpus} cannot be read ({reason(error)}); give a file that can be read"
-        ) from error
-
-
-def _universal_newlines(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-_END = "\x1e end of the file \x1e"
-
-
-def _csv_column(text: str, column: str, path: Path) -> list[str]:
-    # A field may be longer than the csv module's limit of 128 KiB, which is global to the process.
-    before = csv.field_size_limit(2**31 - 1)
-    try:
-        if text.lstrip()[:1] in ("{", "["):
-            raise ValueError(
-                f"{path} begins as JSON does, not as a CSV: convert it, or name it .txt"
-            )
-        # A row that only the end of the file would show is eaten by a quote that is never closed.
-        rows = csv.reader(io.StringIO(f"{text}\n{_END}", newline=""), skipinitialspace=True)
-        header = [name.strip() for name in next(rows, [])]
-        if header and column not in header:
-            raise ValueError(
-                f"{path} has no column {column!r}; it has {', '.join(header)}: choose one of them "
-                "with --column"
-            )
-        index = header.index(column) if header else 0
-        texts, begins, end = [], rows.line_num + 1, False
-        for row in rows:
-            end = row == [_END]
-            if not end and len(row) > index:
-                texts.append(_universal_newlines(row[index]))
-            if any(_END in field for field in row) and not end:
-                raise ValueError(
-                    f"{path} has a quote that is never closed, in the row that begins on line "
-                    f"{begins}: close it, or write a quote inside a field twice"
-                )
-            begins = rows.line_num + 1
-        return texts
-    except csv.Error as error:
-        raise ValueError(f"{path} is not a readable CSV ({error}); correct that row") from error
-    finally:
-        csv.field_size_limit(before)
+            f"--corpus {path} is a pipe or a device; save its text in a file, and give that"
+        )
+    return path.exists()

@@ -75,29 +75,54 @@ def iter_sentences(text: str, piece: int = _PIECE, *, language: str = "english")
         >>> list(iter_sentences("One. Two. Three. Four. Five. Six. Seven.", piece=30))
         ['One.', 'Two.', 'Three.', 'Four.', 'Five.', 'Six.', 'Seven.']
     """
+    return (text[begin:end] for begin, end in sentence_spans(text, piece, language=language))
+
+
+def sentence_spans(
+    text: str, piece: int = _PIECE, *, language: str = "english"
+) -> Iterator[tuple[int, int]]:
+    """Where the sentences of `iter_sentences` begin and end; the arguments are the same."""
     splitter = _sentence_splitter(language)
     start, size = 0, max(1, piece)
     while start < len(text):
-        part = text[start : start + size]
-        try:
-            spans = list(splitter.span_tokenize(part))
-        except TimeoutError:
-            raise ValueError(
-                f"no sentence ends within {len(part):,} characters of the text, too many to search "
-                "for one: use --letters-only or --level char, or put marks between the sentences"
-            ) from None
+        spans = _spans(splitter, text[start : start + size])
         if start + size >= len(text):
-            yield from (part[begin:end] for begin, end in spans)
+            yield from ((start + begin, start + end) for begin, end in spans)
             return
         # The next piece begins behind white space, across which no mark looks for its word.
         sure = len(spans) - _UNSURE
-        while sure > 0 and part[spans[sure][0] - 1] not in string.whitespace:
+        while sure > 0 and text[start + spans[sure][0] - 1] not in string.whitespace:
             sure -= 1
         if sure <= 0:
             size *= 2
             continue
-        yield from (part[begin:end] for begin, end in spans[:sure])
+        yield from ((start + begin, start + end) for begin, end in spans[:sure])
         start, size = start + spans[sure][0], max(1, piece)
+
+
+def sure_begin(text: str, *, language: str = "english") -> int:
+    """Where in a part of a text a sentence begins, whatever stands before and behind that part.
+
+    Returns:
+        The last such place that follows white space; 0 if there is none.
+    """
+    # Before the first white space stands half a word.
+    head = next((i for i, letter in enumerate(text) if letter in string.whitespace), len(text))
+    spans = _spans(_sentence_splitter(language), text[head:])
+    for begin, _ in reversed(spans[_UNSURE:-_UNSURE]):
+        if text[head + begin - 1] in string.whitespace:
+            return head + begin
+    return 0
+
+
+def _spans(splitter: PunktSentenceTokenizer, text: str) -> list[tuple[int, int]]:
+    try:
+        return list(splitter.span_tokenize(text))
+    except TimeoutError:
+        raise ValueError(
+            f"no sentence ends within {len(text):,} characters of the text, too many to search "
+            "for one: use --letters-only or --level char, or put marks between the sentences"
+        ) from None
 
 
 def split_sentences(text: str, *, language: str = "english") -> list[str]:

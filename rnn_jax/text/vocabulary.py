@@ -221,3 +221,37 @@ def frequency_vocabulary(
         raise ValueError(f"min_frequency {min_frequency} is negative; use 0 to keep every token")
     frequent = [token for token, n in counts.most_common() if n >= min_frequency]
     return Vocabulary(tuple(dict.fromkeys(["<unk>", *reserved, *frequent])), unknown=0)
+
+
+def most_frequent(found: Vocabulary, size: int | None = None) -> Vocabulary:
+    """The first ``size`` tokens of a vocabulary by frequency.
+
+    Args:
+        found: from `frequency_vocabulary`.
+        size: V; by default 8000, or all if there are fewer.
+
+    Raises:
+        ValueError: there are fewer than ``size`` tokens.
+
+    Example:
+        >>> most_frequent(frequency_vocabulary(Counter("abracadabra")), 3).tokens
+        ('<unk>', 'a', 'b')
+    """
+    size = min(8000, len(found)) if size is None else size
+    if size > len(found):
+        raise ValueError(
+            f"--vocab-size {size} does not fit: the corpus has {len(found)} tokens ("
+            f"{found.tokens[0]} among them), so choose 2 to {len(found)}"
+        )
+    return Vocabulary(found.tokens[:size], found.unknown)
+
+
+def byte_vocabulary() -> Vocabulary:
+    """The 256 bytes: token i is the character of code point i, so that text comes back from them.
+
+    Example:
+        >>> tokens = byte_vocabulary().decode(list("é".encode()))
+        >>> "".join(tokens).encode("latin-1").decode()
+        'é'
+    """
+    return Vocabulary(tuple(map(chr, range(256))))

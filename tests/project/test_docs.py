@@ -20,7 +20,7 @@ import rnn_jax
 import rnn_jax.reference
 import rnn_jax.text
 from rnn_jax import schedules
-from rnn_jax.cli import compare, evaluate, gradcheck, runs, sample, train
+from rnn_jax.cli import compare, evaluate, gradcheck, runs, sample, tokenize, train
 from tests.project.pages import OTHER_LIBRARIES, PAGES, ROOT, blocks, of_rnn_jax_alone, run
 
 WITH_PYTHON = [page for page in PAGES[1:] if of_rnn_jax_alone(page)]  # test_readme runs the first
@@ -31,6 +31,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "gradcheck": gradcheck.gradcheck,
     "runs": runs.runs,
     "compare": compare.compare,
+    "tokenize": tokenize.tokenize,
 }
 MODULES = [
     rnn_jax,

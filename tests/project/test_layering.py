@@ -46,7 +46,7 @@ UPWARDS = {("rnn_jax.__init__", "rnn_jax.runs.load")}
 # import beyond Python's own library.
 STANDALONE: dict[str, set[str]] = {
     "host": set(),
-    "text": {"numpy", "nltk", "punkt", "rich"},
+    "text": {"numpy", "nltk", "punkt", "rich", "tokenizers"},
     "reference": {"numpy"},
 }
 

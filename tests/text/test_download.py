@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from rnn_jax.text import fetch, read_documents, sources
+from rnn_jax.text import fetch, named, read_documents
 
 CONTENT = b"It was the best of times. " * 5000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -88,8 +88,8 @@ def test_named_corpus_is_downloaded_once_and_kept(server, tmp_path, monkeypatch)
     monkeypatch.setenv("RNN_JAX_DATA", str(tmp_path))
 
     def table(page):
-        corpus = sources.NamedCorpus("best", "best.txt", server + page, SHA256, len(CONTENT), "")
-        monkeypatch.setitem(sources.NAMED_CORPORA, "best", corpus)
+        corpus = named.NamedCorpus("best", "best.txt", server + page, SHA256, len(CONTENT), "")
+        monkeypatch.setitem(named.NAMED_CORPORA, "best", corpus)
 
     table("/right")
     documents = read_documents("best")

@@ -89,7 +89,7 @@ def test_own_folder_comes_first(tmp_path, monkeypatch):
 def test_what_cannot_be_downloaded_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("RNN_JAX_DATA", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("rnn_jax.text.sources.__file__", str(tmp_path / "a" / "b" / "c.py"))
+    monkeypatch.setattr("rnn_jax.text.named.__file__", str(tmp_path / "a" / "b" / "c.py"))
     with pytest.raises(
         ValueError, match=r"put war-and-peace\.txt .*into the folder \$RNN_JAX_DATA"
     ):

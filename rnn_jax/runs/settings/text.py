@@ -20,9 +20,10 @@ class TextSettings(Options):
     corpus: str = option(
         "python-docs",
         "Name of a corpus (python-docs, comments-sample, time-machine, tiny-shakespeare, "
-        "war-and-peace) or path of a .txt or .csv file.",
+        "war-and-peace) or path of a file, a folder or a pattern: .txt .csv .tsv .jsonl .parquet, "
+        "and with .gz .xz .zst behind.",
     )
-    column: str = option("body", "Column of a .csv file that holds the text.")
+    column: str = option("body", "Column of a table, or key of a record, that holds the text.")
     max_sentences: int | None = option(
         None, "Use only the first so many sentences (the vocabulary is that of all)."
     )

@@ -1,0 +1,97 @@
+"""The token file of a corpus, made once and found again in a moment."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+import warnings
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+
+from rnn_jax.host.checksums import checksum_of_json
+from rnn_jax.host.files import reason
+from rnn_jax.host.locks import Locked
+from rnn_jax.text.cache import cache_folder
+from rnn_jax.text.sources import find_source
+from rnn_jax.text.token_file import SUFFIX, TokenFile
+from rnn_jax.text.tokenizing import Progress, Tokenizing, sole_writer, tokenize_source
+from rnn_jax.text.vocabulary import Vocabulary
+
+__all__ = ["cached_tokens"]
+
+_PAUSE = 0.2  # seconds between two looks at what another process writes
+
+
+def cached_tokens(
+    corpus: str | Sequence[str],
+    settings: Tokenizing,
+    *,
+    column: str = "body",
+    vocabulary: Vocabulary | None = None,
+    processes: int = 1,
+    progress: Progress | None = None,
+) -> TokenFile:
+    """The token file of a corpus, from the cache where it is there.
+
+    It is found by the paths, sizes and times of the corpus's files, so that none is read; who
+    changes a file's content but neither its size nor its time has to empty the cache. Of several
+    processes that want the same file one makes it and the others wait. Where the cache folder
+    cannot be written to, the file lasts as long as the value that is returned.
+
+    Args:
+        corpus: as for `find_source`.
+        settings, column, vocabulary, processes, progress: as for `tokenize_source` and
+            `find_source`.
+
+    Raises:
+        ValueError: as `find_source` and `tokenize_source`.
+
+    Example:
+        >>> tokens = cached_tokens("comments-sample", Tokenizing(level="byte"))
+        >>> tokens.sha256[:8], bytes(tokens.read(0, 14).tolist())
+        ('fb75a589', b"Don't water to")
+    """
+    source = find_source(corpus, column=column)
+    words = None if vocabulary is None else (vocabulary.tokens, vocabulary.unknown)
+    key = checksum_of_json([settings.settings(), source.identity(), words])
+    path = cache_folder() / f"tokens-{key}{SUFFIX}"
+
+    def made(path: Path) -> TokenFile:
+        tokenize_source(
+            source, path, settings, vocabulary=vocabulary, processes=processes, progress=progress
+        )
+        return TokenFile.open(path)
+
+    while True:
+        if (found := _opened(path)) is not None:
+            return found
+        try:
+            with sole_writer(path):
+                # Another may have made it since we looked.
+                return _opened(path) or made(path)
+        except Locked:
+            time.sleep(_PAUSE)
+        except OSError as error:
+            warnings.warn(
+                f"the cache folder {path.parent} cannot be written to ({reason(error)}), so the "
+                "text is processed again in every run; set RNN_JAX_CACHE to a writable folder",
+                stacklevel=2,
+            )
+            folder = tempfile.mkdtemp(prefix="rnn_jax-")
+            try:
+                tokens = made(Path(folder, path.name))
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            weakref.finalize(tokens, shutil.rmtree, folder, ignore_errors=True)
+            return tokens
+
+
+def _opened(path: Path) -> TokenFile | None:
+    """The token file of a path, or None if it is not there or, as far as is seen, damaged."""
+    try:
+        return TokenFile.open(path)
+    except ValueError:
+        return None
