@@ -155,9 +155,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "# Killed at random moments",
         "",
         f"`python -m tests.endurance.kills --count {options.count} --seed {options.seed}`, Python "
-        f"{platform.python_version()}, JAX {jax.__version__}: an undisturbed training took "
-        f"{runs.seconds:.1f} s. Every run that was stopped and went on ended in the same bits:",
-        "parameters, best parameters, checkpoint, losses. What the signal met:",
+        f"{platform.python_version()}, JAX {jax.__version__}:",
+        f"an undisturbed training took {runs.seconds:.1f} s. Every run that was stopped and went",
+        "on ended in the same bits: parameters, best parameters, checkpoint, losses. What was met:",
         "",
         f"| signal | trainings | {' | '.join(columns)} |",
         f"|---|---|{'---|' * len(columns)}",
