@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from rnn_jax.host.checks import not_negative, positive
@@ -28,8 +27,15 @@ from rnn_jax.training.checks import (
     check_targets,
     is_number,
 )
+from rnn_jax.training.evaluating import (
+    Validation,
+    cached,
+    evaluation,
+    is_cross_entropy,
+    is_of_classes,
+)
 from rnn_jax.training.history import History
-from rnn_jax.training.loop import SummableLoss, make_evaluate, takes_reduction
+from rnn_jax.training.loop import SummableLoss
 from rnn_jax.training.plan import Adapts, Plan, Position
 from rnn_jax.training.progress import Listener, Tell, as_listener
 from rnn_jax.training.resuming import best_of, fingerprint, opened, resumed
@@ -40,10 +46,9 @@ from rnn_jax.training.store import Store
 from rnn_jax.truncation import Truncation, truncate
 from rnn_jax.types import Array, Model, Params
 
-__all__ = ["Data", "Diverged", "Validation", "fit"]
+__all__ = ["Data", "Diverged", "fit"]
 
 Data = Batches | Callable[[int], Batches | tuple[Batches, int]]
-Validation = Batches | Callable[[Params], float | Array]
 
 
 def fit(
@@ -162,7 +167,7 @@ def fit(
     if resume and folder is None:
         raise ValueError("resume=True goes on from a folder: pass folder=")
     epoch = _epochs(data)
-    if _of_classes(loss):
+    if is_of_classes(loss):
         for name, batches in (("data", epoch(0)[0]), ("validation", validation)):
             if batches is not None:
                 check_targets(name, batches, model.output_size)
@@ -171,7 +176,7 @@ def fit(
         model, optimizer, jax.tree.map(jnp.copy, params), batch_shape=batch_shape
     )
     with opened(folder, keep) as store, interruptions() as interrupted:
-        evaluate = _evaluation(model, validation, validation_loss, loss, stateful)
+        evaluate = evaluation(model, validation, validation_loss, loss, stateful)
         began_with = fingerprint(noise, None if callable(data) else data)
         position, history = Position(), History([])
         if store is not None and store.holds_checkpoint:
@@ -196,7 +201,7 @@ def fit(
             state = state._replace(opt_state=changed)
         plan = Plan(
             epoch=epoch,
-            block=partial(_cached, _block, model, optimizer, loss, summed, skipped_limit),
+            block=partial(cached, _block, model, optimizer, loss, summed, skipped_limit),
             evaluate=evaluate,
             initial_carry=partial(model.initial_carry, batch_shape) if batch_shape else None,
             key=noise,
@@ -213,8 +218,8 @@ def fit(
             save_every=save_every,
             stop=lambda: interrupted() is not None,
             adapt=adapt,
-            perplexed=not callable(validation) and _is_cross_entropy(validation_loss or loss),
-            trains_perplexity=_is_cross_entropy(loss),
+            perplexed=not callable(validation) and is_cross_entropy(validation_loss or loss),
+            trains_perplexity=is_cross_entropy(loss),
             began_with=began_with,
         )
         state = train(plan, state, position, history)
@@ -317,66 +322,3 @@ def _new_block(
 
 
 _block = lru_cache(maxsize=8)(_new_block)
-_totals = lru_cache(maxsize=8)(make_evaluate)
-
-
-def _cached(function: Any, *args: Any, **options: Any) -> Any:
-    """A cached function; where something cannot be hashed, such as a loss, called anew."""
-    try:
-        hash((args, *options.values()))
-    except TypeError:
-        function = function.__wrapped__
-    return function(*args, **options)
-
-
-def _measured(validation: Callable[[Params], float | Array], params: Params) -> float:
-    """A loss that the caller defines."""
-    value = validation(params)
-    if np.ndim(value):
-        raise ValueError(
-            "the function validation= must return one number, the loss that is to become low, not "
-            f"something of shape {np.shape(value)}"
-        )
-    return float(value)
-
-
-def _evaluation(
-    model: Model,
-    validation: Validation | None,
-    validation_loss: SummableLoss | None,
-    loss: Loss,
-    stateful: bool,
-) -> Callable[[Params], float] | None:
-    if validation is None:
-        return None
-    if callable(validation):
-        return partial(_measured, validation)
-    if validation_loss is None:
-        summable: Any = loss
-        validation_loss = summable if takes_reduction(loss) else cross_entropy
-    totals = _cached(_totals, model, loss=validation_loss)
-
-    def evaluate(params: Params) -> float:
-        carry = model.initial_carry((validation.batch_size,), params) if stateful else None
-        nats, tokens = totals(params, validation, carry)
-        if not int(tokens):
-            raise ValueError("the validation data hold no target that is not masked: pass some")
-        return float(nats) / int(tokens)
-
-    return evaluate
-
-
-def _of_classes(loss: Any) -> bool:
-    """Whether targets are ids below the number of the model's outputs."""
-    while isinstance(loss, partial):
-        loss = loss.func
-    return loss is cross_entropy
-
-
-def _is_cross_entropy(loss: Any) -> bool:
-    """Whether a loss is the plain one, whose mean is the logarithm of a perplexity."""
-    while isinstance(loss, partial):
-        if loss.keywords.keys() - {"reduction"}:
-            return False
-        loss = loss.func
-    return loss is cross_entropy
