@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from rnn_jax.cli.devices import mesh_of
 from rnn_jax.cli.report import parameter_summary, tokenizing
+from rnn_jax.interop.tensors import OtherTree
 from rnn_jax.recipes.reference_step import compare_step_time
 from rnn_jax.runs import (
     RunData,
@@ -133,9 +134,7 @@ def _initial(data: RunData) -> Params:
     before = open_folder(data.config.init_from)
     try:
         return before.load_parameters(like=data.initial_parameters, best=before.has_best)
-    except ValueError as error:
-        if "another model" not in str(error):
-            raise
+    except OtherTree as error:
         raise ValueError(
             f"the parameters of --init-from {data.config.init_from} do not fit: leave out --cell, "
             f"--hidden-size and whatever else makes another model ({error})"

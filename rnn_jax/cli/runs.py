@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Annotated, Any, Literal
 
 import typer
@@ -102,13 +102,18 @@ def setting(settings: Row, name: str) -> str:
 
 def _common(settings: Row, names: Sequence[str]) -> str:
     """What all runs have in common: the corpus, the cell, and what is not at its default."""
+    shown = unusual(settings, without=names, always=("corpus", "cell"))
+    return f"all: {', '.join([*shown, 'else the defaults'])}"
+
+
+def unusual(settings: Row, *, without: Container[str], always: Container[str] = ()) -> list[str]:
+    """The settings that are not at their defaults, each with its value."""
     defaults = dataclasses.asdict(TrainConfig())
-    shown = [
+    return [
         f"{as_flag(name)} {setting(settings, name)}"
         for name, value in settings.items()
-        if name not in names and (name in ("corpus", "cell") or value != defaults.get(name))
+        if name not in without and (name in always or value != defaults.get(name))
     ]
-    return f"all: {', '.join([*shown, 'else the defaults'])}"
 
 
 def _state(run: RunSummary) -> str:

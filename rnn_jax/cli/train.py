@@ -12,9 +12,8 @@ import typer
 from rnn_jax.cli.devices import mesh_of
 from rnn_jax.cli.one_run import Extras, continued, new, train_one
 from rnn_jax.cli.options import with_options
-from rnn_jax.cli.runs import setting
+from rnn_jax.cli.runs import unusual
 from rnn_jax.cli.seeds import train_seeds
-from rnn_jax.cli.table import as_flag
 from rnn_jax.runs import TrainConfig, latest_folder, open_folder
 
 __all__ = ["train"]
@@ -81,22 +80,16 @@ def train(
 def _initialised(config: TrainConfig, given: set[str]) -> TrainConfig:
     """The settings of the run to begin with, but for those that were given."""
     assert config.init_from is not None
-    # Wherever the run goes on from.
-    config = config.changed(init_from=os.path.abspath(config.init_from))
-    assert config.init_from is not None
-    before = open_folder(config.init_from).config
+    source = os.path.abspath(config.init_from)  # wherever the run goes on from
+    before = open_folder(source).config
     if "vocab_size" in given and config.vocab_size != before.vocab_size:
         raise ValueError(
             f"--vocab-size {config.vocab_size} does not go with --init-from, whose vocabulary is "
             "taken over: leave it out"
         )
-    kept, usual = dataclasses.asdict(before), dataclasses.asdict(TrainConfig())
-    taken = [
-        f"{as_flag(name)} {setting(kept, name)}"
-        for name in kept
-        if kept[name] != usual[name] and name not in {*given, "init_from"}
-    ]
-    changed = before.changed(**{name: getattr(config, name) for name in given})
+    anew = {name: getattr(config, name) for name in given} | {"init_from": source}
+    changed = before.changed(**anew)
+    taken = unusual(dataclasses.asdict(before), without=anew)
     others = "all else is at its default" if taken else "its settings, all at their defaults"
-    print(f"taken over from {config.init_from}: {', '.join([*taken, others])}")
+    print(f"taken over from {source}: {', '.join([*taken, others])}")
     return changed

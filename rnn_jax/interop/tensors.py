@@ -18,11 +18,30 @@ from rnn_jax.interop.containers import nested
 from rnn_jax.interop.metadata import read_notes, written_notes
 from rnn_jax.types import Params
 
-__all__ = ["DamagedFile", "load_noted", "load_params", "save_noted", "save_params"]
+__all__ = [
+    "DamagedFile",
+    "OtherTree",
+    "load_noted",
+    "load_params",
+    "save_noted",
+    "save_params",
+]
 
 
 class DamagedFile(ValueError):
     """A file that cannot be read, or holds something else than what was written."""
+
+
+class OtherTree(ValueError):
+    """A file whose arrays have other names or shapes than those that are wanted.
+
+    name: of the first one that differs.
+    difference: what of it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], name: str, difference: str) -> None:
+        super().__init__(f"{os.fspath(path)} holds the parameters of another model: {difference}")
+        self.name, self.difference = name, difference
 
 
 def save_params(path: str | os.PathLike[str], params: Params) -> None:
@@ -143,18 +162,18 @@ def _check_match(
     wanted: Mapping[str, tuple[int, ...]],
     found: Mapping[str, np.ndarray],
 ) -> None:
-    """Raise ValueError unless a file has arrays of these names and shapes, and no others."""
+    """Raise OtherTree unless a file has arrays of these names and shapes, and no others."""
     # Parameters first, because they say most.
     for name in sorted(wanted.keys() | found, key=lambda name: (".params." not in name, name)):
         if name not in wanted or name not in found:
             where = "the file has" if name in found else "the model wants"
-            problem = f"only {where} {name}"
+            difference = f"only {where} {name}"
         elif found[name].shape != wanted[name]:
             shapes = list(found[name].shape), list(wanted[name])
-            problem = f"its {name} is of shape {shapes[0]}, the model's of shape {shapes[1]}"
+            difference = f"its {name} is of shape {shapes[0]}, the model's of shape {shapes[1]}"
         else:
             continue
-        raise ValueError(f"{os.fspath(path)} holds the parameters of another model: {problem}")
+        raise OtherTree(path, name, difference)
 
 
 def _storable(name: str, leaf: Any) -> np.ndarray:

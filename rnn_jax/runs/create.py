@@ -15,7 +15,7 @@ from rnn_jax.host.locks import Locked, exclusive
 from rnn_jax.runs.finding import is_of_fit
 from rnn_jax.runs.folder import FORMAT, RunFolder, is_of_run
 from rnn_jax.runs.replaced import bring_back, discard, is_aside, is_superseded, set_aside
-from rnn_jax.training.store import PARAMETERS
+from rnn_jax.training.store import CHECKPOINT, PARAMETERS
 
 __all__ = ["create_folder", "latest_folder", "new_folder", "open_folder", "resumed_folder"]
 
@@ -74,7 +74,7 @@ def _settled(path: Path) -> bool:
 
     It was replaced from the moment when a step of the new one was saved.
     """
-    if is_superseded(path, "checkpoint.safetensors") and RunFolder(path).steps:
+    if is_superseded(path, CHECKPOINT) and RunFolder(path).steps:
         discard(path)
     return bring_back(path, filter(is_of_run, _names(path)))
 

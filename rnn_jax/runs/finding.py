@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from rnn_jax.training.store import BEST, CHECKPOINT, METRICS, PARAMETERS
+
 __all__ = ["find_runs", "is_of_fit", "looks_like_run"]
 
 # Any of these makes a folder look like that of a run, perhaps a damaged one.
-_MARKS = (
-    "config.json",
-    "metrics.jsonl",
-    "parameters.safetensors",
-    "best.safetensors",
-    "checkpoint.safetensors",
-)
+_MARKS = ("config.json", METRICS, PARAMETERS, BEST, CHECKPOINT)
 
 
 def find_runs(root: str | os.PathLike[str]) -> list[str]:
@@ -45,7 +41,7 @@ def looks_like_run(path: Path) -> bool:
 def is_of_fit(path: Path) -> bool:
     """Whether a folder is that of a call of `fit`, without the settings and vocabulary of a run."""
     beside = (path / "config.json").exists() or (path / "vocabulary.json").exists()
-    return (path / "checkpoint.safetensors").exists() and not beside
+    return (path / CHECKPOINT).exists() and not beside
 
 
 def _below(path: Path) -> list[str]:

@@ -69,13 +69,11 @@ class RunFolder:
     @cached_property
     def config(self) -> TrainConfig:
         """The run's configuration."""
+        settings = self._content["config"]
         try:
-            return TrainConfig(**self._content["config"])
+            return TrainConfig(**settings)
         except (TypeError, ValueError) as error:
-            sentence = str(error)
-            if sentence.startswith(f"{self.path}/"):  # says so itself
-                raise
-            raise ValueError(f"{self.path}/config.json is broken: {sentence}") from None
+            raise ValueError(f"{self.path}/config.json is broken: {error}") from None
 
     @property
     def corpus_sha256(self) -> str:

@@ -17,6 +17,7 @@ from rnn_jax.host.files import Row, reason
 from rnn_jax.host.locks import holder
 from rnn_jax.runs.finding import is_of_fit, looks_like_run
 from rnn_jax.runs.folder import FORMAT, RunFolder
+from rnn_jax.training.store import BEST, PARAMETERS
 
 __all__ = [
     "RunSummary",
@@ -135,7 +136,7 @@ def parameter_count(path: str | os.PathLike[str]) -> int | None:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(Path(path) / "parameters.safetensors", "numpy") as file:
+        with safe_open(Path(path) / PARAMETERS, "numpy") as file:
             names = list(file.keys())
             return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
     except (OSError, SafetensorError):
@@ -198,7 +199,7 @@ def _summary(name: str, path: Path, content: Row) -> RunSummary:
     step = max((int(row["step"]) for row in rows), default=0)
     step = max(step, folder.steps or 0)
     note: str | None
-    trained = step or (path / "parameters.safetensors").exists()
+    trained = step or (path / PARAMETERS).exists()
     if trained and not (rows or training):
         note = "metrics.jsonl is missing" if not damaged else "metrics.jsonl is damaged"
     else:
@@ -234,13 +235,13 @@ def _check_files(path: Path, step: int) -> None:
     """Raise unless what `load_run` needs is there and whole, as far as headers and sizes tell."""
     from safetensors import SafetensorError, safe_open
 
-    if step == 0 and not (path / "parameters.safetensors").exists():
+    if step == 0 and not (path / PARAMETERS).exists():
         return  # stopped before there was anything
     if not (path / "vocabulary.json").exists():
         raise _Unusable("damaged", "vocabulary.json is missing")
-    if not (path / "parameters.safetensors").exists():
-        raise _Unusable("damaged", "parameters.safetensors is missing")
-    for name in ("parameters.safetensors", "best.safetensors"):
+    if not (path / PARAMETERS).exists():
+        raise _Unusable("damaged", f"{PARAMETERS} is missing")
+    for name in (PARAMETERS, BEST):
         if (path / name).exists():
             try:
                 with safe_open(os.fspath(path / name), "numpy"):

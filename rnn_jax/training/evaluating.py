@@ -17,7 +17,7 @@ from rnn_jax.training.loop import SummableLoss, make_evaluate, takes_reduction
 from rnn_jax.training.step import Loss
 from rnn_jax.types import Array, Carry, Model, Params
 
-__all__ = ["Validation", "cached", "evaluation"]
+__all__ = ["Validation", "cached", "evaluation", "is_cross_entropy", "is_of_classes"]
 
 Validation = Batches | Callable[[Params], float | Array]
 
@@ -93,3 +93,23 @@ def _new_totals(model: Model, devices: Devices | None, *, loss: SummableLoss) ->
 
 
 _totals = lru_cache(maxsize=8)(_new_totals)
+
+
+def is_of_classes(loss: Any) -> bool:
+    """Whether targets are ids below the number of the model's outputs."""
+    return _unwrapped(loss)[0] is cross_entropy
+
+
+def is_cross_entropy(loss: Any) -> bool:
+    """Whether a loss is the plain one, whose mean is the logarithm of a perplexity."""
+    function, given = _unwrapped(loss)
+    return function is cross_entropy and given <= {"reduction"}
+
+
+def _unwrapped(loss: Any) -> tuple[Any, set[str]]:
+    """The function in a ``functools.partial`` of it, and the options that are given there."""
+    given: set[str] = set()
+    while isinstance(loss, partial):
+        given |= loss.keywords.keys()
+        loss = loss.func
+    return loss, given

@@ -28,7 +28,13 @@ from rnn_jax.training.checks import (
     is_number,
 )
 from rnn_jax.training.devices import AXIS, Devices, devices_of
-from rnn_jax.training.evaluating import Validation, cached, evaluation
+from rnn_jax.training.evaluating import (
+    Validation,
+    cached,
+    evaluation,
+    is_cross_entropy,
+    is_of_classes,
+)
 from rnn_jax.training.history import History
 from rnn_jax.training.loop import SummableLoss
 from rnn_jax.training.plan import Adapts, Plan, Position
@@ -41,7 +47,7 @@ from rnn_jax.training.store import Store
 from rnn_jax.truncation import Truncation, truncate
 from rnn_jax.types import Array, Model, Params
 
-__all__ = ["Data", "Diverged", "Validation", "fit"]
+__all__ = ["Data", "Diverged", "fit"]
 
 Data = Batches | Callable[[int], Batches | tuple[Batches, int]]
 
@@ -169,7 +175,7 @@ def fit(
         raise ValueError("resume=True goes on from a folder: pass folder=")
     devices = None if mesh is None else devices_of(mesh)
     epoch = _epochs(data)
-    if _of_classes(loss):
+    if is_of_classes(loss):
         for name, batches in (("data", epoch(0)[0]), ("validation", validation)):
             if batches is not None:
                 check_targets(name, batches, model.output_size)
@@ -234,8 +240,8 @@ def fit(
             save_every=save_every,
             stop=lambda: interrupted() is not None,
             adapt=adapt,
-            perplexed=not callable(validation) and _is_cross_entropy(validation_loss or loss),
-            trains_perplexity=_is_cross_entropy(loss),
+            perplexed=not callable(validation) and is_cross_entropy(validation_loss or loss),
+            trains_perplexity=is_cross_entropy(loss),
             began_with=began_with,
         )
         state = train(plan, state, position, history)
@@ -348,19 +354,3 @@ def _new_block(
 
 
 _block = lru_cache(maxsize=8)(_new_block)
-
-
-def _of_classes(loss: Any) -> bool:
-    """Whether targets are ids below the number of the model's outputs."""
-    while isinstance(loss, partial):
-        loss = loss.func
-    return loss is cross_entropy
-
-
-def _is_cross_entropy(loss: Any) -> bool:
-    """Whether a loss is the plain one, whose mean is the logarithm of a perplexity."""
-    while isinstance(loss, partial):
-        if loss.keywords.keys() - {"reduction"}:
-            return False
-        loss = loss.func
-    return loss is cross_entropy

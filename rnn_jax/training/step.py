@@ -254,7 +254,8 @@ def make_train_step(
         carry = None if state.carry is None else found.carry
         metrics = {"loss": value, "tokens": found.tokens}
         if skip_nonfinite:
-            good = all_finite(value) & _can_be_squared(grads)
+            # Squares, because optimisers take those of a gradient.
+            good = all_finite((value, jax.tree.map(jnp.square, grads)))
             opt_state, carry = _where(good, (opt_state, carry), (state.opt_state, state.carry))
             # What is added, not the sum: of a table only some rows are touched. No sum changes
             # with a negative zero.
@@ -270,11 +271,6 @@ def make_train_step(
         return TrainState(params, opt_state, carry, state.step + 1), metrics
 
     return train_step
-
-
-def _can_be_squared(grads: Params) -> Array:
-    """Whether all of a gradient is finite, and so small that optimisers' squares of it are, too."""
-    return jnp.all(jnp.stack([jnp.isfinite(g * g).all() for g in jax.tree.leaves(grads)]))
 
 
 def _where(good: Array, new: Any, old: Any) -> Any:

@@ -19,7 +19,7 @@ import numpy as np
 
 from rnn_jax.arrays.checks import is_key
 from rnn_jax.host.files import Row, atomic_path
-from rnn_jax.interop.tensors import DamagedFile, load_noted, save_noted
+from rnn_jax.interop.tensors import DamagedFile, OtherTree, load_noted, save_noted
 from rnn_jax.training.history import History, read_history
 from rnn_jax.types import Params
 
@@ -37,6 +37,11 @@ __all__ = [
 CHECKPOINT = "checkpoint.safetensors"  # the newest; older ones have their step in the name
 PARAMETERS, BEST = "parameters.safetensors", "best.safetensors"
 METRICS = "metrics.jsonl"
+# What a checkpoint is of where its first difference is none of the parameters.
+_HELD = {
+    "state.opt_state": "holds the state of another optimiser",
+    "state.carry": "is of batches that continue each other, or are of another size",
+}
 _OLDER = re.compile(r"checkpoint-(\d+)\.safetensors")
 
 
@@ -242,10 +247,11 @@ def _read(file: Path, like: Any) -> tuple[Any, Row]:
     wanted = None if like is None else {"state": jax.eval_shape(_plain, like)}
     try:
         tree, position = load_noted(file, wanted, extra="done")
-    except DamagedFile:
-        raise
-    except ValueError as error:
-        raise ValueError(_of_what(str(error))) from None
+    except OtherTree as error:
+        held = next((said for part, said in _HELD.items() if error.name.startswith(part)), None)
+        if held is None:
+            raise
+        raise ValueError(f"{file} {held}: {error.difference}") from None
     if position is not None:
         return from_host(tree["state"], like) if like is not None else tree["state"], position
     # Before, all of it stood in tensors.
@@ -259,17 +265,6 @@ def _read(file: Path, like: Any) -> tuple[Any, Row]:
         "truncation": {-2: None, -1: "full"}.get(reach, f"sliding:{reach}"),
     }
     return tree["state"], position
-
-
-def _of_what(sentence: str) -> str:
-    """What differs between a checkpoint and a training, where it is not the parameters."""
-    for part, of in (
-        ("state.opt_state", "holds the state of another optimiser"),
-        ("state.carry", "is of batches that continue each other, or are of another size"),
-    ):
-        if f" {part}" in sentence and "state.params" not in sentence:
-            return sentence.replace("holds the parameters of another model", of)
-    return sentence
 
 
 def _link(file: Path, name: Path) -> None:

@@ -106,6 +106,28 @@ def test_torch_values_and_gradients(mode: str, options: dict[str, Any], wide: bo
         np.testing.assert_array_equal(back[name], weights.detach())
 
 
+@pytest.mark.parametrize("kind, mode", [(None, "RNN"), (None, "LSTM"), ("gru", "GRU")])
+def test_a_torch_cell_is_a_layer_and_back(kind: Any, mode: str) -> None:
+    """By the module, or by its state dict and ``kind=``."""
+    torch = library("torch")
+    torch.manual_seed(0)
+    cell = getattr(torch.nn, f"{mode}Cell")(D, H, dtype=torch.float64)
+    xs = torch.randn(T, B, D, dtype=torch.float64)
+    layer: Any
+    ys, state = [], None
+    with torch.no_grad():
+        for x in xs:
+            state = cell(x, state)
+            ys.append(state[0] if mode == "LSTM" else state)
+    with jax.enable_x64(True):
+        layer, params = from_torch(cell.state_dict() if kind else cell, kind=kind)
+        assert_equal(layer.apply(params, None, jnp.asarray(xs.numpy()))[1], torch.stack(ys))
+        back = to_torch(layer.cell, params)  # a layer would have its names
+    assert back.keys() == cell.state_dict().keys()
+    for name, weights in cell.state_dict().items():
+        np.testing.assert_array_equal(back[name], weights)
+
+
 def test_torch_modules_files_and_memory(tmp_path: Path) -> None:
     torch = library("torch")
     load_file = library("safetensors.torch").load_file
@@ -280,7 +302,6 @@ def test_what_does_not_map_is_named(keras: Any) -> None:
     merged.build((B, T, D))
     for call, message in (
         (lambda: from_torch(torch.nn.Linear(3, 3)), "takes an nn.RNN, nn.GRU or nn.LSTM"),
-        (lambda: from_torch(torch.nn.LSTMCell(3, 3)), "kind='lstmcell'"),
         (lambda: from_keras(keras.layers.Dense(3)), "not Dense"),
         (lambda: from_keras(keras.layers.GRU(3)), "has no weights yet"),
         (lambda: from_keras(built), "activation 'relu' and recurrent activation 'sigmoid'"),

@@ -8,7 +8,6 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -36,21 +35,31 @@ def test_training_ends_within_an_epoch_when_its_time_is_over_and_is_evaluated_th
     jax.tree.map(np.testing.assert_array_equal, state, three)
 
 
-def test_the_time_of_evaluations_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
+class Clock:
+    """Every look at it is a second later, so that each block takes one."""
 
-    def look() -> float:
-        nonlocal now
-        now += 1.0  # so that each block takes a second
-        return now
+    strftime = staticmethod(time.strftime)
 
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        self.now += 1.0
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(sys.modules["rnn_jax.training.session"], "time", clock)
+    return clock
+
+
+def test_the_time_of_evaluations_is_not_counted(clock: Clock) -> None:
     def slow(params: Any) -> float:
-        nonlocal now
-        now += 1000.0
+        clock.now += 1000.0
         return 1.0
 
-    clock = SimpleNamespace(perf_counter=look, strftime=time.strftime)
-    monkeypatch.setattr(sys.modules["rnn_jax.training.session"], "time", clock)
     state, history = rnn_jax.fit(
         MODEL, optax.sgd(0.1), DATA, seconds=40.0, epochs=99, key=KEY, validation=slow
     )
@@ -58,22 +67,12 @@ def test_the_time_of_evaluations_is_not_counted(monkeypatch: pytest.MonkeyPatch)
     assert int(state.step) > 40 and 5 <= history.rows[-1]["epoch"] < 99
 
 
-def test_a_resumed_training_has_the_time_that_is_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = 0.0
-
-    def look() -> float:
-        nonlocal now
-        now += 1.0
-        return now
-
+@pytest.mark.usefixtures("clock")
+def test_a_resumed_training_has_the_time_that_is_left(tmp_path: Path) -> None:
     def stop(row: dict[str, Any], params: Any) -> None:
         if row["step"]:
             signal.raise_signal(signal.SIGINT)
 
-    clock = SimpleNamespace(perf_counter=look, strftime=time.strftime)
-    monkeypatch.setattr(sys.modules["rnn_jax.training.session"], "time", clock)
     options: dict[str, Any] = {"seconds": 20.0, "key": KEY, "folder": tmp_path / "run"}
     train = partial(rnn_jax.fit, MODEL, optax.sgd(0.1), DATA, **options)
     part, history = train(listeners=[stop])
@@ -98,22 +97,13 @@ def test_the_clock_is_in_no_other_checkpoint(tmp_path: Path) -> None:
         assert position(folder)["seconds"] == 0.0
 
 
-def test_the_time_of_each_program_s_first_block_is_not_counted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.mark.usefixtures("clock")
+def test_the_time_of_each_program_s_first_block_is_not_counted() -> None:
     """As epochs of other shapes need: compiling would use the time up, and spoil the speed."""
-    now = 0.0
-
-    def look() -> float:
-        nonlocal now
-        now += 1.0
-        return now
 
     def longer(epoch: int) -> Any:
         return consecutive(np.arange(130) % 7, batch_size=2, seq_length=4 + epoch)
 
-    clock = SimpleNamespace(perf_counter=look, strftime=time.strftime)
-    monkeypatch.setattr(sys.modules["rnn_jax.training.session"], "time", clock)
     blocks: list[int] = []
 
     class Steps(Listener):

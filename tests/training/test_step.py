@@ -69,7 +69,10 @@ def test_noise_needs_a_key_or_is_switched_off(names: str) -> None:
 )
 def test_rates_of_zero_draw_nothing_and_need_no_key(model: Any) -> None:
     optimizer = r.sgd(0.1)
-    jax.eval_shape(r.make_train_step(model, optimizer), _state(model, optimizer), BATCH)
+    state = _state(model, optimizer)
+    _, metrics = jax.jit(r.make_train_step(model, optimizer))(state, BATCH)
+    _, logits = model.apply(state.params, None, BATCH.inputs)
+    np.testing.assert_allclose(metrics["loss"], r.cross_entropy(logits, BATCH.targets), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
