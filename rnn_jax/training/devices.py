@@ -89,7 +89,8 @@ class Devices:
             data, count = epoch(number)
             if latest[0] is not data:
                 self.check_rows("data", data.batch_size)
-                latest[:] = data, self.batches(data)
+                # What is fed is put there piece by piece.
+                latest[:] = data, self.batches(data) if hasattr(data, "visit") else data
             return latest[1], count
 
         return placed

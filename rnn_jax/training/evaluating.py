@@ -13,13 +13,21 @@ from rnn_jax.jaxprs import sum_over, vary_over
 from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.training.blocks import Batches
 from rnn_jax.training.devices import AXIS, EVERYWHERE, ROWS, Devices
-from rnn_jax.training.loop import SummableLoss, make_evaluate, takes_reduction
+from rnn_jax.training.feeding import Fed, Feeder
+from rnn_jax.training.loop import (
+    Part,
+    SummableLoss,
+    Totals,
+    added_up,
+    summing,
+    takes_reduction,
+)
 from rnn_jax.training.step import Loss
 from rnn_jax.types import Array, Carry, Model, Params
 
 __all__ = ["Validation", "cached", "evaluation", "is_cross_entropy", "is_of_classes"]
 
-Validation = Batches | Callable[[Params], float | Array]
+Validation = Batches | Fed | Callable[[Params], float | Array]
 
 
 def cached(function: Any, *args: Any, **options: Any) -> Any:
@@ -49,8 +57,12 @@ def evaluation(
     loss: Loss,
     stateful: bool,
     devices: Devices | None,
+    check: Callable[[Any], None] | None,
 ) -> Callable[[Params], float] | None:
-    """The mean loss of parameters on the validation data of `fit`; None where there are none."""
+    """The mean loss of parameters on the validation data of `fit`; None where there are none.
+
+    check: called with what is fed.
+    """
     if validation is None:
         return None
     if callable(validation):
@@ -59,11 +71,14 @@ def evaluation(
         summable: Any = loss
         validation_loss = summable if takes_reduction(loss) else cross_entropy
     totals = cached(_totals, model, devices, loss=validation_loss)
-    batches: Batches = validation if devices is None else devices.batches(validation)
+    placed = validation
+    if devices is not None and not isinstance(validation, Fed):
+        placed = devices.batches(validation)
 
     def evaluate(params: Params) -> float:
-        carry = model.initial_carry((batches.batch_size,), params) if stateful else None
-        nats, tokens = totals(params, batches, carry)
+        carry = model.initial_carry((placed.batch_size,), params) if stateful else None
+        with Feeder(devices, check) as feeder:
+            nats, tokens = totals(params, placed, carry, feeder)
         if not int(tokens):
             raise ValueError("the validation data hold no target that is not masked: pass some")
         return float(nats) / int(tokens)
@@ -73,23 +88,32 @@ def evaluation(
 
 def _new_totals(model: Model, devices: Devices | None, *, loss: SummableLoss) -> Any:
     """As `make_evaluate`; on several devices each adds up the loss of its rows."""
-    totals = make_evaluate(model, loss=loss)
-    if devices is None or devices.count == 1:
-        return totals
+    alone = summing(model, loss)
 
-    def mine(beside: tuple[Params, Carry], data: Any) -> Any:
+    def mine(beside: tuple[Params, Carry], data: Any, end: Array | None) -> Any:
         params, carry = beside
         # Sums that differ from device to device, whatever they come of.
-        return sum_over(AXIS, totals(params, vary_over(frozenset({AXIS}), data), carry))
+        new, totals = alone(params, vary_over(frozenset({AXIS}), data), carry, end)
+        return new, sum_over(AXIS, totals)
 
-    spread = jax.jit(devices.mapped(mine, (EVERYWHERE, ROWS), EVERYWHERE))
+    mapped = None
+    if devices is not None and devices.count > 1:
+        mapped = jax.jit(devices.mapped(mine, (EVERYWHERE, ROWS), (ROWS, EVERYWHERE)))
 
-    def evaluate(params: Params, data: Batches, carry: Carry = None) -> Any:
-        if not devices.can_share(data.batch_size):
-            return totals(params, data, carry)  # each device all of it; such data are few
-        return spread((params, devices.by_rows(carry)), data)
+    def totals(params: Params, data: Batches | Fed, carry: Carry, feeder: Feeder) -> Totals:
+        part: Part = alone
+        # Rows that cannot be shared are all on each device; such data are few.
+        if mapped is not None and devices is not None and devices.can_share(data.batch_size):
+            carry = devices.by_rows(carry)
 
-    return evaluate
+            def part(params: Params, data: Any, carry: Carry, end: Array | None = None) -> Any:
+                return mapped((params, carry), data, end)
+
+        if isinstance(data, Fed):
+            return added_up(part, params, data, carry, feeder)
+        return part(params, data, carry)[1]
+
+    return totals
 
 
 _totals = lru_cache(maxsize=8)(_new_totals)

@@ -35,6 +35,7 @@ from rnn_jax.training.evaluating import (
     is_cross_entropy,
     is_of_classes,
 )
+from rnn_jax.training.feeding import Fed, Feeder
 from rnn_jax.training.history import History
 from rnn_jax.training.loop import SummableLoss
 from rnn_jax.training.plan import Adapts, Plan, Position
@@ -49,7 +50,7 @@ from rnn_jax.types import Array, Model, Params
 
 __all__ = ["Data", "Diverged", "fit"]
 
-Data = Batches | Callable[[int], Batches | tuple[Batches, int]]
+Data = Batches | Fed | Callable[[int], Batches | Fed | tuple[Batches | Fed, int]]
 
 
 def fit(
@@ -92,9 +93,9 @@ def fit(
     Args:
       model: a `Model`, truncated or not; an `encoder_decoder`, whose batches have a ``source``.
       optimizer: any optax optimiser.
-      data: what to train on, `Windows` or a `SentenceStream`, the same in each epoch; or a function
-        that gives that of an epoch, from its number (from 0) alone. It may add how many of the
-        batches are real, so that all epochs have one shape.
+      data: what to train on, `Windows`, a `SentenceStream` or, where memory cannot hold it, `Fed`,
+        the same in each epoch; or a function that gives that of an epoch, from its number (from 0)
+        alone. It may add how many of the batches are real, so that all epochs have one shape.
       epochs: passes over the data.
       steps: training steps.
       seconds: time in training steps; evaluations, saving and compiling are not counted. Of epochs,
@@ -164,7 +165,7 @@ def fit(
     if not isinstance(save_every, int | float) or not save_every >= 0:
         raise ValueError(f"save_every must be seconds, at least 0, not {save_every}")
     if not callable(data):
-        check_data(data)
+        _check_batches(data)
     at_first = None if key is None else jax.random.fold_in(key, 0)
     noise = None if key is None else jax.random.fold_in(key, 1)
     if params is None:
@@ -175,10 +176,12 @@ def fit(
         raise ValueError("resume=True goes on from a folder: pass folder=")
     devices = None if mesh is None else devices_of(mesh)
     epoch = _epochs(data)
+    check: Callable[..., None] | None = None
     if is_of_classes(loss):
+        check = partial(check_targets, size=model.output_size)
         for name, batches in (("data", epoch(0)[0]), ("validation", validation)):
             if batches is not None:
-                check_targets(name, batches, model.output_size)
+                check(name, batches)  # of what is fed each piece, when it is read
     batch_shape = (epoch(0)[0].batch_size,) if stateful else None
     state = init_train_state(
         model, optimizer, jax.tree.map(jnp.copy, params), batch_shape=batch_shape
@@ -187,8 +190,15 @@ def fit(
         epoch = devices.epochs(epoch)
         epoch(0)
         state = devices.state(state)
-    with opened(folder, keep) as store, interruptions() as interrupted:
-        evaluate = evaluation(model, validation, validation_loss, loss, stateful, devices)
+    with (
+        opened(folder, keep) as store,
+        Feeder(devices, check and partial(check, "data")) as feeder,
+        interruptions() as interrupted,
+    ):
+        evaluate = evaluation(
+            model, validation, validation_loss, loss, stateful, devices,
+            check and partial(check, "validation"),
+        )  # fmt: skip
         began_with = fingerprint(noise, None if callable(data) else data)
         position, history = Position(by_row=devices is not None), History([])
         if store is not None and store.holds_checkpoint:
@@ -213,6 +223,7 @@ def fit(
             state = state._replace(opt_state=changed)
         plan = Plan(
             epoch=epoch,
+            piece=feeder.piece,
             block=partial(
                 cached,
                 _block,
@@ -300,21 +311,26 @@ def _check(
             "validation= is a function, whose value is the loss already: leave out validation_loss="
         )
     if validation is not None and not callable(validation):
-        check_data(validation)
+        _check_batches(validation)
 
 
-def _epochs(data: Data) -> Callable[[int], tuple[Batches, int]]:
+def _check_batches(data: Any) -> None:
+    if not isinstance(data, Fed):
+        check_data(data)
+
+
+def _epochs(data: Data) -> Callable[[int], tuple[Batches | Fed, int]]:
     """The batches of an epoch by its number, and how many of them are real."""
     if not callable(data):
         _check_some(data.count)
         return lambda number: (data, data.count)
-    latest: dict[int, tuple[Batches, int]] = {}
+    latest: dict[int, tuple[Batches | Fed, int]] = {}
 
-    def epoch(number: int) -> tuple[Batches, int]:
+    def epoch(number: int) -> tuple[Batches | Fed, int]:
         if number not in latest:
             found = data(number)
             batches = found[0] if isinstance(found, tuple) else found
-            check_data(batches)
+            _check_batches(batches)
             count = found[1] if isinstance(found, tuple) else batches.count
             _check_some(count)
             latest.clear()

@@ -5,15 +5,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from rnn_jax.jaxprs import vary_over, varying_axes
 from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.training.batches import Windows
+from rnn_jax.training.blocks import Batches
 from rnn_jax.training.checks import (
     check_bounds,
     check_data,
@@ -22,6 +24,7 @@ from rnn_jax.training.checks import (
     count_of,
     mask_of,
 )
+from rnn_jax.training.feeding import Fed, Feeder
 from rnn_jax.training.forward import forward
 from rnn_jax.training.step import TrainState, TrainStep, check_state
 from rnn_jax.training.streams import SentenceStream
@@ -29,7 +32,7 @@ from rnn_jax.types import Array, Batch, Carry, Model, Params
 
 __all__ = ["SummableLoss", "make_evaluate", "make_train_steps", "takes_reduction"]
 
-Totals = tuple[Array, Array]
+Totals = tuple[Array | np.number[Any], Array | np.number[Any]]
 
 
 def make_train_steps(
@@ -156,8 +159,29 @@ def make_evaluate(model: Model, *, loss: SummableLoss = cross_entropy) -> Callab
             'write loss(outputs, targets, *, mask, reduction), which gives the sum for "sum"'
         )
 
+    part = summing(model, loss)
+
+    def evaluate(params: Params, data: Batches | Fed, carry: Carry = None) -> Totals:
+        check_params(params)
+        if isinstance(data, Fed):
+            with Feeder() as feeder:
+                return added_up(part, params, data, carry, feeder)
+        check_data(data)
+        return part(params, data, carry)[1]
+
+    return evaluate
+
+
+Part = Callable[..., tuple[Carry, Totals]]
+
+
+def summing(model: Model, loss: SummableLoss) -> Part:
+    """``part(params, data, carry, end=None) -> (carry, totals)``, of all batches or so many."""
+
     @jax.jit
-    def compiled(params: Params, data: Windows | SentenceStream, carry: Carry) -> Totals:
+    def part(
+        params: Params, data: Batches, carry: Carry, end: Array | None = None
+    ) -> tuple[Carry, Totals]:
         def consume(loop: tuple[Carry, Totals], batch: Batch) -> tuple[Carry, Totals]:
             carry, (nats, tokens) = loop
             new, outputs = forward(model, params, carry, batch)
@@ -172,14 +196,19 @@ def make_evaluate(model: Model, *, loss: SummableLoss = cross_entropy) -> Callab
         axes = varying_axes(params, data, carry)
         zero = _zero(params)
         start = vary_over(axes, (carry, (zero, jnp.zeros((), int))))
-        return lax.fori_loop(0, data.count, body, start)[1]
+        return lax.fori_loop(0, data.count if end is None else end, body, start)
 
-    def evaluate(params: Params, data: Windows | SentenceStream, carry: Carry = None) -> Totals:
-        check_params(params)
-        check_data(data)
-        return compiled(params, data, carry)
+    return part
 
-    return evaluate
+
+def added_up(part: Part, params: Params, data: Fed, carry: Carry, feeder: Feeder) -> Totals:
+    """The totals of batches that are fed, added up in 64 bits."""
+    nats, tokens, done = 0.0, 0, 0
+    while done < data.count:
+        batches, first, done = feeder.piece(data, done)
+        carry, totals = part(params, batches, carry, jax.device_put(np.int32(done - first)))
+        nats, tokens = nats + float(totals[0]), tokens + int(totals[1])
+    return np.float64(nats), np.int64(tokens)
 
 
 def takes_reduction(loss: Callable[..., Array]) -> bool:

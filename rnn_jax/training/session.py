@@ -45,7 +45,7 @@ class _Training:
         self.timed_tokens, self.timed_seconds, self.pace = 0, 0.0, math.nan
         self.chunk = 0  # steps of the latest block
         self.batches: Any = None  # of the latest epoch
-        self.count, self.form = 0, ()  # and what tells its program from those of others
+        self.count = 0
         self.news: list[Callable[[], None]] = []  # what listeners have still to hear
         self.best: tuple[Params, Row] | None = None  # not yet written
         self.kept: Saved | None = None
@@ -62,7 +62,6 @@ class _Training:
             self.tell(run)
         while not (ended := self.ended()):
             self.batches, self.count = plan.epoch(at.epoch)
-            self.form = tuple(leaf.shape for leaf in jax.tree.leaves(self.batches))
             if plan.initial_carry is not None and at.batch == 0:
                 carry = plan.initial_carry(run.state.params)
                 run = run._replace(state=run.state._replace(carry=carry))
@@ -114,28 +113,33 @@ class _Training:
     def block(self, run: Running) -> Running:
         """Some of an epoch's batches."""
         plan, at = self.plan, self.at
-        truncation, steps = None, self.length()
+        asked = time.perf_counter()
+        batches, first, last = plan.piece(self.batches, at.batch)
+        waited = time.perf_counter() - asked
+        truncation, steps = None, min(self.length(), last - at.batch)
         if plan.adapt is not None:
             if at.step % plan.adapt.every == 0:
-                chosen = plan.adapt(run.state, self.batches, at.batch)
+                chosen = plan.adapt(run.state, batches, at.batch - first)
                 at.truncation = at.truncation if chosen is None else str(chosen)
             truncation = parse_truncation(at.truncation or "full")
             steps = min(steps, plan.adapt.every - at.step % plan.adapt.every)
-        compiled, began = (truncation, self.form) in self.ran, time.perf_counter()
-        end = at.batch + steps
-        run, seen = plan.block(truncation)(run, self.batches, at.batch, end, plan.key)
-        self.ran.add((truncation, self.form))
+        # What tells the program from others that were compiled.
+        program = truncation, tuple(leaf.shape for leaf in jax.tree.leaves(batches))
+        compiled, began = program in self.ran, time.perf_counter()
+        begin = at.batch - first
+        run, seen = plan.block(truncation)(run, batches, begin, begin + steps, plan.key)
+        self.ran.add(program)
         told = jax.device_get((*seen, run.in_a_row, run.nats, run.error))
         batch, tokens, skipped, in_a_row, nats, error = (np.asarray(x).item() for x in told)
-        seconds = max(time.perf_counter() - began, 1e-9)
-        done = batch - at.batch
+        seconds = max(time.perf_counter() - began + waited, 1e-9)
+        done = batch - begin
         if compiled:
             self.timed_tokens += tokens
             self.timed_seconds += seconds
             if plan.seconds is not None:  # no clock gets into other checkpoints
                 at.seconds += seconds
             self.pace = done / seconds
-        at.batch, at.step = batch, at.step + done
+        at.batch, at.step = at.batch + done, at.step + done
         at.nats, at.in_a_row = nats + error, in_a_row
         at.tokens, at.seen = at.tokens + tokens, at.seen + tokens
         at.skipped += skipped
@@ -247,10 +251,11 @@ class _Training:
         block = self.plan.block(truncation)
         # The latest one that was not skipped, and the next two.
         for index in (self.at.batch - 1 - self.at.in_a_row, self.at.batch, self.at.batch + 1):
-            index %= self.count
+            batches, first, _ = self.plan.piece(self.batches, index % self.count)
+            begin = index % self.count - first
             # A copy, because a block uses up what it is given.
             copy = _copied(run)._replace(in_a_row=jnp.zeros_like(run.in_a_row))
-            _, seen = block(copy, self.batches, index, index + 1, self.plan.key)
+            _, seen = block(copy, batches, begin, begin + 1, self.plan.key)
             if not int(seen.skipped):
                 return True
         return False
