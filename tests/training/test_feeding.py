@@ -21,6 +21,7 @@ V, H, T, B = 11, 6, 5, 4
 IDS = np.random.default_rng(0).integers(0, V, 1 + B * T * 7 + 3)
 MODEL = rnn_jax.language_model(V, rnn_jax.recurrent(rnn_jax.elman(H)))
 PIECES = [1, 3, 50]
+ROUNDING = 140 * float(np.finfo(np.float32).eps)  # of 140 summands in another order
 
 
 def fed_windows(data: Windows, piece: int, seen: list[Any] | None = None) -> Fed:
@@ -51,20 +52,19 @@ def fed_sentences(data: SentenceStream, piece: int) -> Fed:
         mine = slice(begin * data.batch_size, end * data.batch_size)
         first = starts[mine][0]
         fill = (0, size - len(starts[mine]))
-        return SentenceStream(
-            np.pad(stream[first:], (0, first))[:room],
-            np.pad(np.maximum(starts[mine] - first, 0), fill),
-            np.pad(lengths[mine], fill),
-            data.buckets,
-            data.batch_size,
-        )
+        fields: dict[str, Any] = {
+            "stream": np.pad(stream[first:], (0, first))[:room],
+            "starts": np.pad(np.maximum(starts[mine] - first, 0), fill),
+            "lengths": np.pad(lengths[mine], fill),
+        }
+        return SentenceStream(**fields, buckets=data.buckets, batch_size=data.batch_size)
 
     return Fed(read, data.count, data.batch_size, piece)
 
 
-def trained(data: Any, **options: Any) -> tuple[Any, Any]:
-    options = {"epochs": 2, "key": jax.random.key(1)} | options
-    model = options.pop("model", MODEL)
+def trained(data: Any, **given: Any) -> tuple[Any, Any]:
+    options: dict[str, Any] = {"epochs": 2, "key": jax.random.key(1)} | given
+    model: Any = options.pop("model", MODEL)
     state, history = rnn_jax.fit(model, optax.adam(0.01), data, **options)
     rows = [{k: v for k, v in row.items() if k in ("step", "train_loss")} for row in history.rows]
     return jax.tree.map(np.asarray, state), rows
@@ -113,8 +113,7 @@ def test_evaluation_is_that_of_all_batches(piece: int) -> None:
         nats, tokens = make_evaluate(MODEL)(params, data, carry)
         fed_nats, fed_tokens = make_evaluate(MODEL)(params, fed_windows(data, piece), carry)
         assert int(fed_tokens) == int(tokens)
-        # Sums of 140 float32 in another order.
-        np.testing.assert_allclose(fed_nats, nats, rtol=140 * np.finfo(np.float32).eps)
+        np.testing.assert_allclose(float(fed_nats), float(nats), rtol=ROUNDING)
     validated = []
     for validation in (data, fed_windows(data, piece)):
         _, history = rnn_jax.fit(
@@ -122,7 +121,7 @@ def test_evaluation_is_that_of_all_batches(piece: int) -> None:
             validation=validation,
         )  # fmt: skip
         validated.append([row["loss"] for row in history.rows])
-    np.testing.assert_allclose(*validated, rtol=140 * np.finfo(np.float32).eps)
+    np.testing.assert_allclose(validated[0], validated[1], rtol=ROUNDING)
 
 
 def test_epochs_by_a_function_and_a_training_that_goes_on(tmp_path: Any) -> None:
@@ -186,7 +185,7 @@ def test_bad_pieces() -> None:
     with pytest.raises(ValueError, match="piece"):
         fed_windows(data, 0)
 
-    def broken(begin: int, end: int, rows: slice) -> Windows:
+    def broken(begin: int, end: int, rows: slice) -> Any:
         if begin:
             raise OSError("the disk is gone")
         return fed_windows(data, 3).read(begin, end, rows)
