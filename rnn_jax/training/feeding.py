@@ -25,8 +25,8 @@ class Fed:
 
     read: ``read(begin, end, rows)`` gives batches ``begin … end-1``, at most ``piece`` of them, as
       `Windows` or a `SentenceStream` of NumPy arrays; of `Windows` the ``rows`` alone, a slice of
-      the batch. Each piece has the shape of ``piece`` batches, the last one is filled up with
-      anything. The arrays are used for as long as the piece is; it must not write to them again.
+      the batch. Each piece has the shape of ``piece`` batches, the last one is filled up, with
+      zeros, say. The arrays are used for as long as the piece is: write to them no more.
     count: the number of batches.
     batch_size: ``B``.
     piece: batches of a piece.

@@ -23,6 +23,7 @@ from rnn_jax.training import Windows, sentence_stream
 from rnn_jax.training.blocks import jitted_block, running
 from rnn_jax.training.devices import devices_of
 from tests.cases import CAUSAL, QUICK, SIZE, Case, assert_close
+from tests.training.test_feeding import fed_windows
 
 T, B = 3, 8
 EVERYWHERE: Any = PartitionSpec()
@@ -244,17 +245,25 @@ def fits() -> None:
     fit_like_one(noisy, windows, resumed, validation=windows, stateful=True)
     fit_like_one(noisy, stream, validation=stream, loss=summed, summed=True)
     fit_like_one(plain, windows, validation=few, same=True)
+    fed = fed_windows(windows, 2)
+    fit_like_one(noisy, windows, validation=windows, stateful=True, fed=fed)
 
 
 def fit_like_one(
-    model: Any, data: Any, resumed: Any = (), same: bool = False, **options: Any
+    model: Any, data: Any, resumed: Any = (), same: bool = False, fed: Any = None, **options: Any
 ) -> None:
-    """Against one device, and with ``same`` without a mesh; resumed from some devices on others."""
+    """Against one device, and with ``same`` without a mesh; resumed from some devices on others.
+
+    With ``fed``, the same data in pieces, which several devices train on and evaluate.
+    """
 
     def go(count: int | None, epochs: int, folder: Any = None) -> Any:
+        pieces = fed if count not in (None, 1) else None
+        read = data if pieces is None else pieces
+        more = options if pieces is None else options | {"validation": pieces}
         state, history = r.fit(
-            model, OPTIMIZER, data, key=jax.random.key(0), epochs=epochs, folder=folder,
-            resume=folder is not None, mesh=None if count is None else mesh(count), **options,
+            model, OPTIMIZER, read, key=jax.random.key(0), epochs=epochs, folder=folder,
+            resume=folder is not None, mesh=None if count is None else mesh(count), **more,
         )  # fmt: skip
         rows = [(row["loss"], row["tokens"], row["train_loss"] or 0.0) for row in history.rows]
         state = jax.device_get((state.params, state.opt_state, state.carry, state.step))

@@ -35,7 +35,7 @@ def fed_windows(data: Windows, piece: int, seen: list[Any] | None = None) -> Fed
         def cut(part: np.ndarray) -> np.ndarray:
             part = part[begin:end, :, rows]
             # What fills a piece up is not looked at.
-            return np.pad(part, [(0, piece - len(part)), (0, 0), (0, 0)], constant_values=V - 1)
+            return np.pad(part, [(0, piece - len(part)), (0, 0), (0, 0)], constant_values=1)
 
         return jax.tree.map(cut, whole)
 
