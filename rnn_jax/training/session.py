@@ -113,25 +113,25 @@ class _Training:
     def block(self, run: Running) -> Running:
         """Some of an epoch's batches."""
         plan, at = self.plan, self.at
-        asked = time.perf_counter()
+        began = time.perf_counter()
         batches, first, last = plan.piece(self.batches, at.batch)
-        waited = time.perf_counter() - asked
         truncation, steps = None, min(self.length(), last - at.batch)
         if plan.adapt is not None:
             if at.step % plan.adapt.every == 0:
                 chosen = plan.adapt(run.state, batches, at.batch - first)
+                began = time.perf_counter()
                 at.truncation = at.truncation if chosen is None else str(chosen)
             truncation = parse_truncation(at.truncation or "full")
             steps = min(steps, plan.adapt.every - at.step % plan.adapt.every)
         # What tells the program from others that were compiled.
         program = truncation, tuple(leaf.shape for leaf in jax.tree.leaves(batches))
-        compiled, began = program in self.ran, time.perf_counter()
+        compiled = program in self.ran
         begin = at.batch - first
         run, seen = plan.block(truncation)(run, batches, begin, begin + steps, plan.key)
         self.ran.add(program)
         told = jax.device_get((*seen, run.in_a_row, run.nats, run.error))
         batch, tokens, skipped, in_a_row, nats, error = (np.asarray(x).item() for x in told)
-        seconds = max(time.perf_counter() - began + waited, 1e-9)
+        seconds = max(time.perf_counter() - began, 1e-9)
         done = batch - begin
         if compiled:
             self.timed_tokens += tokens
