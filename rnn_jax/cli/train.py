@@ -44,7 +44,8 @@ def train(
         str | None,
         typer.Option(
             help="Devices to train on, a number or all: each takes its share of a batch's rows. "
-            "The results are the same on any number; it may change when a run goes on."
+            "The results are the same on any number, 1 included; without, noise is drawn "
+            "otherwise. It may change when a run goes on."
         ),
     ] = None,
     compare: Annotated[

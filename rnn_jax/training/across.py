@@ -21,7 +21,7 @@ from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.training.checks import count_of
 from rnn_jax.types import Array, Carry, Params, Share
 
-__all__ = ["Across", "Found", "part_that_counts"]
+__all__ = ["Across", "Found", "check_mean", "part_that_counts"]
 
 
 class Found(NamedTuple):
@@ -111,6 +111,19 @@ class Across:
         if self.counts_first:
             value = value * _factor(sum_over(self.axis, counts))
         return value, found._replace(counts=counts)
+
+
+def check_mean(loss: Any, *, summed: bool) -> None:
+    """Raise ValueError where a loss that is to be a mean is asked for its sum."""
+    given = None
+    while isinstance(loss, partial):
+        given = loss.keywords.get("reduction") if given is None else given
+        loss = loss.func
+    if given == "sum" and not summed:
+        raise ValueError(
+            'the loss is a sum, by reduction="sum", and what several devices find would be put '
+            "together as a mean: pass summed=True"
+        )
 
 
 def _factor(counts: Array) -> Array:

@@ -31,8 +31,8 @@ __all__ = [
     "drawn_by",
     "is_number",
     "mask_of",
+    "optimizer_errors_explained",
     "shape_of",
-    "what_is_at_hand",
 ]
 
 
@@ -194,7 +194,7 @@ def drawn_by(model: Model) -> str | None:
 
 
 @contextmanager
-def what_is_at_hand(optimizer: Any, state: Any) -> Iterator[None]:
+def optimizer_errors_explained(optimizer: Any, state: Any) -> Iterator[None]:
     """Turns an optimiser's errors about what it is given into a sentence."""
     try:
         yield

@@ -11,6 +11,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rnn_jax.training.batches import Consume, State, Windows
+from rnn_jax.training.fed import Fed
 from rnn_jax.training.step import TrainState
 from rnn_jax.types import Array, Batch, Carry
 
@@ -19,7 +20,6 @@ __all__ = ["AXIS", "EVERYWHERE", "ROWS", "Devices", "devices_of"]
 AXIS = "data"
 EVERYWHERE: Any = PartitionSpec()  # type: ignore[no-untyped-call]
 ROWS: Any = PartitionSpec(AXIS)  # type: ignore[no-untyped-call]
-_WINDOWS: Any = PartitionSpec(None, None, AXIS)  # type: ignore[no-untyped-call]
 
 Epochs = Callable[[int], tuple[Any, int]]  # their batches by their numbers, and how many are real
 
@@ -79,7 +79,8 @@ class Devices:
 
     def batches(self, data: Any) -> Any:
         """A data set where steps read it: windows by rows, any other on every device."""
-        return self._put(data, _spec_of(data) if self.can_share(data.batch_size) else EVERYWHERE)
+        specs = _specs_of(data) if self.can_share(data.batch_size) else EVERYWHERE
+        return self._put(data, specs)
 
     def epochs(self, epoch: Epochs) -> Epochs:
         """The same batches, where steps read them."""
@@ -90,7 +91,7 @@ class Devices:
             if latest[0] is not data:
                 self.check_rows("data", data.batch_size)
                 # What is fed is put there piece by piece.
-                latest[:] = data, self.batches(data) if hasattr(data, "visit") else data
+                latest[:] = data, data if isinstance(data, Fed) else self.batches(data)
             return latest[1], count
 
         return placed
@@ -113,15 +114,18 @@ class Devices:
             return function(tree, data if isinstance(data, Windows) else _Mine(data), *more)
 
         def call(tree: Any, data: Any, *more: Any) -> Any:
-            specs = (into, _spec_of(data), *(EVERYWHERE,) * len(more))
+            specs = (into, _specs_of(data), *(EVERYWHERE,) * len(more))
             spread = jax.shard_map(one, mesh=self.mesh, in_specs=specs, out_specs=out)
             return spread(tree, data, *more)
 
         return call
 
-    def _put(self, tree: Any, spec: Any) -> Any:
-        sharding = NamedSharding(self.mesh, spec)
-        return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), tree)
+    def _put(self, tree: Any, specs: Any) -> Any:
+        def put(spec: Any, part: Any) -> Any:
+            sharding = NamedSharding(self.mesh, spec)
+            return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), part)
+
+        return jax.tree.map(put, specs, tree)
 
 
 @jax.tree_util.register_dataclass
@@ -139,15 +143,23 @@ class _Mine:
         def cut(state: State, batch: Batch) -> State:
             size = batch.inputs.shape[1] // lax.axis_size(AXIS)
             first = lax.axis_index(AXIS) * size
-            mine = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, first, size, 1), batch)
-            return consume(state, mine)
+
+            def mine(part: Array) -> Array:
+                # A classifier's targets have no axis of steps.
+                return lax.dynamic_slice_in_dim(part, first, size, min(1, part.ndim - 1))
+
+            return consume(state, jax.tree.map(mine, batch))
 
         result: State = self.data.visit(index, cut, state)
         return result
 
 
-def _spec_of(data: Any) -> Any:
-    return _WINDOWS if isinstance(data, Windows) else EVERYWHERE
+def _specs_of(data: Any) -> Any:
+    """Windows by rows, which a classifier's targets have in place of steps; else everywhere."""
+    if not isinstance(data, Windows):
+        return EVERYWHERE
+    spec: Any = PartitionSpec
+    return jax.tree.map(lambda part: spec(*(None,) * min(2, part.ndim - 1), AXIS), data)
 
 
 def _any_of(numbers: list[int]) -> str:

@@ -13,7 +13,8 @@ from rnn_jax.jaxprs import sum_over, vary_over
 from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.training.blocks import Batches
 from rnn_jax.training.devices import AXIS, EVERYWHERE, ROWS, Devices
-from rnn_jax.training.feeding import Fed, Feeder
+from rnn_jax.training.fed import Fed
+from rnn_jax.training.feeding import Feeder
 from rnn_jax.training.loop import (
     Part,
     SummableLoss,
@@ -57,12 +58,9 @@ def evaluation(
     loss: Loss,
     stateful: bool,
     devices: Devices | None,
-    check: Callable[[Any], None] | None,
+    feeder: Feeder,
 ) -> Callable[[Params], float] | None:
-    """The mean loss of parameters on the validation data of `fit`; None where there are none.
-
-    check: called with what is fed.
-    """
+    """The mean loss of parameters on the validation data of `fit`; None where there are none."""
     if validation is None:
         return None
     if callable(validation):
@@ -77,8 +75,8 @@ def evaluation(
 
     def evaluate(params: Params) -> float:
         carry = model.initial_carry((placed.batch_size,), params) if stateful else None
-        with Feeder(devices, check) as feeder:
-            nats, tokens = totals(params, placed, carry, feeder)
+        nats, tokens = totals(params, placed, carry, feeder)
+        feeder.forget()
         if not int(tokens):
             raise ValueError("the validation data hold no target that is not masked: pass some")
         return float(nats) / int(tokens)

@@ -35,7 +35,8 @@ from rnn_jax.training.evaluating import (
     is_cross_entropy,
     is_of_classes,
 )
-from rnn_jax.training.feeding import Fed, Feeder
+from rnn_jax.training.fed import Fed
+from rnn_jax.training.feeding import Feeder
 from rnn_jax.training.history import History
 from rnn_jax.training.loop import SummableLoss
 from rnn_jax.training.plan import Adapts, Plan, Position
@@ -195,11 +196,12 @@ def fit(
         Feeder(devices, check and partial(check, "data")) as feeder,
         interruptions() as interrupted,
     ):
-        evaluate = evaluation(
-            model, validation, validation_loss, loss, stateful, devices,
-            check and partial(check, "validation"),
-        )  # fmt: skip
-        began_with = fingerprint(noise, None if callable(data) else data)
+        beside = Feeder(devices, check and partial(check, "validation"), beside=feeder)
+        evaluate = evaluation(model, validation, validation_loss, loss, stateful, devices, beside)
+        sample = None if callable(data) else data
+        if isinstance(sample, Fed):  # which takes a look at the file
+            sample = None if store is None else feeder.first(sample)
+        began_with = fingerprint(noise, sample)
         position, history = Position(by_row=devices is not None), History([])
         if store is not None and store.holds_checkpoint:
             if not resume:

@@ -24,7 +24,8 @@ from rnn_jax.training.checks import (
     count_of,
     mask_of,
 )
-from rnn_jax.training.feeding import Fed, Feeder
+from rnn_jax.training.fed import Fed
+from rnn_jax.training.feeding import Feeder
 from rnn_jax.training.forward import forward
 from rnn_jax.training.step import TrainState, TrainStep, check_state
 from rnn_jax.training.streams import SentenceStream

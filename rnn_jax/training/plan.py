@@ -9,7 +9,8 @@ from typing import Protocol
 
 from rnn_jax.host.files import Row
 from rnn_jax.training.blocks import Batches, Block
-from rnn_jax.training.feeding import Fed, Piece
+from rnn_jax.training.fed import Fed
+from rnn_jax.training.feeding import Piece
 from rnn_jax.training.progress import Listener
 from rnn_jax.training.rules import Rule
 from rnn_jax.training.step import TrainState
@@ -37,7 +38,7 @@ class Adapts(Protocol):
 class Plan:
     """What is trained, on what, for how long, and who hears of it; see `fit`.
 
-    piece: the batches around a batch of ``epoch``, where steps read them.
+    piece: batches around one of so many real ones of ``epoch``, where steps read them.
     block: by the truncation that `adapt` has chosen, None without.
     evaluate: the mean loss of parameters on the validation data; None without such.
     initial_carry: of an epoch's first batch; None where every batch begins anew.
@@ -47,7 +48,7 @@ class Plan:
     """
 
     epoch: Callable[[int], tuple[Batches | Fed, int]]
-    piece: Callable[[Batches | Fed, int], Piece]
+    piece: Callable[[Batches | Fed, int, int], Piece]
     block: Callable[[Truncation | None], Block]
     evaluate: Callable[[Params], float] | None
     initial_carry: Callable[[Params], Carry] | None

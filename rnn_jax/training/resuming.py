@@ -17,7 +17,6 @@ import numpy as np
 
 from rnn_jax.host.checksums import checksum
 from rnn_jax.host.locks import Locked, exclusive
-from rnn_jax.training.feeding import Fed
 from rnn_jax.training.history import History
 from rnn_jax.training.plan import Position
 from rnn_jax.training.step import TrainState
@@ -34,8 +33,6 @@ def fingerprint(key: Array | None, data: Any) -> dict[str, Any]:
         words = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
         began["key"] = np.asarray(words).tolist()
     if data is not None:
-        if isinstance(data, Fed):
-            data = data.read(0, min(data.piece, data.count), slice(0, data.batch_size))
         leaves = jax.tree.leaves(data)
         parts = [np.asarray(leaf.reshape(-1)[: 1 << 18]).tobytes() for leaf in leaves]
         began["data"] = checksum(str([leaf.shape for leaf in leaves]).encode(), *parts)

@@ -114,7 +114,7 @@ class _Training:
         """Some of an epoch's batches."""
         plan, at = self.plan, self.at
         began = time.perf_counter()
-        batches, first, last = plan.piece(self.batches, at.batch)
+        batches, first, last = plan.piece(self.batches, at.batch, self.count)
         truncation, steps = None, min(self.length(), last - at.batch)
         if plan.adapt is not None:
             if at.step % plan.adapt.every == 0:
@@ -251,7 +251,7 @@ class _Training:
         block = self.plan.block(truncation)
         # The latest one that was not skipped, and the next two.
         for index in (self.at.batch - 1 - self.at.in_a_row, self.at.batch, self.at.batch + 1):
-            batches, first, _ = self.plan.piece(self.batches, index % self.count)
+            batches, first, _ = self.plan.piece(self.batches, index % self.count, self.count)
             begin = index % self.count - first
             # A copy, because a block uses up what it is given.
             copy = _copied(run)._replace(in_a_row=jnp.zeros_like(run.in_a_row))

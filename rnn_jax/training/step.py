@@ -17,7 +17,7 @@ from rnn_jax.layers.activation_penalty import penalised_part, penalties_over
 from rnn_jax.layers.base import adapted
 from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.recurrence.layouts import batch_shape_of
-from rnn_jax.training.across import Across, Found, part_that_counts
+from rnn_jax.training.across import Across, Found, check_mean, part_that_counts
 from rnn_jax.training.checks import (
     batch_of,
     check_loss,
@@ -27,8 +27,8 @@ from rnn_jax.training.checks import (
     count_of,
     drawn_by,
     mask_of,
+    optimizer_errors_explained,
     shape_of,
-    what_is_at_hand,
 )
 from rnn_jax.training.forward import forward
 from rnn_jax.training.rows import add_rows, gather_rows
@@ -201,6 +201,7 @@ def make_train_step(
     drawn = drawn_by(model) if noise else None
     across = None
     if axis_name is not None:
+        check_mean(loss, summed=summed)
         across = Across(axis_name, summed, counts_first=penalised_part(model) is not None)
         model = penalties_over(model, axis_name)
     update = optax.with_extra_args_support(optimizer).update
@@ -247,7 +248,7 @@ def make_train_step(
         else:
             (value, found), grads = across.value_and_grad(objective, params)
             value_of = partial(across.value, objective)
-        with what_is_at_hand(optimizer, state):
+        with optimizer_errors_explained(optimizer, state):
             updates, opt_state = update(
                 grads, state.opt_state, params, value=value, grad=grads, value_fn=value_of
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -158,7 +159,7 @@ def losses() -> None:
     for how in (True, "by row"):
         check(translator, source, [4], noise=how)
     classifier = r.sequence_classifier(SIZE, layer, input_size=SIZE)
-    check(classifier, batch._replace(targets=batch.targets[0]), [1], noise="by row")
+    check(classifier, batch._replace(targets=batch.targets[0]), [2, 4], noise="by row")
 
 
 def single() -> None:
@@ -231,6 +232,26 @@ def loops_around(operation: str, text: Any) -> Any:
                 yield depth(name)
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Labelled:
+    """Batches of one's own: sequences ``[N, T, B]`` and their labels ``[N, B]``."""
+
+    rows: Any
+    labels: Any
+
+    @property
+    def count(self) -> int:
+        return len(self.labels)
+
+    @property
+    def batch_size(self) -> int:
+        return int(self.labels.shape[1])
+
+    def visit(self, index: Any, consume: Any, state: Any) -> Any:
+        return consume(state, r.Batch(self.rows[index], self.labels[index]))
+
+
 def fits() -> None:
     """`fit` on a mesh, evaluation included, and what is resumed on another number of devices."""
     windows = r.training.consecutive(RNG.integers(0, SIZE, 130), B, 5)
@@ -245,6 +266,13 @@ def fits() -> None:
     fit_like_one(noisy, windows, resumed, validation=windows, stateful=True)
     fit_like_one(noisy, stream, validation=stream, loss=summed, summed=True)
     fit_like_one(plain, windows, validation=few, same=True)
+    layer = r.serial(r.embedding(4), r.dropout(0.3), r.recurrent(r.gru(4)))
+    classifier = r.sequence_classifier(SIZE, layer, input_size=SIZE)
+    labels = windows.targets[:, -1]
+    fit_like_one(
+        classifier, Windows(windows.inputs, labels), validation=Windows(windows.inputs, labels)
+    )
+    fit_like_one(classifier, Labelled(windows.inputs, labels))
     fed = fed_windows(windows, 2)
     fit_like_one(noisy, windows, validation=windows, stateful=True, fed=fed)
 
@@ -294,6 +322,9 @@ def errors() -> None:
         go(mesh=Mesh(np.array(jax.devices()).reshape(4, 2), ("data", "model")))
     with pytest.raises(ValueError, match=r"mesh must be a jax\.sharding\.Mesh"):
         go(mesh=4)
+    total = partial(r.cross_entropy, reduction="sum")
+    with pytest.raises(ValueError, match="the loss is a sum"):
+        go(mesh=mesh(2), loss=total)
     go(mesh=jax.make_mesh((2,), ("data",)))  # with Explicit axes
 
 

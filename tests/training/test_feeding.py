@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -124,7 +125,7 @@ def test_evaluation_is_that_of_all_batches(piece: int) -> None:
     np.testing.assert_allclose(validated[0], validated[1], rtol=ROUNDING)
 
 
-def test_epochs_by_a_function_and_a_training_that_goes_on(tmp_path: Any) -> None:
+def test_epochs_by_a_function_and_a_training_that_goes_on(tmp_path: Path) -> None:
     def epochs(feed: bool) -> Callable[[int], Any]:
         def epoch(number: int) -> Any:
             data = consecutive(np.roll(IDS, number), B, T)
@@ -147,9 +148,26 @@ def test_the_next_piece_is_read_meanwhile_and_no_third_one() -> None:
         assert feeder.piece(data, 1)[1:] == (0, 2)
         assert feeder.piece(data, 2)[1:] == (2, 4)
         _wait_for(lambda: len(seen) == 3)
+        assert feeder.piece(data, 4, count=6)[1:] == (4, 6)  # those behind are not real
+        time.sleep(0.1)
+        assert seen == [(0, 2), (2, 4), (4, 6)]
         assert feeder.piece(data, 6)[1:] == (6, 7)
     assert seen == [(0, 2), (2, 4), (4, 6), (6, 7)]
     assert not [one.name for one in threading.enumerate() if one.name.startswith("rnn_jax.Feeder")]
+
+
+def test_one_thread_reads(tmp_path: Path) -> None:
+    names: set[str] = set()
+    data = consecutive(IDS, B, T)
+    fed = fed_windows(data, 2)
+
+    def read(begin: int, end: int, rows: slice) -> Any:
+        names.add(threading.current_thread().name)
+        return fed.read(begin, end, rows)
+
+    named = Fed(read, 7, B, 2)
+    trained(named, validation=named, stateful=True, folder=tmp_path)
+    assert len(names) == 1 and not names & {one.name for one in threading.enumerate()}
 
 
 def _wait_for(true: Callable[[], bool]) -> None:
@@ -159,7 +177,7 @@ def _wait_for(true: Callable[[], bool]) -> None:
     assert true()
 
 
-def test_another_data_set_does_not_go_on_with_a_training(tmp_path: Any) -> None:
+def test_another_data_set_does_not_go_on_with_a_training(tmp_path: Path) -> None:
     data = consecutive(IDS, B, T)
     options = {"validation": data, "folder": tmp_path}
     trained(fed_windows(data, 3), epochs=1, **options)

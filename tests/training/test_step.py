@@ -87,7 +87,7 @@ def test_rates_of_zero_draw_nothing_and_need_no_key(model: Any) -> None:
     ],
     ids=["lbfgs", "plateau", "polyak", "prodigy", "dowg", "adam"],
 )
-def test_optimisers_get_what_is_at_hand(optimizer: Any) -> None:
+def test_optimisers_get_optimizer_errors_explained(optimizer: Any) -> None:
     model = _model(GRU)
     state = _state(model, optimizer)
     run = r.make_train_steps(r.make_train_step(model, optimizer))
