@@ -3,6 +3,7 @@
 from rnn_jax.training import schedules
 from rnn_jax.training.averaging import ASGDState, EMAState, asgd, averaged, ema
 from rnn_jax.training.batches import Windows, consecutive, covering
+from rnn_jax.training.feeding import Fed
 from rnn_jax.training.fit import Diverged, fit
 from rnn_jax.training.history import History
 from rnn_jax.training.loop import make_evaluate, make_train_steps
@@ -25,6 +26,7 @@ __all__ = [
     "ASGDState",
     "Diverged",
     "EMAState",
+    "Fed",
     "History",
     "Listener",
     "PlainSGD",
