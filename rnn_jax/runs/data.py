@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -166,7 +167,7 @@ def prepare(
 
 def other_tokens(
     config: TrainConfig,
-    corpus: str,
+    corpus: str | Sequence[str],
     vocabulary: text.Vocabulary,
     processes: int = 1,
     progress: Progress | None = None,
@@ -195,7 +196,7 @@ def target_number(part: Part) -> int:
 
 
 def target_counts(part: Part) -> np.ndarray:
-    """int64[V]: how often each id is a target: all but what a sentence, or a stream, begins with."""
+    """int64[V]: how often each id is a target: all but what a sentence or a stream begins with."""
     tokens = part.tokens
     vocabulary = tokens.vocabulary
     name = [tokens.description["sums"], type(part).__name__, part.start, part.stop]

@@ -145,7 +145,7 @@ def fed_sentences(
         stream[: len(some.stream)] = some.stream
         starts, lengths = np.zeros((2, run), np.int32)
         starts[: len(some)], lengths[: len(some)] = some.offsets[:-1], some.lengths
-        sides: Any = (stream, starts, lengths)
+        sides: tuple[Any, Any, Any] = (stream, starts, lengths)
         return SentenceStream(*sides, sentences.buckets, batch_size)
 
     return Fed(pieces, -(-len(sentences) // batch_size), batch_size, piece)

@@ -63,23 +63,26 @@ class Stream:
 
     def begins(self) -> NDArray[np.bool_]:
         """Where in it documents begin, one flag a token."""
-        return self.gather_begins(np.zeros(1, np.int64), len(self))[0]
+        return self._flags(np.zeros(1, np.int64), len(self))[0]
 
     def gather_begins(self, starts: NDArray[np.int64], length: int) -> NDArray[np.bool_]:
         """The flags of windows."""
-        if self._all_begins is not None and length < len(self):
+        if self._all_begins is not None:
             return np.asarray(self._all_begins[starts[:, None] + np.arange(length)])
-        flags = np.zeros((len(starts), length), bool)
-        assert self.places is not None
-        for row, start in zip(flags, (self.start + starts).tolist(), strict=True):
-            row[self.places.between(start, start + length).astype(np.int64) - start] = True
-        return flags
+        return self._flags(starts, length)
 
     @property
     def documents(self) -> int:
         """How many documents begin in it."""
         assert self.places is not None
         return self.places.before(self.stop) - self.places.before(self.start)
+
+    def _flags(self, starts: NDArray[np.int64], length: int) -> NDArray[np.bool_]:
+        flags = np.zeros((len(starts), length), bool)
+        assert self.places is not None
+        for row, start in zip(flags, (self.start + starts).tolist(), strict=True):
+            row[self.places.between(start, start + length).astype(np.int64) - start] = True
+        return flags
 
     @cached_property
     def _all(self) -> Ids | None:
@@ -158,7 +161,7 @@ class RandomCut(_Cut):
         self.count, self._rng = self._number // batch_size, rng
 
     @cached_property
-    def _order(self) -> NDArray[np.signedinteger[Any]]:
+    def _order(self) -> NDArray[np.integer[Any]]:
         # When the first batch is read: the order of the epoch before has been given up by then.
         return shuffled(self._number, self._rng)
 

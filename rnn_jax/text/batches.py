@@ -114,12 +114,13 @@ def drawn_offset(
     return int(rng.integers(0, min(largest, size - needed), endpoint=True))
 
 
-def shuffled(count: int, rng: np.random.Generator) -> NDArray[np.signedinteger[Any]]:
+def shuffled(count: int, rng: np.random.Generator) -> NDArray[np.integer[Any]]:
     """The numbers below ``count`` in random order; the order does not depend on their dtype.
 
     They are one array of the narrowest integers: those of a long text take hundreds of megabytes.
     """
-    order = np.arange(count, dtype=np.int32 if count <= 1 << 31 else np.int64)
+    narrow = np.dtype(np.int32 if count <= 1 << 31 else np.int64)
+    order: NDArray[np.integer[Any]] = np.arange(count, dtype=narrow)
     rng.shuffle(order)
     return order
 

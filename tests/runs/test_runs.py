@@ -146,6 +146,7 @@ def test_every_batching_learns(tmp_path: Path, batching: str) -> None:
 
 def batches(data: runs.RunData) -> list[rnn_jax.Batch]:
     epoch, count = data.epoch(0)
+    assert not isinstance(epoch, rnn_jax.training.Fed)
     found: list[rnn_jax.Batch] = []
     with jax.disable_jit():
         for index in range(count):
