@@ -27,6 +27,7 @@ _EVALUATED = (
     "max_length",
     "language",
     "held_out",
+    "valid",
 )
 _IN_LEGEND = 3  # settings named there; more would not be read
 
@@ -74,7 +75,7 @@ def incomparable(runs: Sequence[RunSummary]) -> str | None:
     parts = [name for name in differing(run.settings for run in runs) if name in _EVALUATED]
     why = []
     if len(levels) > 1:
-        why.append("their units (characters and words)")
+        why.append(f"their units ({' and '.join(sorted(map(_units, levels)))})")
     if len(texts) > 1:
         why.append("their texts")
     if len(words) > 1:
@@ -87,6 +88,12 @@ def incomparable(runs: Sequence[RunSummary]) -> str | None:
         "The losses and perplexities cannot be compared: the runs differ in "
         f"{' and in '.join(why)}, so that each is measured on something else."
     )
+
+
+def _units(level: object) -> str:
+    """What tokens of a level are."""
+    names = {"word": "words", "char": "characters", "byte": "bytes"}
+    return names.get(str(level), "subwords")
 
 
 def _read(path: str) -> RunSummary:

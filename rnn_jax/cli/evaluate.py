@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from rnn_jax.cli.report import tokenizing
 from rnn_jax.cli.table import json_safe
+from rnn_jax.cli.tokenize import PROCESSES, worker_count
 from rnn_jax.host.files import Row
-from rnn_jax.runs import RunFolder, TrainConfig, evaluator, load_run, open_folder, prepare
-from rnn_jax.runs.evaluation import bits_per_character, evaluate_text
+from rnn_jax.runs import Run, RunFolder, TrainConfig, evaluator, load_run, open_folder, prepare
+from rnn_jax.runs.evaluation import bits_per_unit, evaluate_text
 from rnn_jax.training.progress import perplexity_of
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "on_another", "said"]
 
 
 def evaluate(
     run: Annotated[str, typer.Argument(help="Folder of a run.")],
     corpus: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             help="Another text, all of it: name of a corpus or path of a file or a folder, "
-            "tokenised as the run's.  [default: the text it was evaluated on]"
+            "tokenised as the run's; may be given several times.  [default: the text it was "
+            "evaluated on]"
         ),
     ] = None,
     column: Annotated[
@@ -38,42 +41,64 @@ def evaluate(
     best: Annotated[
         bool, typer.Option("--best", help="Those of the lowest loss so far, not the latest.")
     ] = False,
+    processes: Annotated[int | None, typer.Option(help=PROCESSES)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
 ) -> None:
     """Loss and perplexity of a run's parameters on the text it was evaluated on, or another."""
-    if corpus is None:
+    workers = worker_count(processes)
+    if not corpus:
         for flag, value in (("--column", column), ("--held-out", held_out)):
             if value is not None:
                 raise ValueError(
                     f"{flag} is for another text: give that as --corpus, or leave it out"
                 )
-        result = _on_its_own(open_folder(run), run, best)
+        result = _on_its_own(open_folder(run), run, best, workers)
     else:
-        result = _on_another(run, corpus, column, held_out or 0.0, best)
-    print(json.dumps(json_safe(result)) if as_json else _said(result))
+        loaded = load_run(run, best=best)
+        result = on_another(loaded, corpus, column=column, held_out=held_out, processes=workers)
+    print(json.dumps(json_safe(result)) if as_json else said(result))
 
 
-def _on_its_own(folder: RunFolder, run: str, best: bool) -> Row:
+def _on_its_own(folder: RunFolder, run: str, best: bool, processes: int) -> Row:
+    config = folder.config
     params = folder.load_parameters(best=best)
     with tokenizing() as progress:
-        data = prepare(folder.config, vocabulary=folder.vocabulary, progress=progress)
-    if data.sha256 != folder.corpus_sha256:
-        raise ValueError(
-            f"the text of the corpus {folder.config.corpus} is not the one {run} was trained on: "
-            "restore that text"
-        )
+        data = prepare(config, vocabulary=folder.vocabulary, processes=processes, progress=progress)
+    for name, found, kept in (
+        (config.corpus_shown, data.sha256, folder.corpus_sha256),
+        (config.valid, data.valid_sha256, folder.valid_sha256),
+    ):
+        if found != kept:
+            raise ValueError(
+                f"the text of the corpus {name} is not the one {run} was trained on: "
+                "restore that text"
+            )
     loss, tokens = evaluator(folder.model)(params, data)
-    part = "held-out text" if folder.config.held_out else "training text"
-    return _figures(folder.config, part, loss, tokens, data.unigram_loss)
+    return _figures(config, config.evaluated_text, loss, tokens, data.unigram_loss)
 
 
-def _on_another(run: str, corpus: str, column: str | None, held_out: float, best: bool) -> Row:
-    loaded = load_run(run, best=best)
+def on_another(
+    run: Run,
+    corpus: str | Sequence[str],
+    *,
+    column: str | None = None,
+    held_out: float | None = None,
+    processes: int = 1,
+) -> Row:
+    """The figures of a run on another text."""
     with tokenizing() as progress:
-        found = evaluate_text(loaded, corpus, column=column, held_out=held_out, progress=progress)
-    part = f"the last {held_out:.4g} of {corpus}" if held_out else corpus
+        found = evaluate_text(
+            run,
+            corpus,
+            column=column,
+            held_out=held_out or 0.0,
+            processes=processes,
+            progress=progress,
+        )
+    part = corpus if isinstance(corpus, str) else ", ".join(corpus)
+    part = f"the last {held_out:.4g} of {part}" if held_out else part
     return {
-        **_figures(loaded.config, part, found.loss, found.tokens, found.unigram_loss),
+        **_figures(run.config, part, found.loss, found.tokens, found.unigram_loss),
         "unknown": found.unknown,
         "unknown_share": found.unknown_share,
         "unknown_counts": found.unknown_counts,
@@ -85,22 +110,25 @@ def _figures(config: TrainConfig, part: str, loss: float, tokens: int, unigram_l
     return {
         "loss": loss,
         "perplexity": perplexity_of(loss),
-        "bits_per_character": bits_per_character(loss, config),
+        "bits_per_character": bits_per_unit(loss, config, "character"),
+        "bits_per_byte": bits_per_unit(loss, config, "byte"),
         "unigram_perplexity": perplexity_of(unigram_loss),
         "tokens": tokens,
-        "unit": "character" if config.level == "char" else "word",
+        "unit": config.unit,
         "part": part,
     }
 
 
-def _said(result: Row) -> str:
-    bits = result["bits_per_character"]
+def said(result: Row) -> str:
+    """The same in a sentence or two."""
     line = (
         f"{result['part']}, {result['tokens']:,} tokens: loss {result['loss']:.4f} nats, "
         f"perplexity {result['perplexity']:.2f} per {result['unit']} (unigram "
         f"{result['unigram_perplexity']:.2f})"
     )
-    line += "" if bits is None else f", {bits:.4f} bits per character"
+    for unit in ("character", "byte"):
+        if (bits := result[f"bits_per_{unit}"]) is not None:
+            line += f", {bits:.4f} bits per {unit}"
     if not result.get("unknown"):
         return line
     named = ", ".join(map(repr, result["unknown_examples"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import platform
 from collections.abc import Iterator
@@ -14,10 +15,13 @@ import typer
 from jax.sharding import Mesh
 
 from rnn_jax.cli.devices import mesh_of
+from rnn_jax.cli.evaluate import on_another, said
 from rnn_jax.cli.report import parameter_summary, tokenizing
+from rnn_jax.cli.table import json_safe
 from rnn_jax.interop.tensors import OtherTree
 from rnn_jax.recipes.reference_step import compare_step_time
 from rnn_jax.runs import (
+    Run,
     RunData,
     RunFolder,
     TrainConfig,
@@ -31,6 +35,7 @@ from rnn_jax.runs import (
     resumed_folder,
     sample_texts,
 )
+from rnn_jax.runs.evaluation import unknown_is_trained
 from rnn_jax.training.report import TrainingReport
 from rnn_jax.training.store import CHECKPOINT
 from rnn_jax.training.tensorboard import TensorBoard
@@ -53,11 +58,13 @@ class Extras:
     compare: whether to close with the time of a step.
     tensorboard: whether to write metrics for TensorBoard.
     devices: to train on, a number or "all"; None for the first one.
+    processes: how many tokenise.
     """
 
     compare: bool = True
     tensorboard: bool = False
     devices: str | None = None
+    processes: int = 1
 
 
 def train_one(
@@ -71,14 +78,18 @@ def train_one(
     """Train, sample and time; ends with exit code 130 where a signal stops it."""
     config = data.config
     mesh = mesh_of(extras.devices, config.batch_size)
-    units = "characters'" if config.level == "char" else "words'"
     unigram = math.exp(data.unigram_loss)
     print(f"{data.origin}: {data.tokens:,} tokens to train on, vocabulary {len(data.vocabulary):,}")
     if data.left_out:
         print(f"{data.left_out:,} sentences of more than {config.max_length} tokens are left out")
-    if data.begins is not None:
-        print(f"documents at whose beginning the state starts anew: {data.begins.sum():,}")
-    print(f"unigram perplexity {unigram:.1f}: what the {units} frequencies alone give\n")
+    if data.documents is not None:
+        print(f"documents at whose beginning the state starts anew: {data.documents:,}")
+    if data.unknown and not unknown_is_trained(config, data.vocabulary):
+        print(
+            f"{data.unknown:,} {config.unit}s of --valid are not in the text that is trained on, "
+            "and count as the unknown token, which nothing trains"
+        )
+    print(f"unigram perplexity {unigram:.1f}: what the {config.unit}s' frequencies alone give\n")
     begun = resume and (folder.path / CHECKPOINT).exists()
     params = data.initial_parameters if begun else _initial(data)
     print(parameter_summary(params))
@@ -107,6 +118,8 @@ def train_one(
         )
     if rows:
         print(f"\nperplexity {rows[-1]['perplexity']:.1f}, unigram {unigram:.1f}\n")
+    if config.test is not None:
+        _test(folder, data, extras)
     samples = sample_texts(
         data.model,
         folder.load_parameters(like=data.initial_parameters),
@@ -119,6 +132,22 @@ def train_one(
     if extras.compare:
         print(f"\n{compare_step_time()}")
     print(f"\nthe run is in {folder.path}; more: rnn-jax sample {folder.path}")
+
+
+def _save_settings(folder: RunFolder, data: RunData) -> None:
+    folder.save_settings(data.config, data.vocabulary, data.sha256, data.origin, data.valid_sha256)
+
+
+def _test(folder: RunFolder, data: RunData, extras: Extras) -> None:
+    """Evaluate on the text of ``--test``, print the figures and keep them in the folder."""
+    assert data.config.test is not None
+    params = folder.load_parameters(like=data.initial_parameters, best=folder.has_best)
+    run = Run(data.model, params, data.vocabulary, data.config)
+    figures = on_another(run, data.config.test, processes=extras.processes)
+    which = "best" if folder.has_best else "latest"
+    print(f"test, by the {which} parameters: {said(figures)}\n")
+    row = json_safe({**figures, "parameters": which})
+    folder.write_text("test.json", json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def _shown(mesh: Mesh | None) -> str:
@@ -142,34 +171,42 @@ def _initial(data: RunData) -> Params:
 
 
 @contextmanager
-def new(config: TrainConfig, out: str | None, force: bool) -> Iterator[tuple[RunFolder, RunData]]:
+def new(
+    config: TrainConfig, out: str | None, force: bool, extras: Extras
+) -> Iterator[tuple[RunFolder, RunData]]:
     """A new run: its folder, which is this process's alone within the block, and its data."""
     # All that can fail for bad input comes before the folder: it leaves nothing, replaces nothing.
     vocabulary = None if config.init_from is None else open_folder(config.init_from).vocabulary
     with tokenizing() as progress:
-        data = prepare(config, vocabulary=vocabulary, progress=progress)
+        data = prepare(config, vocabulary=vocabulary, processes=extras.processes, progress=progress)
     check_memory(data.model)
     check_bytes(data.batch_bytes, f"the logits of a batch of --batch-size {config.batch_size} take")
     _ = _initial(data)
     with new_folder(out, force=force) as folder:
-        folder.save_settings(config, data.vocabulary, data.sha256, data.origin)
+        _save_settings(folder, data)
         yield folder, data
 
 
 @contextmanager
-def continued(resume: str, anew: dict[str, Any]) -> Iterator[tuple[RunFolder, RunData]]:
+def continued(
+    resume: str, anew: dict[str, Any], extras: Extras
+) -> Iterator[tuple[RunFolder, RunData]]:
     """A run that goes on, with some settings set anew."""
     with resumed_folder(resume) as folder:
-        before = folder.config
+        before, given = folder.config, folder.config_as_given
         # A file of settings may hold all that the run has.
-        other = sorted(n for n in anew.keys() - set(_RESUMABLE) if anew[n] != getattr(before, n))
+        other = sorted(
+            name
+            for name in anew.keys() - set(_RESUMABLE)
+            if anew[name] not in (getattr(before, name), getattr(given, name))
+        )
         if other:
             raise ValueError(
                 f"--{other[0].replace('_', '-')} cannot change when a run goes on: --resume keeps "
                 "the run's settings, only its length, evaluations, checkpoints and --lr may be set "
                 "anew"
             )
-        kept = before.changed(**anew)
+        kept = before.changed(**{**anew, "level": before.level})
         rows = folder.read_metrics()
         done = max((math.floor(row["epoch"]) for row in rows), default=0)
         steps = max((row["step"] for row in rows), default=0)
@@ -178,11 +215,20 @@ def continued(resume: str, anew: dict[str, Any]) -> Iterator[tuple[RunFolder, Ru
         if kept.steps is not None and kept.steps < steps:
             raise ValueError(f"--steps {kept.steps} is below the {steps} that {resume} has done")
         with tokenizing() as progress:
-            data = prepare(kept, vocabulary=folder.existing_vocabulary, progress=progress)
-        if data.sha256 != folder.corpus_sha256:
-            raise ValueError(
-                f"the text of --corpus {kept.corpus} has changed since {resume} was trained on it: "
-                "restore that text, or begin a new run"
+            data = prepare(
+                kept,
+                vocabulary=folder.existing_vocabulary,
+                processes=extras.processes,
+                progress=progress,
             )
-        folder.save_settings(kept, data.vocabulary, data.sha256, data.origin)
+        for name, found, known in (
+            (f"--corpus {kept.corpus_shown}", data.sha256, folder.corpus_sha256),
+            (f"--valid {kept.valid}", data.valid_sha256, folder.valid_sha256),
+        ):
+            if found != known:
+                raise ValueError(
+                    f"the text of {name} has changed since {resume} was trained on it: "
+                    "restore that text, or begin a new run"
+                )
+        _save_settings(folder, data)
         yield folder, data

@@ -20,7 +20,7 @@ import jax
 import typer
 from typer.core import TyperCommand
 
-from rnn_jax.host.options import Options, combined, flag, section_of
+from rnn_jax.host.options import SEVERAL, Options, combined, flag, section_of
 from rnn_jax.host.settings_file import read_settings
 from rnn_jax.host.startup import interrupts_as_usual
 
@@ -109,6 +109,8 @@ _CONFIG_HELP = (
 
 
 def _parameter(name: str, hint: Any, default: Any, option: Any) -> inspect.Parameter:
+    if hint == SEVERAL:  # a flag that may be given several times
+        hint, default = list[str], [default]
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[hint, option]
     )

@@ -49,6 +49,6 @@ def tokenizing() -> Iterator[Callable[[int, int], None]]:
         nonlocal told
         if time.monotonic() - told >= _EVERY:
             told = time.monotonic()
-            print(f"tokenizing: {done:,} of {total:,} characters", file=sys.stderr, flush=True)
+            print(f"tokenizing: {done:,} of {total:,} bytes", file=sys.stderr, flush=True)
 
     yield tell

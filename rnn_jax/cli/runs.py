@@ -97,6 +97,8 @@ def setting(settings: Row, name: str) -> str:
     value = settings.get(name)
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
     return "–" if value is None else str(value)
 
 

@@ -29,7 +29,7 @@ def train_seeds(
         folder = f"{base}-seed-{seed}"
         print(f"\nseed {seed}, {len(folders) + 1} of {count}: {folder}\n")
         one = dataclasses.replace(config, seed=seed)
-        with new(one, folder, force) as made:
+        with new(one, folder, force, extras) as made:
             train_one(*made, dataclasses.replace(extras, compare=False))
             losses = [row["loss"] for row in made[0].read_metrics()]
         best.append(min(losses))

@@ -15,7 +15,9 @@ from rnn_jax.host.locks import Locked
 from rnn_jax.text import DEFAULT_CORPUS, TokenFile, Tokenizing, find_source, tokenize_source
 from rnn_jax.text.tokenizing import sole_writer
 
-__all__ = ["tokenize"]
+__all__ = ["PROCESSES", "tokenize", "worker_count"]
+
+PROCESSES = "Processes that tokenise; default: one for each core."
 
 _EVERY = 2.0  # seconds between two lines of progress
 
@@ -36,9 +38,7 @@ def tokenize(
     ] = "body",
     out: Annotated[str, typer.Option(help="The token file to write, named .tokens.")] = "",
     force: Annotated[bool, typer.Option(help="Replace the file in --out.")] = False,
-    processes: Annotated[
-        int | None, typer.Option(help="Processes that tokenise; default: one for each core.")
-    ] = None,
+    processes: Annotated[int | None, typer.Option(help=PROCESSES)] = None,
 ) -> None:
     """Write a text as tokens into a file, ahead of training and in bounded memory."""
     if not out:
@@ -48,8 +48,7 @@ def tokenize(
         raise ValueError(f"--out {out} is a folder: name a file in it, such as text.tokens")
     if path.exists() and not force:
         raise ValueError(f"--out {out} exists: choose another name, or --force to replace it")
-    if processes is not None and processes < 1:
-        raise ValueError(f"--processes must be at least 1, not {processes}")
+    workers = worker_count(processes)
     source = find_source(corpus or [DEFAULT_CORPUS], column=column)
     try:
         with sole_writer(path):
@@ -58,7 +57,7 @@ def tokenize(
                 source,
                 path,
                 settings,
-                processes=processes or _cores(),
+                processes=workers,
                 progress=_Lines(),
             )
     except Locked as error:
@@ -84,7 +83,12 @@ def tokenize(
     print(f"{out}: {path.stat().st_size / 1e6:,.1f} MB in {took:.1f} s, {rate:.1f} MB/s")
 
 
-def _cores() -> int:
+def worker_count(processes: int | None) -> int:
+    """How many processes tokenise: as asked for, or one for each core that this one may use."""
+    if processes is not None and processes < 1:
+        raise ValueError(f"--processes must be at least 1, not {processes}")
+    if processes is not None:
+        return processes
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on every system

@@ -14,6 +14,7 @@ from rnn_jax.cli.one_run import Extras, continued, new, train_one
 from rnn_jax.cli.options import with_options
 from rnn_jax.cli.runs import unusual
 from rnn_jax.cli.seeds import train_seeds
+from rnn_jax.cli.tokenize import PROCESSES, worker_count
 from rnn_jax.runs import TrainConfig, latest_folder, open_folder
 
 __all__ = ["train"]
@@ -48,12 +49,18 @@ def train(
             "otherwise. It may change when a run goes on."
         ),
     ] = None,
+    processes: Annotated[int | None, typer.Option(help=PROCESSES)] = None,
     compare: Annotated[
         bool, typer.Option(help="Close with the step time against the NumPy baseline.")
     ] = True,
 ) -> None:
     """Train a language model, sample from it, and time its step against the NumPy baseline."""
-    extras = Extras(compare=compare, tensorboard=tensorboard, devices=devices)
+    extras = Extras(
+        compare=compare,
+        tensorboard=tensorboard,
+        devices=devices,
+        processes=worker_count(processes),
+    )
     if resume is not None:
         if out is not None or force:
             raise ValueError("--resume goes on in its own folder: leave out --out and --force")
@@ -64,7 +71,8 @@ def train(
         folder = str(latest_folder(Path("runs"))) if resume == "latest" else resume
         if resume == "latest":
             print(f"going on with {folder}")
-        with continued(folder, {name: getattr(config, name) for name in given}) as made:
+        anew = {name: getattr(config, name) for name in given}
+        with continued(folder, anew, extras) as made:
             rate = config.lr if "lr" in given else None
             train_one(*made, extras, resume=True, rate=rate)
         return
@@ -74,7 +82,7 @@ def train(
     if seeds != 1:
         train_seeds(config, seeds, out, force, extras)
         return
-    with new(config, out, force) as made:
+    with new(config, out, force, extras) as made:
         train_one(*made, extras)
 
 

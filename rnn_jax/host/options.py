@@ -8,7 +8,9 @@ import math
 import typing
 from typing import Any, ClassVar, Literal, Self
 
-__all__ = ["Options", "combined", "flag", "option", "section_of"]
+__all__ = ["SEVERAL", "Options", "combined", "flag", "option", "section_of"]
+
+SEVERAL = str | tuple[str, ...]  # the type of an option that may be given several times
 
 
 def option(default: Any, help: str) -> Any:

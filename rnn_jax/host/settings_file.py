@@ -95,6 +95,7 @@ def _unknown(key: str, value: Any, known: list[str], others: Iterable[str]) -> s
 
 def _checked(place: str, value: Any, hint: Any) -> Any:
     """The value, of the type that an option has."""
+    none = type(None)
     kinds = (
         typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
     )
@@ -104,16 +105,20 @@ def _checked(place: str, value: Any, hint: Any) -> Any:
                 return value
             wanted = ", ".join(map(str, typing.get_args(kind)))
             raise ValueError(f"{place} must be one of {wanted}, not {_written(value)}")
-        if kind is type(None) and value is None:
+        if kind is none and value is None:
             return None
         if kind is float and type(value) in (int, float):
             try:
                 return float(value)
             except OverflowError:
                 pass
+        if typing.get_origin(kind) is tuple and isinstance(value, list) and value:
+            if all(isinstance(one, str) for one in value):
+                return tuple(value)
+            continue
         if type(value) is kind:
             return value
-    wanted = " or ".join(_NAMES[kind] for kind in kinds if kind is not type(None))
+    wanted = " or ".join(_NAMES.get(kind, "a list of them") for kind in kinds if kind is not none)
     raise ValueError(f"{place} must be {wanted}, not {_written(value)}")
 
 

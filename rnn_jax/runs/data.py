@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,18 +12,26 @@ import numpy as np
 
 from rnn_jax import text
 from rnn_jax.runs.config import TrainConfig, make_model
-from rnn_jax.runs.encoded import Encoded, Progress, encoded
-from rnn_jax.training import SentenceStream, Windows, sentence_stream
-from rnn_jax.training.batches import covering, stacked
+from rnn_jax.runs.remembered import token_counts
+from rnn_jax.runs.sentences import SentenceRange, fed_sentences
+from rnn_jax.runs.streams import Covering, RandomCut, SequentialCut, Stream, fed_windows
+from rnn_jax.runs.tokens import Part, Progress, left_out, part_of, tokens_of
+from rnn_jax.text.token_file import TokenFile
+from rnn_jax.training import Fed, SentenceStream, Windows
 from rnn_jax.types import Model, Params
 
 __all__ = [
+    "Fitted",
     "RunData",
-    "evaluated_sentences",
-    "evaluated_stream",
+    "evaluated",
+    "other_tokens",
     "prepare",
-    "targets",
+    "target_counts",
+    "target_number",
+    "whole",
 ]
+
+Fitted = SentenceStream | Windows | Fed
 
 _EVALUATION_ROWS = 16  # sentences evaluated at once; their order does not matter
 
@@ -32,24 +40,27 @@ _EVALUATION_ROWS = 16  # sentences evaluated at once; their order does not matte
 class RunData:
     """What a run reads: vocabulary, training batches of every epoch, evaluation batches.
 
+    training: the text that is trained on; none of it is in memory.
+    evaluation: on the device if they are few, else read piece by piece.
     tokens: the number of targets in one epoch.
     unigram_loss: cross-entropy of the evaluation targets under the frequencies of the training
       targets (one added to each), in nats: what a model without any context reaches.
     left_out: the sentences that are longer than ``max_length``.
-    begins: ``bool[N]`` over the training stream, True where the state starts anew; None where it
-      never does.
+    valid_sha256: the hash of ``valid``, if there is one.
+    unknown: the targets of ``valid`` that the vocabulary lacks.
     """
 
     config: TrainConfig
     origin: str
     sha256: str
     vocabulary: text.Vocabulary
-    training: text.Sentences | np.ndarray
-    evaluation: SentenceStream | Windows
+    training: Part
+    evaluation: Fitted
     tokens: int
     unigram_loss: float
     left_out: int = 0
-    begins: np.ndarray | None = None
+    valid_sha256: str | None = None
+    unknown: int = 0
 
     @cached_property
     def model(self) -> Model:
@@ -65,145 +76,174 @@ class RunData:
     def batch_bytes(self) -> int:
         """What the logits of one batch take at least, padding included."""
         steps = self.config.seq_length
-        if isinstance(self.training, text.Sentences):
-            steps = int(self.training.lengths.max()) - 1
+        if isinstance(self.training, SentenceRange):
+            steps = self.training.longest - 1
         return 4 * steps * self.config.batch_size * len(self.vocabulary)
+
+    @property
+    def documents(self) -> int | None:
+        """At how many places of the training text the state starts anew; None if it never does."""
+        if isinstance(self.training, SentenceRange) or self.training.places is None:
+            return None
+        return self.training.documents
 
     @property
     def steps_per_epoch(self) -> int:
         """The batches of an epoch; a random offset may cost one."""
         size = self.config.batch_size
-        if isinstance(self.training, text.Sentences):
+        if isinstance(self.training, SentenceRange):
             return -(-len(self.training) // size)
         return (len(self.training) - 1) // self.config.seq_length // size
 
-    def epoch(self, number: int) -> tuple[SentenceStream | Windows, int]:
+    def epoch(self, number: int) -> tuple[Fitted, int]:
         """The batches of epoch ``number`` and how many of them are real."""
         config = self.config
-        if isinstance(self.training, text.Sentences):
-            stream = _stream(self.training, config.batch_size)
-            return stream, stream.count
-        pairs = list(_cut(config, self.training, (config.seed, number)))
-        resets = None
-        if self.begins is not None:
-            # With the same seed, they are cut in the same places.
-            resets = (begins for begins, _ in _cut(config, self.begins, (config.seed, number)))
+        if isinstance(self.training, SentenceRange):
+            return self._sentences, self.steps_per_epoch
         # The random offset may cost a batch; padding keeps the shape, so nothing is compiled anew.
-        return stacked(pairs, self.steps_per_epoch, resets=resets), len(pairs)
+        cut = _cut(config, self.training, number)
+        return fed_windows(cut, self.steps_per_epoch), cut.count
+
+    @cached_property
+    def _sentences(self) -> SentenceStream | Fed:
+        assert isinstance(self.training, SentenceRange)
+        return fed_sentences(self.training, self.config.batch_size)
 
 
 def prepare(
     config: TrainConfig,
     *,
     vocabulary: text.Vocabulary | None = None,
+    processes: int = 1,
     progress: Progress | None = None,
 ) -> RunData:
-    """Read, tokenise and cut the corpus of a configuration.
+    """Find, tokenise and cut the corpus of a configuration, however large it is.
 
     Args:
       config: the configuration.
       vocabulary: the vocabulary of an existing run; None makes one of the training text.
-      progress: called now and then with the characters tokenised and their total.
+      processes: how many tokenise a text that was not tokenised before.
+      progress: called now and then with the bytes tokenised and their total.
 
     Raises:
       ValueError: no such corpus, or one that is too short for the configuration.
     """
-    read = encoded(config, vocabulary=vocabulary, progress=progress)
-    join = _from_stream if isinstance(read.tokens, np.ndarray) else _from_sentences
-    return join(config, read)
-
-
-def _cut(
-    config: TrainConfig, stream: np.ndarray, seed: int | tuple[int, ...]
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The batches of one epoch, whose places depend on the seed and the stream's length."""
-    cut = text.sequential_batches if config.stateful else text.random_batches
-    return cut(stream, config.batch_size, config.seq_length, np.random.default_rng(seed))
-
-
-def _from_sentences(config: TrainConfig, read: Encoded) -> RunData:
-    sentences = read.tokens
-    assert isinstance(sentences, text.Sentences)
-    cut = _training_part(config, len(sentences), "sentences")
-    training = sentences.subset(0, cut)
-    held_out = sentences.subset(cut) if config.held_out else training
+    tokens = tokens_of(config, vocabulary=vocabulary, processes=processes, progress=progress)
+    vocabulary, everything = tokens.vocabulary, part_of(config, tokens)
+    valid_sha256, unknown = None, 0
+    if config.valid is None:
+        cut = _training_part(config, everything)
+        training = everything.part(0, cut)
+        held_out = everything.part(cut, len(everything)) if config.held_out else training
+    else:
+        other = other_tokens(config, config.valid, vocabulary, processes, progress)
+        training, held_out = everything, part_of(whole(config), other)
+        if target_number(held_out) < 1:
+            raise ValueError(f"--valid {config.valid} holds no target: use a longer text")
+        valid_sha256 = other.sha256
+    if config.test is not None:  # which must be there at the end
+        other = other_tokens(config, config.test, vocabulary, processes, progress)
+        if target_number(part_of(whole(config), other)) < 1:
+            raise ValueError(f"--test {config.test} holds no target: use a longer text")
+    if isinstance(training, Stream):
+        _cut(config, training, 0)  # long enough?
+    wanted = target_counts(held_out)
+    if valid_sha256 is not None and vocabulary.unknown is not None:
+        unknown = int(wanted[vocabulary.unknown])
     return RunData(
         config,
-        read.documents.origin,
-        read.documents.sha256,
-        read.vocabulary,
+        tokens.description["source"].get("origin", f"file {tokens.path}"),
+        tokens.sha256,
+        vocabulary,
         training,
-        evaluated_sentences(held_out),
-        training.word_count,
-        _unigram_loss(targets(training), targets(held_out), len(read.vocabulary)),
-        read.left_out,
+        evaluated(config, held_out),
+        target_number(training),
+        _unigram_loss(target_counts(training), wanted),
+        left_out(tokens),
+        valid_sha256,
+        unknown,
     )
 
 
-def _from_stream(config: TrainConfig, read: Encoded) -> RunData:
-    stream = read.tokens
-    assert isinstance(stream, np.ndarray)
-    cut = _training_part(config, len(stream), "tokens")
-    evaluated = slice(cut, None) if config.held_out else slice(cut)
-    training, held_out = stream[:cut], stream[evaluated]
-    next(iter(_cut(config, training, 0)))  # long enough?
-    begins = read.first_tokens
-    return RunData(
-        config,
-        read.documents.origin,
-        read.documents.sha256,
-        read.vocabulary,
-        training,
-        evaluated_stream(config, held_out, None if begins is None else begins[evaluated]),
-        len(training) - 1,
-        _unigram_loss(training[1:], held_out[1:], len(read.vocabulary)),
-        read.left_out,
-        None if begins is None else begins[:cut],
+def other_tokens(
+    config: TrainConfig,
+    corpus: str | Sequence[str],
+    vocabulary: text.Vocabulary,
+    processes: int = 1,
+    progress: Progress | None = None,
+) -> TokenFile:
+    """Another text in the vocabulary of a run."""
+    return tokens_of(
+        whole(config),
+        corpus=corpus,
+        vocabulary=vocabulary,
+        processes=processes,
+        progress=progress,
     )
 
 
-def evaluated_sentences(sentences: text.Sentences) -> SentenceStream:
-    """Sentences in the batches that they are evaluated in, each from the initial state."""
-    return _stream(sentences.by_length(), _EVALUATION_ROWS)
+def evaluated(config: TrainConfig, part: Part) -> Fitted:
+    """A text in the batches that it is evaluated in: every target once."""
+    if isinstance(part, SentenceRange):  # each from the initial state
+        return fed_sentences(part, _EVALUATION_ROWS, by_length=True)
+    cut = Covering(part, config.batch_size, config.seq_length)
+    return fed_windows(cut, cut.count)
 
 
-def evaluated_stream(config: TrainConfig, stream: np.ndarray, begins: np.ndarray | None) -> Windows:
-    """A stream in the batches that it is evaluated in; ``begins`` as in `RunData`."""
-    return covering(stream, config.batch_size, config.seq_length, begins=begins)
+def target_number(part: Part) -> int:
+    """How many targets a text has."""
+    return part.word_count if isinstance(part, SentenceRange) else len(part) - 1
 
 
-def _training_part(config: TrainConfig, size: int, unit: str) -> int:
-    """How much of ``size`` is trained on; neither side is left without a single target."""
-    least = 1 if unit == "sentences" else 2
-    cut = size - math.ceil(size * config.held_out)
-    if cut < least or (config.held_out and size - cut < least):
+def target_counts(part: Part) -> np.ndarray:
+    """int64[V]: how often each id is a target: all but what a sentence or a stream begins with."""
+    tokens = part.tokens
+    vocabulary = tokens.vocabulary
+    name = [tokens.description["sums"], type(part).__name__, part.start, part.stop]
+    size = part.token_count if isinstance(part, SentenceRange) else len(part)
+    counts = token_counts(part.blocks(), len(vocabulary), name, size).copy()
+    if isinstance(part, SentenceRange):
+        counts[vocabulary.id(text.SENTENCE_START)] -= len(part)
+    else:
+        counts[int(tokens.read(part.start, part.start + 1)[0])] -= 1
+    return counts
+
+
+def whole(config: TrainConfig) -> TrainConfig:
+    """The settings of a run for a text of which nothing is held out or left out."""
+    return config.changed(
+        held_out=0.0,
+        test=None,
+        max_sentences=None,
+        max_tokens=None,
+        max_length=None,
+        vocab_size=None,
+    )
+
+
+def _cut(config: TrainConfig, stream: Stream, number: int) -> RandomCut | SequentialCut:
+    """The batches of an epoch, whose places depend on seed, epoch and the stream's length."""
+    cut = SequentialCut if config.stateful else RandomCut
+    rng = np.random.default_rng((config.seed, number))
+    return cut(stream, config.batch_size, config.seq_length, rng)
+
+
+def _training_part(config: TrainConfig, everything: Part) -> int:
+    """How much of a text is trained on; neither side is left without a single target."""
+    in_sentences = isinstance(everything, SentenceRange)
+    unit, least = ("sentences", 1) if in_sentences else ("tokens", 2)
+    size, held_out = len(everything), config.held_out or 0.0
+    cut = size - math.ceil(size * held_out)
+    if cut < least or (held_out and size - cut < least):
         raise ValueError(
-            f"the corpus has {size} {unit}, too few to hold a part of {config.held_out} out: "
+            f"the corpus has {size} {unit}, too few to hold a part of {held_out} out: "
             "use a larger corpus or --held-out 0"
         )
     return cut
 
 
-def _stream(sentences: text.Sentences, batch_size: int) -> SentenceStream:
-    buckets = text.bucket_lengths(sentences.lengths)
-    return sentence_stream(
-        sentences.stream, sentences.offsets, buckets=buckets, batch_size=batch_size
-    )
-
-
-def targets(sentences: text.Sentences) -> np.ndarray:
-    """The ids that a model is to predict in sentences."""
-    return np.delete(sentences.stream, sentences.offsets[:-1])
-
-
-def _unigram_loss(seen: np.ndarray, targets: np.ndarray, vocab_size: int) -> float:
-    """The cross-entropy of ``targets`` under the frequencies of ``seen``, one added to each."""
-    counts = _counts(seen, vocab_size) + 1
+def _unigram_loss(seen: np.ndarray, wanted: np.ndarray) -> float:
+    """The cross-entropy of ``wanted`` targets under the frequencies of those ``seen``, plus one."""
+    counts = seen.astype(float) + 1
     nats = -np.log(counts / counts.sum())
-    return float(nats @ _counts(targets, vocab_size) / len(targets))
-
-
-def _counts(ids: np.ndarray, vocab_size: int) -> np.ndarray:
-    """How often each id occurs; block by block, because NumPy counts in a copy of 64 bits."""
-    blocks = (ids[start : start + (1 << 20)] for start in range(0, len(ids), 1 << 20))
-    return sum((np.bincount(block, minlength=vocab_size) for block in blocks), np.zeros(vocab_size))
+    return float(nats @ wanted.astype(float) / wanted.sum())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,13 +11,14 @@ import numpy as np
 from rnn_jax import text
 from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.runs.config import TrainConfig
-from rnn_jax.runs.data import evaluated_sentences, evaluated_stream, targets
-from rnn_jax.runs.encoded import Progress, encoded
+from rnn_jax.runs.data import evaluated, other_tokens, target_counts, whole
 from rnn_jax.runs.load import Run
+from rnn_jax.runs.sentences import SentenceRange
+from rnn_jax.runs.tokens import Part, Progress, part_of
 from rnn_jax.training import make_evaluate
 from rnn_jax.types import Array
 
-__all__ = ["Evaluation", "bits_per_character", "evaluate_text"]
+__all__ = ["Evaluation", "bits_per_unit", "evaluate_text"]
 
 
 class Evaluation(NamedTuple):
@@ -29,7 +30,8 @@ class Evaluation(NamedTuple):
     unknown_counts: whether they are among ``tokens``, as the unknown token that stands for them.
     unigram_loss: the entropy of these very tokens' frequencies, in nats: the best that a model
       without any context could reach.
-    strange: what the whole text has that the vocabulary lacks, the most frequent first.
+    strange: what the whole text has that the vocabulary lacks, the first to appear first.
+    sha256: the hash of the text.
     """
 
     loss: float
@@ -38,6 +40,7 @@ class Evaluation(NamedTuple):
     unknown_counts: bool
     unigram_loss: float
     strange: tuple[str, ...]
+    sha256: str
 
     @property
     def unknown_share(self) -> float:
@@ -47,10 +50,11 @@ class Evaluation(NamedTuple):
 
 def evaluate_text(
     run: Run,
-    corpus: str,
+    corpus: str | Sequence[str],
     *,
     column: str | None = None,
     held_out: float = 0.0,
+    processes: int = 1,
     progress: Progress | None = None,
 ) -> Evaluation:
     """The loss of a run's model on a text, tokenised as the run's own, in the run's vocabulary.
@@ -62,46 +66,40 @@ def evaluate_text(
 
     Args:
       run: from `load_run`.
-      corpus: name of a corpus, or path of a file or a folder.
+      corpus: name of a corpus, or path of a file or a folder; or several.
       column: of a ``.csv`` file that holds the text; by default that of the run.
       held_out: evaluate on the last part of the text; 0: on all of it.
-      progress: called now and then with the characters tokenised and their total.
+      processes: how many tokenise.
+      progress: called now and then with the bytes tokenised and their total.
 
     Raises:
       ValueError: no such corpus, one without a target, or one of which the model knows no token.
     """
-    config = dataclasses.replace(
-        run.config,
+    trained = run.config
+    config = whole(trained).changed(
         corpus=corpus,
-        column=run.config.column if column is None else column,
+        column=trained.column if column is None else column,
         held_out=held_out,
-        max_sentences=None,
-        max_tokens=None,
-        max_length=None,
     )
-    read = encoded(config, vocabulary=run.vocabulary, progress=progress)
-    begin = _beginning(len(read.tokens), config)
+    tokens = other_tokens(config, corpus, run.vocabulary, processes, progress)
+    everything = part_of(config, tokens)
+    part = everything.part(_beginning(everything, config), len(everything))
+    batches = evaluated(config, part)
     carry = None
-    batches: Any
-    if isinstance(read.tokens, np.ndarray):
-        stream, first = read.tokens[begin:], read.first_tokens
-        wanted = stream[1:]
-        batches = evaluated_stream(config, stream, None if first is None else first[begin:])
-        if config.stateful:
-            carry = run.model.initial_carry((batches.batch_size,), run.params)
-    else:
-        sentences = read.tokens.subset(begin)
-        wanted = targets(sentences)
-        batches = evaluated_sentences(sentences)
+    if config.stateful:
+        carry = run.model.initial_carry((batches.batch_size,), run.params)
+    counts = target_counts(part)
     unknown = run.vocabulary.unknown
-    ignored = None if unknown is None or unknown_is_trained(config, run.vocabulary) else unknown
-    number = 0 if unknown is None else int((wanted == unknown).sum())
-    counted = wanted if ignored is None else wanted[wanted != ignored]
-    if number == len(wanted):
+    ignored = None if unknown is None or unknown_is_trained(trained, run.vocabulary) else unknown
+    number = 0 if unknown is None else int(counts[unknown])
+    if number == counts.sum():
         raise ValueError(
-            f"the model knows no token of {corpus}: give a text in the language and the letters "
-            "of the one that it was trained on"
+            f"the model knows no token of {config.corpus_shown}: give a text in the language and "
+            "the letters of the one that it was trained on"
         )
+    if ignored is not None:
+        counts[ignored] = 0
+    counted = int(counts.sum())
 
     def loss(outputs: Array, targets: Array, *, mask: Array | None, reduction: Any) -> Array:
         if ignored is not None:
@@ -110,12 +108,13 @@ def evaluate_text(
 
     nats, _ = make_evaluate(run.model, loss=loss)(run.params, batches, carry)
     return Evaluation(
-        float(nats) / len(counted),
-        len(counted),
+        float(nats) / counted,
+        counted,
         number,
         ignored is None,
-        _entropy(counted),
-        read.strange,
+        _entropy(counts),
+        tuple(tokens.description["source"].get("strange", ())),
+        tokens.sha256,
     )
 
 
@@ -125,28 +124,33 @@ def unknown_is_trained(config: TrainConfig, vocabulary: text.Vocabulary) -> bool
     A vocabulary has all tokens of its text unless it was cut, at 8000 or where the run says, or is
     that of another text.
     """
+    if config.unit == "subword":  # which its tokens are, whatever text they were made of
+        return True
     cut = config.vocab_size is not None or len(vocabulary) >= 8000
     return cut or config.init_from is not None
 
 
-def bits_per_character(loss: float, config: TrainConfig) -> float | None:
-    """A loss in bits where tokens are characters; None where they are words."""
-    return loss / math.log(2) if config.level == "char" else None
+def bits_per_unit(loss: float, config: TrainConfig, unit: str) -> float | None:
+    """A loss in bits where tokens are of this unit, such as "character"; None where they are not.
+
+    Of words and subwords it would depend on how long they are in the text.
+    """
+    return loss / math.log(2) if config.unit == unit else None
 
 
-def _entropy(ids: np.ndarray) -> float:
-    counts = np.unique(ids, return_counts=True)[1]
-    shares = counts / counts.sum()
+def _entropy(counts: np.ndarray) -> float:
+    shares = counts[counts > 0] / counts.sum()
     return float(-(shares * np.log(shares)).sum())
 
 
-def _beginning(size: int, config: TrainConfig) -> int:
+def _beginning(everything: Part, config: TrainConfig) -> int:
     """Where the evaluated part begins, as `prepare` cuts it."""
-    unit, least = ("sentences", 1) if config.in_sentences else ("tokens", 2)
+    in_sentences, size = isinstance(everything, SentenceRange), len(everything)
+    unit, least = ("sentences", 1) if in_sentences else ("tokens", 2)
     begin = size - math.ceil(size * config.held_out) if config.held_out else 0
     if size - begin < least:
         raise ValueError(
-            f"{config.corpus} has {size} {unit}, too few to evaluate on"
+            f"{config.corpus_shown} has {size} {unit}, too few to evaluate on"
             + (f" a part of {config.held_out}" if config.held_out else "")
             + ": use a longer text"
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from importlib.metadata import version
@@ -15,7 +17,7 @@ import jax
 import numpy as np
 
 from rnn_jax.host.checksums import checksum_of_json, sealed, unsealed
-from rnn_jax.host.files import Row, atomic_path
+from rnn_jax.host.files import Row, atomic_path, reason
 from rnn_jax.interop import load_params, save_params
 from rnn_jax.runs.config import TrainConfig, make_model
 from rnn_jax.runs.replaced import discard
@@ -32,14 +34,18 @@ from rnn_jax.training.store import (
 )
 from rnn_jax.types import Model, Params
 
-__all__ = ["FORMAT", "RunFolder", "is_of_run"]
+__all__ = ["FORMAT", "TOKENIZER", "RunFolder", "is_of_run"]
 
 FORMAT = "rnn_jax run 1"
+TOKENIZER = "tokenizer.json"
+_FILE = "file:"
 _FILES = (
     "config.json",
     METRICS,
     "vocabulary.json",
+    TOKENIZER,
     "samples.txt",
+    "test.json",
     PARAMETERS,
     BEST,
     "loss.png",
@@ -68,12 +74,37 @@ class RunFolder:
 
     @cached_property
     def config(self) -> TrainConfig:
-        """The run's configuration."""
+        """The run's configuration; a vocabulary of subwords is the folder's own copy."""
+        config = self.config_as_given
+        return replace(config, level=f"{_FILE}{self._tokenizer}") if self._tokenizer else config
+
+    @cached_property
+    def config_as_given(self) -> TrainConfig:
+        """The configuration as the run was begun with it."""
         settings = self._content["config"]
         try:
             return TrainConfig(**settings)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{self.path}/config.json is broken: {error}") from None
+
+    @cached_property
+    def _tokenizer(self) -> Path | None:
+        """The tokenizer.json of the run, if it has one."""
+        kept = self._content.get("tokenizer_sha256")
+        if kept is None:
+            return None
+        file = self.path / TOKENIZER
+        try:
+            found = hashlib.sha256(file.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ValueError(
+                f"{file} cannot be read ({reason(error)}): restore the file from a copy"
+            ) from None
+        if found != kept:
+            raise ValueError(
+                f"{file} is damaged, or that of another run: restore the file from a copy"
+            )
+        return file
 
     @property
     def corpus_sha256(self) -> str:
@@ -161,10 +192,20 @@ class RunFolder:
         """The steps that the checkpoint has done; None where that cannot be read."""
         return step_of(self.path / CHECKPOINT)
 
+    @property
+    def valid_sha256(self) -> str | None:
+        """The hash of the text of ``--valid``."""
+        return self._content.get("valid_sha256")
+
     def save_settings(
-        self, config: TrainConfig, vocabulary: Vocabulary, sha256: str, origin: str
+        self,
+        config: TrainConfig,
+        vocabulary: Vocabulary,
+        sha256: str,
+        origin: str,
+        valid_sha256: str | None = None,
     ) -> None:
-        """Write ``config.json`` and ``vocabulary.json``.
+        """Write ``config.json`` and ``vocabulary.json``, and a copy of a tokenizer.json.
 
         What a run was begun with stays in ``config.json``; whenever it goes on, the versions and
         the device are added to the list under ``resumed``.
@@ -180,13 +221,26 @@ class RunFolder:
             made = {**before, "resumed": [*self._content.get("resumed", []), here]}
         else:
             made = {**here, "resumed": []}
+        settings, tokenizer = dataclasses.asdict(config), {}
+        if config.level.startswith(_FILE):
+            file = Path(os.path.abspath(config.level.removeprefix(_FILE)))
+            copy = file.read_bytes()
+            tokenizer = {"tokenizer_sha256": hashlib.sha256(copy).hexdigest()}
+            if file == Path(os.path.abspath(self.path / TOKENIZER)):  # it goes on
+                settings["level"] = self.config_as_given.level
+            else:
+                settings["level"] = f"{_FILE}{file}"
+                with atomic_path(self.path / TOKENIZER) as temporary:
+                    temporary.write_bytes(copy)
         content = {
             "format": FORMAT,
-            "config": dataclasses.asdict(config),
+            "config": settings,
             "vocab_size": len(vocabulary),
             "vocabulary_checksum": _vocabulary_checksum(vocabulary),
             "corpus_sha256": sha256,
             "corpus_origin": origin,
+            **({} if valid_sha256 is None else {"valid_sha256": valid_sha256}),
+            **tokenizer,
             **made,
         }
         # The configuration first: with it alone, a folder is known for that of a run.

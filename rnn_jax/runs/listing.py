@@ -16,7 +16,7 @@ from rnn_jax.host.checksums import unsealed
 from rnn_jax.host.files import Row, reason
 from rnn_jax.host.locks import holder
 from rnn_jax.runs.finding import is_of_fit, looks_like_run
-from rnn_jax.runs.folder import FORMAT, RunFolder
+from rnn_jax.runs.folder import FORMAT, TOKENIZER, RunFolder
 from rnn_jax.training.store import BEST, PARAMETERS
 
 __all__ = [
@@ -187,7 +187,7 @@ class _Unusable(Exception):
 def _summary(name: str, path: Path, content: Row) -> RunSummary:
     folder = RunFolder(path)
     try:
-        settings = asdict(folder.config)
+        settings = asdict(folder.config_as_given)
     except ValueError:
         raise _Unusable("foreign", "settings of another version") from None
     training = holder(path / _LOCK) is not None
@@ -205,7 +205,7 @@ def _summary(name: str, path: Path, content: Row) -> RunSummary:
     else:
         note = f"damaged lines in metrics.jsonl: {damaged}" if damaged else None
     if not training:
-        _check_files(path, step)
+        _check_files(path, step, content)
     seconds = elapsed(rows, content)
     summary = RunSummary(
         name,
@@ -231,7 +231,7 @@ def _is_done(run: RunSummary) -> bool:
     return bool(run.rows) and _is_number(epochs) and run.last["epoch"] >= epochs
 
 
-def _check_files(path: Path, step: int) -> None:
+def _check_files(path: Path, step: int, content: Row) -> None:
     """Raise unless what `load_run` needs is there and whole, as far as headers and sizes tell."""
     from safetensors import SafetensorError, safe_open
 
@@ -239,6 +239,8 @@ def _check_files(path: Path, step: int) -> None:
         return  # stopped before there was anything
     if not (path / "vocabulary.json").exists():
         raise _Unusable("damaged", "vocabulary.json is missing")
+    if "tokenizer_sha256" in content and not (path / TOKENIZER).exists():
+        raise _Unusable("damaged", f"{TOKENIZER} is missing")
     if not (path / PARAMETERS).exists():
         raise _Unusable("damaged", f"{PARAMETERS} is missing")
     for name in (PARAMETERS, BEST):

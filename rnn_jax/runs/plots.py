@@ -33,8 +33,10 @@ _LOSS = "cross-entropy (nats per token)"
 
 def plot_loss(folder: RunFolder, rows: Sequence[Row], unigram_loss: float) -> None:
     """Draw evaluated and training loss, and below them the learning rate, into ``loss.png``."""
-    evaluated = "held-out text" if folder.config.held_out > 0 else "training text"
-    figure = loss_figure(rows, unigram_loss, title=folder.config.corpus, evaluated=evaluated)
+    config = folder.config_as_given
+    figure = loss_figure(
+        rows, unigram_loss, title=config.corpus_shown, evaluated=config.evaluated_text
+    )
     save_figure(folder.path / "loss.png", figure)
 
 

@@ -13,6 +13,7 @@ from rnn_jax.generation import generate
 from rnn_jax.host.checks import not_negative, positive
 from rnn_jax.runs.config import TrainConfig
 from rnn_jax.runs.memory import check_bytes
+from rnn_jax.runs.units import Units
 from rnn_jax.types import Model, Params
 
 __all__ = ["sample_texts"]
@@ -75,9 +76,10 @@ def sample_texts(
             f"min_length {min_length} exceeds the length {length}: lower the one or raise the other"
         )
     sentences = config.from_sentences
-    shown = _tokenize(prefix, config)
+    units = Units(config, vocabulary)
+    shown = units.tokens(prefix)
     _check_known(prefix, shown, vocabulary, config)
-    head = [text.SENTENCE_START, *shown] if sentences else shown or [_neutral(vocabulary)]
+    head = [text.SENTENCE_START, *shown] if sentences else shown or [units.neutral]
     ids = jnp.asarray(vocabulary.encode(head))
     stop = vocabulary.id(text.SENTENCE_END) if sentences else None
     barred = [vocabulary.unknown] if vocabulary.unknown is not None else []
@@ -111,16 +113,7 @@ def sample_texts(
         if len(good) >= count or temperature == 0:
             break
     rest.sort(key=len, reverse=True)
-    joint = "" if config.level == "char" else " "
-    return [joint.join(tokens) for tokens in (good + rest)[:count]]
-
-
-def _tokenize(prefix: str, config: TrainConfig) -> list[str]:
-    if config.letters_only:
-        prefix = text.normalize_letters(prefix)
-    if config.level == "char":
-        return list(prefix)
-    return prefix.split() if config.letters_only else text.tokenize_words(prefix.lower())
+    return [units.joined(tokens) for tokens in (good + rest)[:count]]
 
 
 def _check_known(
@@ -134,13 +127,8 @@ def _check_known(
     named = ", ".join(map(repr, strange[:5])) + (", …" if len(strange) > 5 else "")
     # Words that a training text has and the vocabulary lacks train the unknown word. Characters are
     # nearly always all in the vocabulary, and nothing has trained what stands for others.
-    if config.level == "char" or vocabulary.unknown is None:
+    if config.unit != "word" or vocabulary.unknown is None:
         raise ValueError(
             f"the prefix has tokens that the model has never seen ({named}): leave them out"
         )
     warnings.warn(f"the model does not know {named} and reads the unknown word there", stacklevel=3)
-
-
-def _neutral(vocabulary: text.Vocabulary) -> str:
-    """What a continuation of nothing starts from: a line's end, a space, or the commonest token."""
-    return next((t for t in ("\n", " ") if t in vocabulary), vocabulary.tokens[1])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Ids = NDArray[np.int32]
+
+_DISTINCT = 2048  # lengths that are told apart
 
 
 def random_batches(
@@ -38,13 +41,13 @@ def random_batches(
     Reference:
         Zhang et al., Dive into Deep Learning, section 9.3 (batch-major there).
     """
-    corpus, offset = _drop_offset(ids, batch_size, seq_length, seq_length - 1, rng)
-    starts = offset + seq_length * np.arange((len(corpus) - offset - 1) // seq_length)
-    rng.shuffle(starts)
-    steps = np.arange(seq_length)[:, None]
+    corpus = _int32(ids)
+    offset = drawn_offset(len(corpus), batch_size, seq_length, seq_length - 1, rng)
+    order = shuffled((len(corpus) - offset - 1) // seq_length, rng)
+    steps = offset + np.arange(seq_length)[:, None]
     windows = (
-        starts[i : i + batch_size] + steps
-        for i in range(0, len(starts) - batch_size + 1, batch_size)
+        seq_length * order[i : i + batch_size].astype(np.int64) + steps
+        for i in range(0, len(order) - batch_size + 1, batch_size)
     )
     return ((corpus[window], corpus[window + 1]) for window in windows)
 
@@ -78,7 +81,8 @@ def sequential_batches(
     Reference:
         Zhang et al., Dive into Deep Learning, section 9.3 (batch-major there).
     """
-    corpus, offset = _drop_offset(ids, batch_size, seq_length, seq_length, rng)
+    corpus = _int32(ids)
+    offset = drawn_offset(len(corpus), batch_size, seq_length, seq_length, rng)
     length = (len(corpus) - offset - 1) // batch_size
     last = offset + length * batch_size
     x = corpus[offset:last].reshape(batch_size, length).T
@@ -89,24 +93,43 @@ def sequential_batches(
     return ((np.ascontiguousarray(x[cut]), np.ascontiguousarray(y[cut])) for cut in cuts)
 
 
-def _drop_offset(
-    ids: ArrayLike, batch_size: int, seq_length: int, largest: int, rng: np.random.Generator
-) -> tuple[Ids, int]:
-    corpus = np.asarray(ids)
-    if corpus.size and not (-(2**31) <= corpus.min() and corpus.max() < 2**31):
-        raise ValueError("an id does not fit 32 bits: number the tokens from 0")
-    corpus = corpus.astype(np.int32, copy=False)
-    for option, size in (("--batch-size", batch_size), ("--seq-length", seq_length)):
-        if size < 1:
-            raise ValueError(f"{option} {size} is too small; it must be at least 1")
+def drawn_offset(
+    size: int, batch_size: int, seq_length: int, largest: int, rng: np.random.Generator
+) -> int:
+    """How many tokens an epoch drops at the beginning of ``size``, at most ``largest``.
+
+    Raises:
+        ValueError: a size is below 1, or the corpus is shorter than one batch.
+    """
+    for option, value in (("--batch-size", batch_size), ("--seq-length", seq_length)):
+        if value < 1:
+            raise ValueError(f"{option} {value} is too small; it must be at least 1")
     needed = batch_size * seq_length + 1
-    if len(corpus) < needed:
+    if size < needed:
         raise ValueError(
-            f"the corpus of {len(corpus)} tokens is shorter than one batch: --batch-size "
+            f"the corpus of {size} tokens is shorter than one batch: --batch-size "
             f"{batch_size} and --seq-length {seq_length} need {needed}, so make one of them smaller"
         )
     # A corpus that is just long enough must not lose its only batch to an unlucky offset.
-    return corpus, int(rng.integers(0, min(largest, len(corpus) - needed), endpoint=True))
+    return int(rng.integers(0, min(largest, size - needed), endpoint=True))
+
+
+def shuffled(count: int, rng: np.random.Generator) -> NDArray[np.integer[Any]]:
+    """The numbers below ``count`` in random order; the order does not depend on their dtype.
+
+    They are one array of the narrowest integers: those of a long text take hundreds of megabytes.
+    """
+    narrow = np.dtype(np.int32 if count <= 1 << 31 else np.int64)
+    order: NDArray[np.integer[Any]] = np.arange(count, dtype=narrow)
+    rng.shuffle(order)
+    return order
+
+
+def _int32(ids: ArrayLike) -> Ids:
+    corpus = np.asarray(ids)
+    if corpus.size and not (-(2**31) <= corpus.min() and corpus.max() < 2**31):
+        raise ValueError("an id does not fit 32 bits: number the tokens from 0")
+    return corpus.astype(np.int32, copy=False)
 
 
 def bucket_lengths(lengths: ArrayLike, most: int = 6) -> tuple[int, ...]:
@@ -127,7 +150,21 @@ def bucket_lengths(lengths: ArrayLike, most: int = 6) -> tuple[int, ...]:
         >>> bucket_lengths([3, 3, 3, 4, 9, 10], most=2)
         (4, 10)
     """
-    values, counts = np.unique(np.asarray(lengths), return_counts=True)
+    return counted_bucket_lengths(*np.unique(np.asarray(lengths), return_counts=True), most)
+
+
+def counted_bucket_lengths(
+    values: NDArray[np.integer[Any]], counts: NDArray[np.integer[Any]], most: int = 6
+) -> tuple[int, ...]:
+    """`bucket_lengths` of distinct, increasing lengths and how often each occurs.
+
+    Of very many distinct lengths, neighbours count as one, which costs a little padding: what is
+    weighed grows with the square of their number.
+    """
+    if len(values) > _DISTINCT:
+        last = np.linspace(-1, len(values) - 1, _DISTINCT + 1).astype(int)[1:]
+        sums = np.cumsum(counts)[last]
+        values, counts = values[last], np.diff(sums, prepend=0)
     if not len(values) or most < 1:
         raise ValueError("bucket_lengths needs at least one length and at least one bucket")
     before = np.concatenate([[0], np.cumsum(counts)])

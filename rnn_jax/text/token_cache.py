@@ -7,7 +7,7 @@ import tempfile
 import time
 import warnings
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rnn_jax.host.checksums import checksum_of_json
@@ -19,7 +19,7 @@ from rnn_jax.text.token_file import SUFFIX, TokenFile
 from rnn_jax.text.tokenizing import Progress, Tokenizing, sole_writer, tokenize_source
 from rnn_jax.text.vocabulary import Vocabulary
 
-__all__ = ["cached_tokens"]
+__all__ = ["cached_file", "cached_tokens"]
 
 _PAUSE = 0.2  # seconds between two looks at what another process writes
 
@@ -54,14 +54,39 @@ def cached_tokens(
         ('fb75a589', b"Don't water to")
     """
     source = find_source(corpus, column=column)
-    words = None if vocabulary is None else (vocabulary.tokens, vocabulary.unknown)
-    key = checksum_of_json([settings.settings(), source.identity(), words])
-    path = cache_folder() / f"tokens-{key}{SUFFIX}"
+    told, identity = settings.settings(), source.identity()
+
+    def path(vocabulary: Vocabulary | None) -> Path:
+        words = None if vocabulary is None else (vocabulary.tokens, vocabulary.unknown)
+        key = checksum_of_json([told, identity, words])
+        return cache_folder() / f"tokens-{key}{SUFFIX}"
+
+    if vocabulary is not None:
+        # The file that a run began with, whose vocabulary was made of this very text.
+        own = _opened(path(None))
+        if own is not None and own.vocabulary == vocabulary:
+            return own
+    return cached_file(
+        path(vocabulary),
+        lambda out: tokenize_source(
+            source, out, settings, vocabulary=vocabulary, processes=processes, progress=progress
+        ),
+    )
+
+
+def cached_file(path: Path, write: Callable[[Path], None]) -> TokenFile:
+    """The token file of a path in the cache folder, written where it is not there.
+
+    One process writes and the others wait. Where the folder cannot be written to, the file is
+    written elsewhere, and lasts as long as the value that is returned.
+
+    Args:
+        path: in the cache folder.
+        write: called with the path to write to.
+    """
 
     def made(path: Path) -> TokenFile:
-        tokenize_source(
-            source, path, settings, vocabulary=vocabulary, processes=processes, progress=progress
-        )
+        write(path)
         return TokenFile.open(path)
 
     while True:

@@ -22,9 +22,7 @@ import hashlib
 import json
 import os
 import struct
-import threading
 import weakref
-import zlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +32,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rnn_jax.host.files import Row, reason
+from rnn_jax.text.checked_file import CheckedFile
 from rnn_jax.text.vocabulary import Vocabulary
 
 __all__ = ["BLOCK", "MAGIC", "PREAMBLE", "SUFFIX", "VERSION", "TokenFile", "id_dtype"]
@@ -63,8 +62,9 @@ class TokenFile:
     """Tokens in a file, opened for reading; nothing of them is in memory until it is asked for.
 
     `ids`, `sentences` and `documents` are memory-mapped: what is touched of them counts as memory
-    of the process for as long as the system has room for it. `read` and `gather` copy what they
-    return and leave nothing behind. All may be used from several threads.
+    of the process for as long as the system has room for it. `read`, `gather`, `read_sentences` and
+    `read_documents` copy what they return and leave nothing behind; a block of the file is compared
+    with its checksum when it is first read so. All may be used from several threads.
 
     Args:
         path: the file.
@@ -83,7 +83,6 @@ class TokenFile:
     path: Path
     description: Row = field(repr=False)
     _file: BinaryIO = field(repr=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -184,24 +183,31 @@ class TokenFile:
             self._fill(row, start)
         return out
 
+    def read_sentences(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint64]:
+        """Entries ``start`` to ``stop`` of `sentences` in an array of their own."""
+        return self._places("sentences", start, stop)
+
+    def read_documents(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint64]:
+        """Entries ``start`` to ``stop`` of `documents` in an array of their own."""
+        return self._places("documents", start, stop)
+
+    @property
+    def sentence_count(self) -> int:
+        """The number of sentences; 0 for a stream."""
+        return max(0, self._entries("sentences") - 1)
+
+    @property
+    def document_count(self) -> int:
+        """The number of documents."""
+        return self._entries("documents")
+
     def verify(self) -> None:
         """Read the whole file and compare every checksum.
 
         Raises:
             ValueError: a byte is not what was written; the block with it is named.
         """
-        end = self.description["sections"]["checksums"][0]
-        sums = self._mapped("checksums", np.dtype("<u4"))
-        block = int(self.description["block"])
-        for number, expected in enumerate(sums.tolist()):
-            start = PREAMBLE.size + number * block
-            content = np.empty(min(block, end - start), np.uint8)
-            self._fill_bytes(content, start)
-            if zlib.crc32(content.data) != expected:
-                raise ValueError(
-                    f"the token file {self.path} is damaged between bytes {start:,} and "
-                    f"{start + len(content):,}: remove it and tokenise the text again"
-                )
+        self._checked.verify()
 
     def expect(self, *, vocabulary: Vocabulary | None = None, settings: Row | None = None) -> None:
         """Raise ValueError, saying what differs, unless the file was made so.
@@ -229,22 +235,33 @@ class TokenFile:
             return np.zeros(0, dtype)
         return np.memmap(self.path, dtype, "r", start, (size // dtype.itemsize,))
 
+    @cached_property
+    def _checked(self) -> CheckedFile:
+        return CheckedFile(
+            self.path,
+            self._file,
+            begin=PREAMBLE.size,
+            end=self.description["sections"]["checksums"][0],
+            block=int(self.description["block"]),
+            sums=lambda: self._sums,
+        )
+
+    @cached_property
+    def _sums(self) -> NDArray[np.uint32]:
+        return self._mapped("checksums", np.dtype("<u4"))
+
+    def _entries(self, section: str) -> int:
+        return int(self.description["sections"][section][1]) // 8
+
+    def _places(self, section: str, start: int, stop: int | None) -> NDArray[np.uint64]:
+        start, stop, _ = slice(start, stop).indices(self._entries(section))
+        out = np.empty(max(0, stop - start), "<u8")
+        self._checked.fill(out, self.description["sections"][section][0] + 8 * start)
+        return out
+
     def _fill(self, out: Ids, start: int) -> None:
         begin = self.description["sections"]["ids"][0]
-        self._fill_bytes(out.view(np.uint8), begin + start * out.itemsize)
-
-    def _fill_bytes(self, out: NDArray[np.uint8], start: int) -> None:
-        view = out.data
-        with self._lock:  # one place in the file for all threads
-            self._file.seek(start)
-            while view:
-                got = self._file.readinto(view)  # type: ignore[attr-defined]
-                if not got:
-                    raise ValueError(
-                        f"the token file {self.path} was cut off while it was read: tokenise the "
-                        "text again"
-                    )
-                view = view[got:]
+        self._checked.fill(out, begin + start * out.itemsize)
 
 
 def _description(path: Path, file: BinaryIO) -> Row:

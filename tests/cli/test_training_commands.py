@@ -168,7 +168,7 @@ def test_without_a_terminal_there_are_lines_within_an_epoch(
     options = shlex.split(f"train --corpus {text} --epochs 1 {SIZES} --out {tmp_path / 'run'}")
     assert main(options) == 0
     captured = capsys.readouterr()
-    assert "tokenizing: " in captured.err and " characters" in captured.err
+    assert "tokenizing: " in captured.err and " bytes" in captured.err
     line = next(x for x in captured.out.splitlines() if x.startswith("  epoch 1 of 1, step 1 of"))
     assert "loss " in line and "perplexity " in line and "tokens/s" in line
     later = [x for x in captured.out.splitlines() if x.startswith("  epoch 1 of 1")][-1]

@@ -81,6 +81,7 @@ def test_what_is_measured_follows_the_decay(tmp_path: Path) -> None:
     """A recurrent matrix that shrinks gradients by a known factor, without nonlinearity at 0."""
     _, data = start(tmp_path / "run", **OPTIONS | {"dropout": 0.0, "seq_length": 30})
     batches, _ = data.epoch(0)
+    assert not isinstance(batches, r.training.Fed)
     reaches = []
     for decay in (0.1, 0.5, 0.85, 1.2):
         params = jax.tree.map(lambda p: 1e-4 * p, data.initial_parameters)

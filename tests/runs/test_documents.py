@@ -18,6 +18,8 @@ import rnn_jax
 from rnn_jax import runs, text
 from rnn_jax.cli import main
 from rnn_jax.runs.data import prepare
+from rnn_jax.runs.sentences import SentenceRange
+from rnn_jax.runs.streams import Stream
 from tests.runs.test_runs import SMALL, Silent, start
 
 ROWS = ["Red rose. Blue sky, one two.", "...", "Cat, dog. Sun!", "Moon and Star.", "Yes. No. Who?"]
@@ -56,9 +58,10 @@ def first_words(config: runs.TrainConfig) -> list[str]:
 def test_documents_begin_at_the_texts(corpus: str, reading: str, held_out: float) -> None:
     config = runs.TrainConfig(**settings(corpus, held_out=held_out, **READINGS[reading]))
     data = prepare(config)
-    assert isinstance(data.training, np.ndarray) and data.begins is not None
-    assert data.begins.shape == data.training.shape
-    seen = data.vocabulary.decode(data.training[data.begins])
+    assert isinstance(data.training, Stream)
+    begins = data.training.begins()
+    assert data.documents == begins.sum() and len(begins) == len(data.training)
+    seen = data.vocabulary.decode(data.training.read()[begins])
     assert isinstance(data.evaluation, rnn_jax.Windows) and data.evaluation.resets is not None
     # In the order of the text: windows follow each other along rows.
     order = [np.asarray(part).transpose(2, 0, 1).reshape(-1) for part in (
@@ -116,7 +119,7 @@ def test_a_run_resets_in_training_and_evaluation(tmp_path: Path, corpus: str) ->
     assert loss == pytest.approx(nats / tokens, rel=1e-5)
 
     other, plain = start(tmp_path / "plain", **options | {"reset_at_documents": False})
-    assert plain.begins is None
+    assert plain.documents is None
     assert runs.fit(other, plain, Silent()) == "done"
     pairs = zip(*(jax.tree.leaves(f.load_parameters()) for f in (folder, other)), strict=True)
     assert not all(np.array_equal(a, b) for a, b in pairs)
@@ -137,7 +140,8 @@ def test_one_document_resets_nowhere_else(tmp_path: Path) -> None:
     path = tmp_path / "one.txt"
     path.write_text("One text. " * 60)
     data = prepare(runs.TrainConfig(**settings(str(path))))
-    assert data.begins is not None and np.flatnonzero(data.begins).tolist() == [0]
+    assert isinstance(data.training, Stream) and data.documents == 1
+    assert np.flatnonzero(data.training.begins()).tolist() == [0]
 
 
 def test_the_command_line_keeps_both_settings(
@@ -189,6 +193,6 @@ def test_the_language_splits_the_sentences(tmp_path: Path) -> None:
     for language in ("english", "german"):
         config = runs.TrainConfig(corpus=str(path), batching="sentences", language=language)
         training = prepare(config).training
-        assert isinstance(training, text.Sentences)
+        assert isinstance(training, SentenceRange)
         numbers.append(len(training))
     assert numbers == [54, 36]

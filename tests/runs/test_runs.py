@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 
 import rnn_jax
-from rnn_jax import reference, runs, text
+from rnn_jax import reference, runs
 from rnn_jax.interop.tensors import load_noted, save_noted
 from rnn_jax.runs.data import prepare
+from rnn_jax.runs.sentences import SentenceRange
+from rnn_jax.runs.streams import Stream
 
 SMALL: dict[str, Any] = {
     "corpus": "comments-sample",
@@ -83,8 +85,8 @@ def test_the_published_training_comes_out_as_in_numpy(tmp_path: Path) -> None:
     assert runs.fit(folder, data, listener) == "done"
     losses = [row["loss"] for row in listener.rows]
     oracle = reference.VectorisedRNN(*(m.astype(np.float64) for m in (U, V, W)))
-    assert isinstance(data.training, text.Sentences)
-    xs, ys = zip(*data.training.pairs(), strict=True)
+    assert isinstance(data.training, SentenceRange)
+    xs, ys = zip(*data.training.read().pairs(), strict=True)
     history = reference.train(oracle, xs, ys, learning_rate=0.005, epochs=10)
     history.append((1000, oracle.loss(xs, ys)))
     # Float32 beside float64 over a thousand steps; the claim is 1e-4 at every epoch.
@@ -144,6 +146,7 @@ def test_every_batching_learns(tmp_path: Path, batching: str) -> None:
 
 def batches(data: runs.RunData) -> list[rnn_jax.Batch]:
     epoch, count = data.epoch(0)
+    assert not isinstance(epoch, rnn_jax.training.Fed)
     found: list[rnn_jax.Batch] = []
     with jax.disable_jit():
         for index in range(count):
@@ -154,12 +157,12 @@ def batches(data: runs.RunData) -> list[rnn_jax.Batch]:
 def test_unigram_loss_and_split_by_hand() -> None:
     data = prepare(runs.TrainConfig(**SMALL | {"batching": "sentences", "held_out": 0.2}))
     everything = prepare(runs.TrainConfig(**SMALL | {"batching": "sentences", "held_out": 0}))
-    assert isinstance(data.training, text.Sentences)
-    assert isinstance(everything.training, text.Sentences)
+    assert isinstance(data.training, SentenceRange)
+    assert isinstance(everything.training, SentenceRange)
     cut = len(data.training)
     assert cut == len(everything.training) - math.ceil(len(everything.training) * 0.2)
-    seen = np.concatenate([y for _, y in data.training.pairs()])
-    held_out = np.concatenate([y for _, y in everything.training.subset(cut).pairs()])
+    seen = np.concatenate([y for _, y in data.training.read().pairs()])
+    held_out = np.concatenate([y for _, y in everything.training.read(cut).pairs()])
     counts = np.bincount(seen, minlength=len(data.vocabulary)) + 1.0
     expected = -np.log(counts / counts.sum())[held_out].mean()
     assert data.unigram_loss == pytest.approx(expected)
@@ -171,8 +174,8 @@ def test_characters_and_words_of_a_stream() -> None:
     options = {**SMALL, "letters_only": True, "held_out": 0.0}
     characters = prepare(runs.TrainConfig(**options, level="char", max_tokens=500, vocab_size=10))
     assert len(characters.vocabulary) == 10 and characters.vocabulary.tokens[:2] == ("<unk>", " ")
-    assert isinstance(characters.training, np.ndarray)
-    assert len(characters.training) == 500 and characters.training.max() < 10
+    assert isinstance(characters.training, Stream)
+    assert len(characters.training) == 500 and characters.training.read().max() < 10
     words = prepare(runs.TrainConfig(**options))
     assert words.vocabulary.tokens[0] == "<unk>" and "the" in words.vocabulary
 
@@ -307,8 +310,8 @@ def test_sentences_that_are_too_long_are_left_out_and_counted(tmp_path: Path) ->
     everything = runs.prepare(runs.TrainConfig(**settings))
     data = runs.prepare(runs.TrainConfig(**settings, max_length=4))
     assert (everything.left_out, data.left_out) == (0, 1)
-    assert isinstance(data.training, text.Sentences)
-    assert max(data.training.lengths) == 5
+    assert isinstance(data.training, SentenceRange)
+    assert max(data.training.read().lengths) == data.training.longest == 5
     with pytest.raises(ValueError, match="--max-length 1 leaves out all 81 sentences"):
         runs.prepare(runs.TrainConfig(**settings, max_length=1))
 
@@ -420,9 +423,9 @@ def test_every_target_of_the_evaluation_text_counts_once(batching: str, held_out
     data = prepare(config)
     whole = prepare(dataclasses.replace(config, held_out=0.0))
     _, tokens = runs.evaluator(data.model)(data.initial_parameters, data)
-    if isinstance(whole.training, text.Sentences):
-        assert isinstance(data.training, text.Sentences)
-        part = whole.training.subset(len(data.training) if held_out else 0)
+    if isinstance(whole.training, SentenceRange):
+        assert isinstance(data.training, SentenceRange)
+        part = whole.training.read(len(data.training) if held_out else 0)
         assert tokens == part.word_count
     else:
         cut = len(data.training) if held_out else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from rnn_jax.host.options import flag
 from rnn_jax.runs.settings.batches import BatchSettings
@@ -16,11 +16,14 @@ from rnn_jax.runs.settings.optimization import (
     OptimizationSettings,
 )
 from rnn_jax.runs.settings.text import TextSettings
+from rnn_jax.text import Tokenizing
 
 __all__ = ["BEFORE", "TrainConfig"]
 
 # What settings that did not exist yet stood for in the folders of older versions.
 BEFORE: dict[str, Any] = {
+    "valid": None,
+    "test": None,
     "glue_lines": True,
     "max_length": None,
     "language": "english",
@@ -76,14 +79,25 @@ class TrainConfig(CourseSettings, OptimizationSettings, BatchSettings, ModelSett
       (None, 500)
     """
 
+    alternatives: ClassVar[tuple[tuple[str, str], ...]] = (
+        *CourseSettings.alternatives,
+        *TextSettings.alternatives,
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.in_sentences and self.level not in ("word", "char"):
+            raise ValueError(
+                "--batching sentences puts markers around sentences, which are not among the "
+                f"tokens of --level {self.level}: use --batching sequential or random"
+            )
         if self.in_sentences and self.max_tokens is not None:
             raise ValueError("--max-tokens cuts a stream: with sentences, use --max-sentences")
         if self.glue_lines and not (self.letters_only and self.level == "char"):
             raise ValueError("--glue-lines is for --letters-only and --level char: leave it out")
         if not self.from_sentences:
             self._check_stream()
+        _ = self.tokenizing
         if self.learned_carry and self.stateful and not self.reset_at_documents:
             raise ValueError(
                 "--learned-carry learns the state that a sequence starts from, and with --batching "
@@ -121,7 +135,7 @@ class TrainConfig(CourseSettings, OptimizationSettings, BatchSettings, ModelSett
         if self.max_sentences is not None:
             raise ValueError(
                 "--max-sentences counts sentences, and this text is a stream of "
-                f"{'characters' if self.level == 'char' else 'words'}: use --max-tokens"
+                f"{self.unit}s: use --max-tokens"
             )
         if self.max_length is not None:
             raise ValueError(
@@ -152,3 +166,20 @@ class TrainConfig(CourseSettings, OptimizationSettings, BatchSettings, ModelSett
     def from_sentences(self) -> bool:
         """Whether the text is split into sentences with markers, and not a stream of lines."""
         return self.in_sentences or (self.level == "word" and not self.letters_only)
+
+    @property
+    def tokenizing(self) -> Tokenizing:
+        """How the text becomes tokens.
+
+        All of it does where its vocabulary is that of all of it, whatever is used.
+        """
+        of_all = self.level in ("word", "char")
+        return Tokenizing(
+            level=self.level,
+            sentences=self.from_sentences,
+            letters_only=self.letters_only,
+            glue_lines=self.glue_lines and not self.from_sentences,
+            language=self.language,
+            vocab_size=self.vocab_size,
+            max_tokens=None if of_all else self.max_tokens,
+        )

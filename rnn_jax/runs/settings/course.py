@@ -52,7 +52,9 @@ class CourseSettings(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for pair, default in zip(self.alternatives, (_EPOCHS, _EVALUATE_EVERY), strict=True):
+        for pair, default in zip(
+            CourseSettings.alternatives, (_EPOCHS, _EVALUATE_EVERY), strict=True
+        ):
             if all(getattr(self, name) is None for name in pair):
                 object.__setattr__(self, pair[0], default)
         self.at_least(0, "epochs", "steps")
