@@ -7,21 +7,19 @@ OLD NEW`` says what changed beyond noise.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
-
-import jax
+from typing import Any
 
 from benchmarks.groups import GROUPS
 from benchmarks.measuring.case import Case, Options
 from benchmarks.measuring.machine import environment
+from benchmarks.measuring.numbers import computing_in
 from benchmarks.measuring.roofline import measure_roofline
 from benchmarks.measuring.runner import Limits, run
 from benchmarks.measuring.workloads import CELLS, DTYPES, PRECISIONS
@@ -148,7 +146,7 @@ def measure(options: argparse.Namespace) -> int:
             print(table(new, GROUPS[case.group].columns), flush=True)
 
     began = time.perf_counter()
-    with _numbers(options.dtype, options.precision):
+    with computing_in(options.dtype, options.precision):
         roofline = measure_roofline(options.dtype, quick=options.quick)
         print(
             f"{environment()['device']}: {roofline.gemm_gflops_per_s:.0f} GFLOP/s in a large "
@@ -245,19 +243,6 @@ def _resumed(file: str) -> Any:
                 file=sys.stderr,
             )
     return rows, write
-
-
-@contextlib.contextmanager
-def _numbers(dtype: str, precision: str) -> Iterator[None]:
-    config = cast(Any, jax.config)
-    cached = config.jax_enable_compilation_cache
-    # A program that comes from a cache on the disk would seem to compile in no time.
-    config.update("jax_enable_compilation_cache", False)
-    try:
-        with jax.default_matmul_precision(precision), jax.enable_x64(dtype == "float64"):
-            yield
-    finally:
-        config.update("jax_enable_compilation_cache", cached)
 
 
 if __name__ == "__main__":
