@@ -85,6 +85,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of float32 products, ours and the peers': highest is float32 itself, the others are "
         "TF32 on a GPU; highest",
     )
+    add(
+        "--corpus-mb",
+        metavar="A,B",
+        help="sizes of the generated text, in groups that read one, such as 10,100,1000; 10",
+    )
     add("--rounds", type=int, help="at most, of every workload and pass; 20")
     add(
         "--case-budget",
@@ -111,7 +116,8 @@ def measure(options: argparse.Namespace) -> int:
     """Measure what is chosen, print a table for every case and a summary, save the rows."""
     groups = choose("GROUP", options.groups or None, GROUPS)
     cells = None if options.cells is None else choose("--cells", options.cells.split(","), CELLS)
-    settings = Options(options.quick, options.dtype, options.precision, cells)
+    sizes = _sizes(options.corpus_mb)
+    settings = Options(options.quick, options.dtype, options.precision, cells, sizes)
     limits = _limits(options)
     cases = _chosen([c for g in groups for c in GROUPS[g].cases(settings)], options)
     if options.list:
@@ -191,6 +197,20 @@ def choose(option: str, wanted: Sequence[str] | None, known: Sequence[str] | dic
         if name not in known:
             raise ValueError(f"{option} must be of {', '.join(known)}, not {name!r}")
     return tuple(dict.fromkeys(names))
+
+
+def _sizes(given: str | None) -> tuple[float, ...] | None:
+    if given is None:
+        return None
+    try:
+        sizes = tuple(float(size) for size in given.split(","))
+    except ValueError:
+        sizes = ()
+    if not sizes or not all(0.02 <= size <= 1e5 for size in sizes):
+        raise ValueError(
+            f"--corpus-mb must be sizes from 0.02 to 100000 with commas between them, not {given!r}"
+        )
+    return tuple(dict.fromkeys(sizes))
 
 
 def _limits(options: argparse.Namespace) -> Limits:

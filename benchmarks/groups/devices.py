@@ -23,7 +23,7 @@ from benchmarks.rows import Row, by, measured, number
 
 __all__ = ["GROUP"]
 
-_COUNTS = (1, 2, 4, 8)
+_COUNTS: tuple[int, ...] = (1, 2, 4, 8)
 _STRONG, _WEAK = "strong", "weak"  # the batch as a whole, or the rows of each device, stay the same
 _ROWS = {_STRONG: 32, _WEAK: 4}
 _COLUMNS = (

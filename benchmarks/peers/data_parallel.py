@@ -76,7 +76,10 @@ def spread(name: str, workload: Language, arrays: Arrays, count: int) -> Spread:
         params = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), arrays)
         state = rnn_jax.TrainState(params, optimizer.init(params), None, jnp.zeros((), jnp.int32))
         step = plain_step(optimizer, _AXIS if name == PLAIN else None)
-        named = dict
+
+        def named(params: Any) -> dict[str, Any]:
+            return dict(params)
+
     if name == ALONE:
         return Spread(jax.jit(step, donate_argnums=0), state, batch, named)
     jitted, state, batch = data_parallel(step, state, batch, count)
@@ -118,7 +121,9 @@ def plain_step(optimizer: optax.GradientTransformation, axis: str | None) -> Any
         logits = ys @ params["w_out"] + params["b_out"][None, None]
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
         mean = jnp.mean(losses)
-        return mean if axis is None else lax.pmean(mean, axis)
+        if axis is not None:
+            mean = lax.pmean(mean, axis)  # type: ignore[no-untyped-call]
+        return mean
 
     def step(state: Any, batch: rnn_jax.Batch) -> Any:
         value, grads = jax.value_and_grad(loss)(state.params, batch)

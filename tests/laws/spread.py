@@ -191,14 +191,14 @@ def compiled() -> None:
         )
         batch = batch_for(IDS)
         lowered = jax.jit(over(8, step)).lower(state, batch, jax.random.key(0))
-        found = [one.loops for one in all_reduces(lowered.compile().as_text())]
+        found = [one.loops for one in all_reduces(lowered.compile().as_text() or "")]
         assert found == [0], (layer, found)
         # In a block of many steps, the loop over them is around it, and no other.
         windows = Windows(*(jnp.zeros((2, T, B), int),) * 2)
         block = jitted_block(step, summed=False, limit=3, devices=devices_of(mesh(8)))
         bounds = jnp.array([0, 2], jnp.int32)
         lowered = block.lower(running(state), windows, *bounds, jax.random.key(0))
-        found = [one.loops for one in all_reduces(lowered.compile().as_text())]
+        found = [one.loops for one in all_reduces(lowered.compile().as_text() or "")]
         assert found == [1], (layer, found)
 
 

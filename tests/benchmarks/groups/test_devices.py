@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import jax
 import pytest
@@ -63,9 +64,14 @@ def test_all_take_the_same_step_and_a_plain_scan_sums_in_each_step_of_its_loop(
 
 
 def test_rows_of_an_older_run_have_a_section(tmp_path: Path) -> None:
-    row = {"group": "devices", "pass": "step", "workload": "w", "implementation": "rnn_jax"}
+    row: dict[str, Any] = {
+        "group": "devices",
+        "pass": "step",
+        "workload": "w",
+        "implementation": "rnn_jax",
+    }
     row |= {"status": "ok", "median_ms": 1.0, "devices": 2, "T": 1}
-    rows = noted([row])  # type: ignore[list-item]
+    rows = noted([cast(Row, row)])
     section = devices.GROUP.section(devices.GROUP, rows, Pictures(tmp_path))
     assert "| w " in section[2]
 
