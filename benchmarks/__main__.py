@@ -1,7 +1,8 @@
 """The benchmark suite: every group of workloads, or those that are named.
 
 ``python -m benchmarks report FILE…`` makes a page of result files, ``python -m benchmarks compare
-OLD NEW`` says what changed beyond noise.
+OLD NEW`` says what changed beyond noise, ``python -m benchmarks scale`` reckons what many devices
+send each other.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from benchmarks.result_files import new_file, resumed_file
 from benchmarks.rows import Row, key_of
 from rnn_jax.host.files import reason
 
-# Subcommands that read result files: modules with `add_arguments(parser)` and `run(options)`.
-READERS = ("report", "compare")
+# Subcommands that measure nothing: modules with `add_arguments(parser)` and `run(options)`.
+READERS = ("report", "compare", "scale")
 _AGAIN = ("failed", "out-of-memory")
 
 

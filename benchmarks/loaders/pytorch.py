@@ -30,20 +30,33 @@ class _Windows:
         return torch.from_numpy(self.ids[start : start + self.steps].astype(np.int32))
 
 
+class _Order:
+    """The order of one pass, as `DataLoader` takes it; another one for the next."""
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.starts)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+
 def feeding(path: str, steps: int, batch: int, how: str) -> Functions:
     """Windows by `torch.utils.data.DataLoader`, stacked by its own function and transposed."""
     from torch.utils.data import DataLoader
 
     data: Any = _Windows(path, steps)
+    order: Any = _Order()
+    workers = 2 if how == WORKERS else 0
+    # The workers stay from one pass to the next: in a long one their start counts for nothing.
+    loader = DataLoader(
+        data, batch, sampler=order, num_workers=workers, persistent_workers=workers > 0
+    )
 
     def batches(starts: np.ndarray) -> Iterator[Any]:
-        # Its workers, as its users have them, begin with each pass over the data.
-        loader = DataLoader(
-            data,
-            batch,
-            sampler=starts.tolist(),
-            num_workers=2 if how == WORKERS else 0,
-        )
+        order.starts = starts.tolist()
         for windows in loader:
             yield windows.T.contiguous()
 
@@ -51,7 +64,7 @@ def feeding(path: str, steps: int, batch: int, how: str) -> Functions:
         for _ in batches(starts):
             pass
 
-    return {
-        "run": run,
-        "windows": lambda starts: np.stack([one.numpy() for one in batches(starts)]),
-    }
+    def windows(starts: np.ndarray) -> np.ndarray:
+        return np.stack([one.numpy() for one in batches(starts)])
+
+    return {"run": run, "windows": windows}

@@ -35,7 +35,7 @@ def generated(size: int) -> Path:
     written = 0
     with path.open("w", encoding="utf-8") as file:
         while written < size:
-            count = min(_BLOCK, max(30, (size - written) // 6))
+            count = min(_BLOCK, max(30, (size - written) // 8))
             chosen = np.searchsorted(order, rng.random(count)).clip(max=_WORDS - 1)
             text = _sentences([words[i] for i in chosen.tolist()], rng)
             written += len(text.encode())
