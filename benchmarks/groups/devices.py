@@ -114,4 +114,5 @@ GROUP = Group(
     "sum the gradient of its recurrent matrix in every step of the loop.",
     _section,
     closing=_closing,
+    summarised=False,
 )  # fmt: skip

@@ -65,8 +65,10 @@ GROUP = Group(
     "and the same NLTK. `feed` reads windows of 35 steps for batches of 64 rows, in random order, "
     "from a file of so many million tokens that the system has in its cache. Each implementation "
     "runs in a process of its own: `resident` is the most memory of it and its children together, "
-    "pages of a mapped file included, `resident_before` what its imports took (JAX among ours).",
+    "pages of a mapped file included, `resident_before` what it had before its first call: its "
+    "imports, JAX among ours, and what it had opened.",
     _section,
     closing=_closing,
+    summarised=False,
     follows_dtype=False,
 )  # fmt: skip
