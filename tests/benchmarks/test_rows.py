@@ -12,6 +12,7 @@ from benchmarks.measuring import runner
 from benchmarks.measuring.case import Case
 from benchmarks.measuring.implementation import Prepared
 from benchmarks.measuring.roofline import Roofline
+from benchmarks.peers import versions
 from benchmarks.rows import Row
 from rnn_jax.recipes.reference_step import Workload
 
@@ -28,6 +29,14 @@ OTHERS = {
 def written(case: Case) -> list[Row]:
     limits = runner.Limits(rounds=1, case_s=0)
     return runner.measure(case, lambda row: None, limits=limits, roofline=Roofline(100.0, 10.0))
+
+
+def test_an_implementation_in_another_way_has_the_versions_of_its_library() -> None:
+    ours = versions("rnn_jax")
+    assert versions("rnn_jax-2-processes") == ours and "jax" in ours
+    assert versions("torch-2-workers") == versions("torch")
+    assert versions("published V100") == {}
+    assert versions("no-mesh").keys() == {"jax", "jaxlib", "numpy"}
 
 
 def test_every_key_has_a_meaning() -> None:
