@@ -1,27 +1,26 @@
 """The benchmark suite: every group of workloads, or those that are named.
 
 ``python -m benchmarks report FILE…`` makes a page of result files, ``python -m benchmarks compare
-OLD NEW`` says what changed beyond noise.
+OLD NEW`` says what changed beyond noise, ``python -m benchmarks scale`` reckons what many devices
+send each other.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
-
-import jax
+from typing import Any
 
 from benchmarks.groups import GROUPS
 from benchmarks.measuring.case import Case, Options
 from benchmarks.measuring.machine import environment
+from benchmarks.measuring.numbers import computing_in
 from benchmarks.measuring.roofline import measure_roofline
 from benchmarks.measuring.runner import Limits, run
 from benchmarks.measuring.workloads import CELLS, DTYPES, PRECISIONS
@@ -32,8 +31,8 @@ from benchmarks.result_files import new_file, resumed_file
 from benchmarks.rows import Row, key_of
 from rnn_jax.host.files import reason
 
-# Subcommands that read result files: modules with `add_arguments(parser)` and `run(options)`.
-READERS = ("report", "compare")
+# Subcommands that measure nothing: modules with `add_arguments(parser)` and `run(options)`.
+READERS = ("report", "compare", "scale")
 _AGAIN = ("failed", "out-of-memory")
 
 
@@ -87,6 +86,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of float32 products, ours and the peers': highest is float32 itself, the others are "
         "TF32 on a GPU; highest",
     )
+    add(
+        "--corpus-mb",
+        metavar="A,B",
+        help="sizes of the generated text, in groups that read one, such as 10,100,1000; 10",
+    )
     add("--rounds", type=int, help="at most, of every workload and pass; 20")
     add(
         "--case-budget",
@@ -113,7 +117,8 @@ def measure(options: argparse.Namespace) -> int:
     """Measure what is chosen, print a table for every case and a summary, save the rows."""
     groups = choose("GROUP", options.groups or None, GROUPS)
     cells = None if options.cells is None else choose("--cells", options.cells.split(","), CELLS)
-    settings = Options(options.quick, options.dtype, options.precision, cells)
+    sizes = _sizes(options.corpus_mb)
+    settings = Options(options.quick, options.dtype, options.precision, cells, sizes)
     limits = _limits(options)
     cases = _chosen([c for g in groups for c in GROUPS[g].cases(settings)], options)
     if options.list:
@@ -148,7 +153,7 @@ def measure(options: argparse.Namespace) -> int:
             print(table(new, GROUPS[case.group].columns), flush=True)
 
     began = time.perf_counter()
-    with _numbers(options.dtype, options.precision):
+    with computing_in(options.dtype, options.precision):
         roofline = measure_roofline(options.dtype, quick=options.quick)
         print(
             f"{environment()['device']}: {roofline.gemm_gflops_per_s:.0f} GFLOP/s in a large "
@@ -193,6 +198,20 @@ def choose(option: str, wanted: Sequence[str] | None, known: Sequence[str] | dic
         if name not in known:
             raise ValueError(f"{option} must be of {', '.join(known)}, not {name!r}")
     return tuple(dict.fromkeys(names))
+
+
+def _sizes(given: str | None) -> tuple[float, ...] | None:
+    if given is None:
+        return None
+    try:
+        sizes = tuple(float(size) for size in given.split(","))
+    except ValueError:
+        sizes = ()
+    if not sizes or not all(0.02 <= size <= 1e5 for size in sizes):
+        raise ValueError(
+            f"--corpus-mb must be sizes from 0.02 to 100000 with commas between them, not {given!r}"
+        )
+    return tuple(dict.fromkeys(sizes))
 
 
 def _limits(options: argparse.Namespace) -> Limits:
@@ -245,19 +264,6 @@ def _resumed(file: str) -> Any:
                 file=sys.stderr,
             )
     return rows, write
-
-
-@contextlib.contextmanager
-def _numbers(dtype: str, precision: str) -> Iterator[None]:
-    config = cast(Any, jax.config)
-    cached = config.jax_enable_compilation_cache
-    # A program that comes from a cache on the disk would seem to compile in no time.
-    config.update("jax_enable_compilation_cache", False)
-    try:
-        with jax.default_matmul_precision(precision), jax.enable_x64(dtype == "float64"):
-            yield
-    finally:
-        config.update("jax_enable_compilation_cache", cached)
 
 
 if __name__ == "__main__":

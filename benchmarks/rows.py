@@ -83,6 +83,15 @@ Row = TypedDict(
         # In rows of the reference step only.
         "times_faster_than_loop": NotRequired[Annotated[float | None, "the loop's time by this"]],
         "of_floor": NotRequired[Annotated[float | None, "this time by that of the floor"]],
+        # In rows of steps on several devices only; programs that are compiled for one have none.
+        "all_reduces": NotRequired[Annotated[int | None, "all-reduces in the compiled step"]],
+        "all_reduces_in_loops": NotRequired[Annotated[int | None, "those inside a loop"]],
+        "all_reduces_run": NotRequired[Annotated[int | None, "how many a step runs"]],
+        "all_reduce_bytes": NotRequired[Annotated[int | None, "what a device hands to all those"]],
+        # In rows of processes of their own only.
+        "corpus_bytes": NotRequired[Annotated[int | None, "the text's size, or its tokens'"]],
+        "resident_bytes": NotRequired[Annotated[int | None, "most memory of it and its children"]],
+        "resident_before_bytes": NotRequired[Annotated[int | None, "before it began to work"]],
         # In rows from NVIDIA GPUs only, as nvidia-smi names and formats them.
         "driver_version": NotRequired[Annotated[str, "the driver"]],
         "power.limit": NotRequired[Annotated[str, "the power limit"]],

@@ -10,6 +10,7 @@ from benchmarks.groups import (
     devices,
     generation,
     hidden_scaling,
+    input,
     recurrence,
     reference,
     sequence_scaling,
@@ -38,5 +39,6 @@ GROUPS: dict[str, Group] = {
         sliding,
         devices,
         compilation,
+        input,
     )
 }

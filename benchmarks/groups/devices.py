@@ -1,111 +1,118 @@
-"""A data-parallel training step on 1, 2, 4 … devices, the batch as a whole staying the same.
+"""A data-parallel training step on 1, 2, 4 and 8 devices, the batch growing with them or not.
 
-A CPU is several devices with ``XLA_FLAGS=--xla_force_host_platform_device_count=4``.
+A CPU stands for several devices, each number of them in a process of its own. They share its cores:
+what is measured there is what spreading costs, not what it gains.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-import rnn_jax
 from benchmarks.group import COLUMNS, Group
-from benchmarks.measuring import flops
+from benchmarks.measuring import flops, spreading
 from benchmarks.measuring.case import Case, Options
-from benchmarks.measuring.implementation import Prepared, Program, Unavailable, wait
-from benchmarks.measuring.language import expected_step
-from benchmarks.measuring.oracle import HALF, check, tolerance
-from benchmarks.measuring.timing import first_call
 from benchmarks.measuring.workloads import Language
-from benchmarks.peers import OURS
-from benchmarks.peers.language_ours import to_workload, train_step
-from benchmarks.reporting.sections import PLAIN_COLUMNS, plain
+from benchmarks.peers.data_parallel import ALONE, NAMES
+from benchmarks.reporting.pictures import Pictures
+from benchmarks.reporting.sections import plain
+from benchmarks.reporting.summary import NotedRow
+from benchmarks.reporting.tables import Line, table
+from benchmarks.rows import Row, by, measured, number
 
-__all__ = ["GROUP", "data_parallel"]
+__all__ = ["GROUP"]
 
-_COUNTS = (1, 2, 4, 8)
+_COUNTS: tuple[int, ...] = (1, 2, 4, 8)
+_STRONG, _WEAK = "strong", "weak"  # the batch as a whole, or the rows of each device, stay the same
+_ROWS = {_STRONG: 32, _WEAK: 4}
+_COLUMNS = (
+    "pass", "T", "implementation", "devices", "B", "median_ms", "of one device", "ratio",
+    "all_reduces", "all_reduces_in_loops", "all_reduces_run", "all_reduce_bytes",
+)  # fmt: skip
 
 
 def _cases(options: Options) -> list[Case]:
-    """One stack of LSTMs, on at least 1 and 2 devices; a machine with one has no time for 2."""
-    stack = Language("stack", "lstm", 10_000, 512, 64, 35, 512, 2, 1.0, 5.0)
+    """One LSTM over an embedding, at two lengths."""
+    model = Language("one-layer", "lstm", 1000, 256, 1, 35, 256, 1, 1.0, 5.0)
+    lengths, counts = (35, 350), _COUNTS
     if options.quick:
-        stack = replace(stack, vocab=300, hidden=32, embedding=32, batch=8, length=8)
-    workload = replace(stack, dtype=options.dtype, precision=options.precision)
+        model, lengths, counts = replace(model, vocab=50, hidden=16, embedding=16), (6, 12), (1, 2)
+    model = replace(model, dtype=options.dtype, precision=options.precision)
+    if jax.default_backend() != "cpu":  # there is no time for more, but a row says why
+        counts = tuple(count for count in counts if count <= max(2, jax.device_count()))
     return [
-        Case(
-            GROUP.name,
-            "step",
-            workload.facts() | {"workload": f"{workload.name}-on-{count}", "devices": count},
-            (OURS,),
-            lambda count=count: lambda name: _prepare(workload, count),  # type: ignore[misc]
-            cost=flops.language_step(workload),
-            rank=2,
-            per_second=("tokens", workload.length * workload.batch),
-        )
-        for count in _COUNTS
-        if count <= max(2, jax.device_count())
+        _case(replace(model, length=length, batch=rows), kind, count, options)
+        for length in lengths
+        for kind in (_STRONG, _WEAK)
+        for count in counts
+        for rows in [_ROWS[kind] * (count if kind == _WEAK else 1)]
     ]
 
 
-def data_parallel(step: Any, state: Any, batch: rnn_jax.Batch, count: int) -> tuple[Any, Any, Any]:
-    """The jitted step, the state on all of ``count`` devices and the batch's rows spread over them.
+def _case(workload: Language, kind: str, count: int, options: Options) -> Case:
+    return Case(
+        GROUP.name,
+        kind,
+        workload.facts() | {"workload": f"{workload.name}-on-{count}", "devices": count},
+        tuple(name for name in NAMES if name != ALONE or count == 1),
+        lambda: spreading.opened(workload, count, options),
+        cost=flops.language_step(workload),
+        rank=2,
+        per_second=("tokens", workload.length * workload.batch),
+    )
 
-    The step is the one for a single device: the compiler adds the sum over devices.
-    """
-    mesh = Mesh(np.array(jax.devices()[:count]), ("data",))
-    spec: Any = PartitionSpec  # it has no annotations
-    everywhere, rows = NamedSharding(mesh, spec()), NamedSharding(mesh, spec(None, "data"))
-    jitted = jax.jit(step, donate_argnums=0, out_shardings=everywhere)
-    return jitted, jax.device_put(state, everywhere), jax.device_put(batch, rows)
+
+def _lines(rows: list[Row] | list[NotedRow]) -> list[Line]:
+    """Rows in the order of a reader's question, each beside its implementation's on one device."""
+    lines: list[Line] = []
+    for same in by(measured(rows), "pass", "T", "implementation").values():
+        first = next((row for row in same if row["devices"] == 1), None)
+        for row in same:
+            line = dict(row)
+            if first is not None:
+                line["of one device"] = number(row, "median_ms") / number(first, "median_ms")
+            lines.append(line)
+    return lines
 
 
-def _prepare(workload: Language, count: int) -> Prepared:
-    if count > jax.device_count():
-        raise Unavailable(
-            f"there is one device; a CPU is {count} with "
-            f"XLA_FLAGS=--xla_force_host_platform_device_count={count}"
+def _closing(rows: list[Row]) -> None:
+    lines = _lines(rows)
+    if lines:
+        print("\nA step on several devices\n")
+        print(table(lines, _COLUMNS))
+
+
+def _section(group: Group, rows: list[NotedRow], pictures: Pictures) -> list[str]:
+    lines = _lines(rows)
+    if not lines:
+        return []
+    if any("all_reduces" not in line for line in lines):  # of an older run
+        return plain(("workload", "pass", "implementation", "median_ms", "devices"))(
+            group, rows, pictures
         )
-    if workload.dtype in HALF:
-        _prepare(replace(workload, dtype="float32"), count)
-    arrays, tokens = workload.arrays(), workload.tokens(1)[0]
-    single, step = train_step(workload, arrays)
-    before = jax.tree.map(np.array, single.params)
-    jitted, state, batch = data_parallel(
-        step, single, rnn_jax.Batch(jnp.asarray(tokens[:-1]), jnp.asarray(tokens[1:])), count
-    )
-    compiled: list[Any] = []
-    compile_s = first_call(lambda: compiled.append(jitted.lower(state, batch).compile()))
-    program = Program(compiled[0], compile_s)
-
-    def start() -> Any:
-        nonlocal state
-        state, metrics = program.run(state, batch)
-        return metrics
-
-    def call() -> Any:
-        metrics = start()
-        return wait((state, metrics))
-
-    metrics = start()
-    moved = jax.tree.map(
-        lambda a, b: np.asarray(a, np.float64) - np.asarray(b, np.float64), state.params, before
-    )
-    got = {"loss": np.asarray(metrics["loss"]), **to_workload(workload, moved)}
-    allowance = tolerance(workload.dtype, workload.precision)
-    check(got, expected_step(workload, arrays, tokens), "many-steps", allowance)
-    return program.prepared(call, lambda: got, start, equations=workload.equations)
+    blocks = [f"## {group.name.capitalize()}", group.caption, table(lines, _COLUMNS)]
+    if any(row.get("platform") == "cpu" for row in rows):
+        blocks.insert(
+            2,
+            "These devices are virtual and share the cores of one CPU, so that no step gets faster "
+            "by them: with a batch that stays the same, all above 1 is the cost of spreading; with "
+            "one that grows, all above the growth is. What does not depend on the machine is how "
+            "many all-reduces a step runs, and their bytes.",
+        )
+    return blocks
 
 
 GROUP = Group(
     "devices",
     _cases,
-    COLUMNS,
-    "A data-parallel step over the devices of one machine.",
-    plain((*PLAIN_COLUMNS, "devices")),
-)
+    (*COLUMNS[:4], "ratio", "calls", "compile_s", "temp_bytes", "all_reduces",
+     "all_reduces_in_loops", "all_reduces_run", "all_reduce_bytes", "reason"),
+    f"A data-parallel step: `{_STRONG}` shares a batch of {_ROWS[_STRONG]} rows among the devices, "
+    f"`{_WEAK}` gives each {_ROWS[_WEAK]} of its own. `{ALONE}` is our step on one device without "
+    "a mesh; the others differentiate a plain scan, under `jax.shard_map` and under `jax.jit`, and "
+    "sum the gradient of its recurrent matrix in every step of the loop.",
+    _section,
+    closing=_closing,
+    summarised=False,
+)  # fmt: skip

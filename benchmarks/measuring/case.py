@@ -16,12 +16,13 @@ __all__ = ["Case", "Options"]
 
 @dataclass(frozen=True)
 class Options:
-    """What a group of cases may depend on."""
+    """What a group of cases may depend on; ``corpus_mb`` are sizes of a text, None the default."""
 
     quick: bool = False
     dtype: str = "float32"
     precision: str = "highest"
     cells: tuple[str, ...] | None = None
+    corpus_mb: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -53,6 +53,7 @@ class Prepared:
     equations: a name of `benchmarks.measuring.oracle.EQUATIONS`.
     text: the compiled program.
     wait: waits for the end of what ``start`` returned.
+    facts: what its row states besides, asked for when it has been timed.
     """
 
     call: Callable[[], object]
@@ -65,6 +66,7 @@ class Prepared:
     equations: str | None = None
     text: Callable[[], str] | None = None
     wait: Callable[[Any], object] = jax.block_until_ready
+    facts: Callable[[], Mapping[str, Any]] | None = None
 
 
 class Implementation(Protocol):

@@ -244,6 +244,8 @@ def _describe(case: Case, row: Row, prepared: Prepared) -> None:
         "temp_bytes": prepared.temp_bytes,
         "peak_bytes": prepared.peak_bytes,
     }
+    if prepared.facts is not None:
+        row.update(cast(Row, prepared.facts()))
     if not case.timed and prepared.text is not None:
         row["program_bytes"] = len(prepared.text())
     if case.cost is not None:

@@ -40,11 +40,16 @@ def build(name: str, workload: Recurrence, arrays: Arrays) -> Implementation:
 
 
 def versions(name: str) -> dict[str, str]:
-    """Versions of the installed packages among those that an implementation uses."""
+    """Versions of the installed packages among those that an implementation uses.
+
+    One such as ``torch-2-workers``, which is not in the table, uses those of ``torch``.
+    """
     if name.startswith("published"):
         return {}
-    known = name in IMPLEMENTATIONS
-    packages = import_module(f"benchmarks.peers.{IMPLEMENTATIONS[name]}").PACKAGES if known else ()
+    ways = (known for known in IMPLEMENTATIONS if name.startswith(f"{known}-"))
+    known = name if name in IMPLEMENTATIONS else next(ways, None)
+    file = None if known is None else f"benchmarks.peers.{IMPLEMENTATIONS[known]}"
+    packages = () if file is None else import_module(file).PACKAGES
     installed = {}
     for package in packages or ("jax", "jaxlib", "numpy"):
         try:

@@ -68,6 +68,8 @@ def test_the_list_names_everything_once(quick: bool, capsys: pytest.CaptureFixtu
         (["--out", "x", "--resume", "y"], "give one of them"),
         (["--resume", "/no/such"], "--resume /no/such cannot be read"),
         (["--case-budget", "-1"], "--case-budget must be at least 0"),
+        (["--corpus-mb", "10,many"], "--corpus-mb must be sizes from 0.02"),
+        (["--corpus-mb", "0"], "--corpus-mb must be sizes from 0.02"),
     ],
 )
 def test_bad_options_are_a_sentence(

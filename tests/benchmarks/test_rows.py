@@ -12,17 +12,31 @@ from benchmarks.measuring import runner
 from benchmarks.measuring.case import Case
 from benchmarks.measuring.implementation import Prepared
 from benchmarks.measuring.roofline import Roofline
+from benchmarks.peers import versions
 from benchmarks.rows import Row
 from rnn_jax.recipes.reference_step import Workload
 
 RESULTS = Path(benchmarks.__file__).parent / "results"
 # Keys of rows that were measured on an NVIDIA GPU.
 GPU = {"driver_version", "power.limit", "clocks.max.sm"}
+# Keys of the groups that are measured in processes of their own.
+OTHERS = {
+    "all_reduces", "all_reduces_in_loops", "all_reduces_run", "all_reduce_bytes",
+    "corpus_bytes", "resident_bytes", "resident_before_bytes",
+}  # fmt: skip
 
 
 def written(case: Case) -> list[Row]:
     limits = runner.Limits(rounds=1, case_s=0)
     return runner.measure(case, lambda row: None, limits=limits, roofline=Roofline(100.0, 10.0))
+
+
+def test_an_implementation_in_another_way_has_the_versions_of_its_library() -> None:
+    ours = versions("rnn_jax")
+    assert versions("rnn_jax-2-processes") == ours and "jax" in ours
+    assert versions("torch-2-workers") == versions("torch")
+    assert versions("published V100") == {}
+    assert versions("no-mesh").keys() == {"jax", "jaxlib", "numpy"}
 
 
 def test_every_key_has_a_meaning() -> None:
@@ -44,12 +58,12 @@ def test_the_runner_writes_the_keys_that_are_documented() -> None:
     assert row.keys() - GPU == Row.__required_keys__
     small = Workload(vocab_size=30, hidden_size=4, length=6, window=2, sentences=3)
     for row in written(reference.reference_case(small)):
-        assert row.keys() - GPU == Row.__annotations__.keys() - GPU
+        assert row.keys() - GPU == Row.__annotations__.keys() - GPU - OTHERS
 
 
 def test_the_committed_rows_have_the_keys_that_are_documented() -> None:
     lines = (RESULTS / "cpu-2-cores.jsonl").read_text(encoding="utf-8").splitlines()
     keys = [json.loads(line).keys() for line in lines]
-    assert set().union(*keys) == Row.__annotations__.keys() - GPU
+    assert set().union(*keys) - OTHERS == Row.__annotations__.keys() - GPU - OTHERS
     # The compiled program's size was added while they were measured.
     assert set.intersection(*map(set, keys)) == Row.__required_keys__ - {"program_bytes"}

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 
 import rnn_jax as r
+from benchmarks.measuring.compiled import all_reduces
 from rnn_jax.training import Windows, sentence_stream
 from rnn_jax.training.blocks import jitted_block, running
 from rnn_jax.training.devices import devices_of
@@ -193,43 +193,15 @@ def compiled() -> None:
         )
         batch = batch_for(IDS)
         lowered = jax.jit(over(8, step)).lower(state, batch, jax.random.key(0))
-        found = list(loops_around("all-reduce", lowered.compile().as_text()))
+        found = [one.loops for one in all_reduces(lowered.compile().as_text() or "")]
         assert found == [0], (layer, found)
         # In a block of many steps, the loop over them is around it, and no other.
         windows = Windows(*(jnp.zeros((2, T, B), int),) * 2)
         block = jitted_block(step, summed=False, limit=3, devices=devices_of(mesh(8)))
         bounds = jnp.array([0, 2], jnp.int32)
         lowered = block.lower(running(state), windows, *bounds, jax.random.key(0))
-        found = list(loops_around("all-reduce", lowered.compile().as_text()))
+        found = [one.loops for one in all_reduces(lowered.compile().as_text() or "")]
         assert found == [1], (layer, found)
-
-
-def loops_around(operation: str, text: Any) -> Any:
-    """For each time that an operation stands in a compiled program, the while loops around it."""
-    inside: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        opening = re.match(r"(?:ENTRY )?%?([\w.\-]+) .*\{$", line)
-        if opening and not line.startswith(" "):
-            name = opening[1]
-            inside[name] = []
-        elif line.startswith(" "):
-            inside[name].append(line)
-    called_by: dict[str, list[tuple[str, bool]]] = {}
-    for name, lines in inside.items():
-        for line in lines:
-            loop = " while(" in line
-            for callee in re.findall(r"=%?([\w.\-]+)|[{ ]%([\w.\-]+)(?=[,}])", line):
-                for one in filter(None, callee):
-                    if one in inside:
-                        called_by.setdefault(one, []).append((name, loop))
-
-    def depth(name: str) -> int:
-        return max((depth(by) + loop for by, loop in called_by.get(name, [])), default=0)
-
-    for name, lines in inside.items():
-        for line in lines:
-            if re.search(rf" {operation}(-start)?\(", line):
-                yield depth(name)
 
 
 @jax.tree_util.register_dataclass
