@@ -127,25 +127,28 @@ class _Cut:
         flags = self.stream.places is not None
         return self.batch_size * self.seq_length * (8 + flags)
 
-    def starts(self, begin: int, end: int, rows: slice) -> NDArray[np.int64]:
-        """int64[end - begin, rows]: where windows begin."""
+    def stretches(self, begin: int, end: int, rows: slice) -> tuple[NDArray[np.int64], int]:
+        """int64[stretches, rows]: where stretches of the stream begin, of so many windows each."""
         raise NotImplementedError
 
     def windows(self, begin: int, end: int, rows: slice, size: int) -> Windows:
         """As `Cut` says."""
-        starts = self.starts(begin, max(begin, min(end, self.count)), rows)
-        shape, length = starts.shape, self.seq_length
+        count, length = max(0, min(end, self.count) - begin), self.seq_length
+        starts, each = self.stretches(begin, begin + count, rows)
+        width = starts.shape[1]
 
         def laid_out(cut: NDArray[Any], dtype: Any) -> Any:
-            out = np.zeros((size, length, shape[1]), dtype)
-            out[: shape[0]] = cut.reshape(*shape, length).transpose(0, 2, 1)
+            out = np.zeros((size, length, width), dtype)
+            found = cut.reshape(len(starts), width, each, length).transpose(0, 2, 3, 1)
+            out[:count] = found.reshape(count, length, width)
             return out
 
-        tokens = self.stream.gather(starts.reshape(-1), length + 1)
+        tokens = self.stream.gather(starts.reshape(-1), each * length + 1)
         resets = None
         if self.stream.places is not None:
-            resets = laid_out(self.stream.gather_begins(starts.reshape(-1), length), bool)
-        inputs, targets = (laid_out(tokens[:, i : i + length], np.int32) for i in (0, 1))
+            flags = self.stream.gather_begins(starts.reshape(-1), each * length)
+            resets = laid_out(flags, bool)
+        inputs, targets = (laid_out(side, np.int32) for side in (tokens[:, :-1], tokens[:, 1:]))
         return Windows(inputs, targets, None, resets)
 
 
@@ -165,11 +168,11 @@ class RandomCut(_Cut):
         # When the first batch is read: the order of the epoch before has been given up by then.
         return shuffled(self._number, self._rng)
 
-    def starts(self, begin: int, end: int, rows: slice) -> NDArray[np.int64]:
-        """As in the base."""
+    def stretches(self, begin: int, end: int, rows: slice) -> tuple[NDArray[np.int64], int]:
+        """A window each."""
         size = self.batch_size
         numbers = self._order[begin * size : end * size].reshape(-1, size)[:, rows]
-        return self._offset + self.seq_length * numbers.astype(np.int64)
+        return self._offset + self.seq_length * numbers.astype(np.int64), 1
 
 
 class SequentialCut(_Cut):
@@ -183,10 +186,10 @@ class SequentialCut(_Cut):
         self._row = (len(stream) - self._offset - 1) // batch_size
         self.count = self._row // seq_length
 
-    def starts(self, begin: int, end: int, rows: slice) -> NDArray[np.int64]:
-        """As in the base."""
+    def stretches(self, begin: int, end: int, rows: slice) -> tuple[NDArray[np.int64], int]:
+        """All windows of a row, which follow each other."""
         first = self._offset + self._row * np.arange(self.batch_size, dtype=np.int64)[rows]
-        return first + self.seq_length * np.arange(begin, end, dtype=np.int64)[:, None]
+        return first[None] + self.seq_length * begin, end - begin
 
 
 class Covering:

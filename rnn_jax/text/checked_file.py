@@ -53,14 +53,23 @@ class CheckedFile:
         Raises:
             ValueError: a byte around them is not what was written, or the file has become shorter.
         """
+        self.fill_rows(out.reshape(1, -1), np.array([start]))
+
+    def fill_rows(self, out: NDArray[Any], starts: NDArray[np.int64]) -> None:
+        """Fill each row of an array ``[len(starts), …]`` with the bytes from its start on."""
         if not out.nbytes:
             return
-        first = (start - self._begin) // self._block
-        last = (start + out.nbytes - 1 - self._begin) // self._block
-        for number in range(first, last + 1):
-            if not self._good[number]:
-                self.check(number)
-        self._fill(out.view(np.uint8), start)
+        size = out.nbytes // len(starts)
+        firsts = (starts - self._begin) // self._block
+        lasts = (starts + (size - 1) - self._begin) // self._block
+        for first, last in {*zip(firsts.tolist(), lasts.tolist(), strict=True)}:
+            for number in range(first, last + 1):
+                if not self._good[number]:
+                    self.check(number)
+        view = out.reshape(-1).view(np.uint8).data
+        with self._lock:  # one place in the file for all threads
+            for row, start in enumerate(starts.tolist()):
+                self._fill(view[row * size : (row + 1) * size], start)
 
     def check(self, number: int) -> None:
         """Read a block and compare its checksum.
@@ -70,7 +79,8 @@ class CheckedFile:
         """
         start = self._begin + number * self._block
         content = np.empty(min(self._block, self._end - start), np.uint8)
-        self._fill(content, start)
+        with self._lock:
+            self._fill(content.data, start)
         if zlib.crc32(content.data) != int(self._sums()[number]):
             raise ValueError(
                 f"the token file {self._path} is damaged between bytes {start:,} and "
@@ -83,15 +93,13 @@ class CheckedFile:
         for number in range(len(self._good)):
             self.check(number)
 
-    def _fill(self, out: NDArray[np.uint8], start: int) -> None:
-        view = out.data
-        with self._lock:  # one place in the file for all threads
-            self._file.seek(start)
-            while view:
-                got = self._file.readinto(view)  # type: ignore[attr-defined]
-                if not got:
-                    raise ValueError(
-                        f"the token file {self._path} was cut off while it was read: tokenise the "
-                        "text again"
-                    )
-                view = view[got:]
+    def _fill(self, view: memoryview, start: int) -> None:
+        self._file.seek(start)
+        while view:
+            got = self._file.readinto(view)  # type: ignore[attr-defined]
+            if not got:
+                raise ValueError(
+                    f"the token file {self._path} was cut off while it was read: tokenise the "
+                    "text again"
+                )
+            view = view[got:]

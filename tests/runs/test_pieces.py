@@ -94,7 +94,7 @@ def in_memory(data: RunData, number: int) -> Windows:
 @pytest.mark.parametrize("batching", ["sequential", "random"])
 @pytest.mark.parametrize("level", ["word", "byte"])
 def test_windows(piecewise: None, corpus: str, level: str, batching: str, resets: bool) -> None:
-    options = {"level": level, "batching": batching, "reset_at_documents": resets}
+    options: dict[str, Any] = {"level": level, "batching": batching, "reset_at_documents": resets}
     data = prepare(runs.TrainConfig(corpus=corpus, **options, **SIZES, held_out=0.3, seed=3))
     for number in (0, 2):
         fed, count = data.epoch(number)
@@ -139,7 +139,7 @@ def pairs(batches: Any) -> list[list[int]]:
 
 @pytest.mark.parametrize("longest", [None, 12])
 def test_sentences(piecewise: None, corpus: str, longest: int | None) -> None:
-    options = {"batching": "sentences", "max_length": longest, "max_sentences": 90}
+    options: dict[str, Any] = {"batching": "sentences", "max_length": longest, "max_sentences": 90}
     data = prepare(runs.TrainConfig(corpus=corpus, **options, **SIZES | {"batch_size": 3}))
     documents = text.read_documents(corpus)
     found = text.tokenize_corpus(documents)
@@ -194,8 +194,9 @@ def test_a_stream_of_sentences_without_the_long_ones(corpus: str) -> None:
 
 
 def test_what_is_small_is_on_the_device(corpus: str) -> None:
-    for options in ({}, {"batching": "sentences"}):
-        data = prepare(runs.TrainConfig(corpus=corpus, **options, **SIZES))
+    batching: Any
+    for batching in ("sequential", "sentences"):
+        data = prepare(runs.TrainConfig(corpus=corpus, batching=batching, **SIZES))
         for batches in (data.epoch(0)[0], data.evaluation):
             assert isinstance(batches, Windows | SentenceStream)
             assert all(isinstance(side, jax.Array) for side in jax.tree.leaves(batches))
@@ -203,7 +204,7 @@ def test_what_is_small_is_on_the_device(corpus: str) -> None:
 
 @pytest.mark.parametrize("batching", ["sequential", "random", "sentences"])
 def test_a_run_that_is_fed_is_the_run_that_is_not(
-    corpus: str, batching: str, tmp_path: Path, request: pytest.FixtureRequest
+    corpus: str, batching: Any, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     config = runs.TrainConfig(
         corpus=corpus, batching=batching, **SIZES, epochs=2, max_sentences=150, held_out=0.3
