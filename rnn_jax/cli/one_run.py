@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from rnn_jax.cli.devices import mesh_of
 from rnn_jax.cli.report import parameter_summary, tokenizing
+from rnn_jax.host.checksums import checksum_of_json
 from rnn_jax.interop.tensors import OtherTree
 from rnn_jax.recipes.reference_step import compare_step_time
 from rnn_jax.runs import (
@@ -31,12 +32,13 @@ from rnn_jax.runs import (
     resumed_folder,
     sample_texts,
 )
+from rnn_jax.training.processes import processes_of
 from rnn_jax.training.report import TrainingReport
 from rnn_jax.training.store import CHECKPOINT
 from rnn_jax.training.tensorboard import TensorBoard
 from rnn_jax.types import Params
 
-__all__ = ["Extras", "continued", "new", "train_one"]
+__all__ = ["Extras", "continued", "data_again", "data_of", "follow_one", "new", "train_one"]
 
 
 # What may change when a run goes on; anything else would make it another run.
@@ -70,7 +72,7 @@ def train_one(
 ) -> None:
     """Train, sample and time; ends with exit code 130 where a signal stops it."""
     config = data.config
-    mesh = mesh_of(extras.devices, config.batch_size)
+    mesh = _mesh(data, extras)
     units = "characters'" if config.level == "char" else "words'"
     unigram = math.exp(data.unigram_loss)
     print(f"{data.origin}: {data.tokens:,} tokens to train on, vocabulary {len(data.vocabulary):,}")
@@ -121,10 +123,40 @@ def train_one(
     print(f"\nthe run is in {folder.path}; more: rnn-jax sample {folder.path}")
 
 
+def follow_one(
+    folder: RunFolder | None,
+    data: RunData,
+    extras: Extras,
+    *,
+    resume: bool = False,
+    rate: float | None = None,
+) -> None:
+    """What a process does that is not the first of a training: its share of the steps alone."""
+    mesh = _mesh(data, extras)
+    begun = resume and folder is not None and (folder.path / CHECKPOINT).exists()
+    params = data.initial_parameters if begun else _initial(data)
+    ended = fit(folder, data, resume=resume, learning_rate=rate, params=params, mesh=mesh)
+    if ended == "interrupted":
+        raise typer.Exit(130)
+
+
+def _mesh(data: RunData, extras: Extras) -> Mesh | None:
+    """The devices to train on; an error where other processes have another text."""
+    mesh = mesh_of(extras.devices, data.config.batch_size)
+    processes = processes_of(mesh)
+    processes.check_same("the text of --corpus", data.sha256)
+    vocabulary = [data.vocabulary.unknown, data.vocabulary.tokens]
+    processes.check_same("its vocabulary", checksum_of_json(vocabulary))
+    return mesh
+
+
 def _shown(mesh: Mesh | None) -> str:
     """What a run trains on."""
     first = jax.devices()[0]
-    return str(first) if mesh is None or mesh.size == 1 else f"{mesh.size} devices from {first} on"
+    if mesh is None or mesh.size == 1:
+        return str(first)
+    of = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    return f"{mesh.size} devices{of}, from {first} on"
 
 
 def _initial(data: RunData) -> Params:
@@ -145,44 +177,57 @@ def _initial(data: RunData) -> Params:
 def new(config: TrainConfig, out: str | None, force: bool) -> Iterator[tuple[RunFolder, RunData]]:
     """A new run: its folder, which is this process's alone within the block, and its data."""
     # All that can fail for bad input comes before the folder: it leaves nothing, replaces nothing.
+    data = data_of(config)
+    with new_folder(out, force=force) as folder:
+        folder.save_settings(config, data.vocabulary, data.sha256, data.origin)
+        yield folder, data
+
+
+def data_of(config: TrainConfig) -> RunData:
+    """What a new run reads, checked as far as it can be before there is a folder."""
     vocabulary = None if config.init_from is None else open_folder(config.init_from).vocabulary
     with tokenizing() as progress:
         data = prepare(config, vocabulary=vocabulary, progress=progress)
     check_memory(data.model)
     check_bytes(data.batch_bytes, f"the logits of a batch of --batch-size {config.batch_size} take")
     _ = _initial(data)
-    with new_folder(out, force=force) as folder:
-        folder.save_settings(config, data.vocabulary, data.sha256, data.origin)
-        yield folder, data
+    return data
 
 
 @contextmanager
 def continued(resume: str, anew: dict[str, Any]) -> Iterator[tuple[RunFolder, RunData]]:
     """A run that goes on, with some settings set anew."""
     with resumed_folder(resume) as folder:
-        before = folder.config
-        # A file of settings may hold all that the run has.
-        other = sorted(n for n in anew.keys() - set(_RESUMABLE) if anew[n] != getattr(before, n))
-        if other:
-            raise ValueError(
-                f"--{other[0].replace('_', '-')} cannot change when a run goes on: --resume keeps "
-                "the run's settings, only its length, evaluations, checkpoints and --lr may be set "
-                "anew"
-            )
-        kept = before.changed(**anew)
-        rows = folder.read_metrics()
-        done = max((math.floor(row["epoch"]) for row in rows), default=0)
-        steps = max((row["step"] for row in rows), default=0)
-        if kept.epochs is not None and kept.epochs < done:
-            raise ValueError(f"--epochs {kept.epochs} is below the {done} that {resume} has done")
-        if kept.steps is not None and kept.steps < steps:
-            raise ValueError(f"--steps {kept.steps} is below the {steps} that {resume} has done")
-        with tokenizing() as progress:
-            data = prepare(kept, vocabulary=folder.existing_vocabulary, progress=progress)
-        if data.sha256 != folder.corpus_sha256:
-            raise ValueError(
-                f"the text of --corpus {kept.corpus} has changed since {resume} was trained on it: "
-                "restore that text, or begin a new run"
-            )
-        folder.save_settings(kept, data.vocabulary, data.sha256, data.origin)
+        data = data_again(folder, anew)
+        folder.save_settings(data.config, data.vocabulary, data.sha256, data.origin)
         yield folder, data
+
+
+def data_again(folder: RunFolder, anew: dict[str, Any]) -> RunData:
+    """What a run reads that goes on, with some settings set anew."""
+    before = folder.config
+    # A file of settings may hold all that the run has.
+    other = sorted(n for n in anew.keys() - set(_RESUMABLE) if anew[n] != getattr(before, n))
+    if other:
+        raise ValueError(
+            f"--{other[0].replace('_', '-')} cannot change when a run goes on: --resume keeps "
+            "the run's settings, only its length, evaluations, checkpoints and --lr may be set "
+            "anew"
+        )
+    kept = before.changed(**anew)
+    rows = folder.read_metrics()
+    done = max((math.floor(row["epoch"]) for row in rows), default=0)
+    steps = max((row["step"] for row in rows), default=0)
+    for name, wanted, reached in (("epochs", kept.epochs, done), ("steps", kept.steps, steps)):
+        if wanted is not None and wanted < reached:
+            raise ValueError(
+                f"--{name} {wanted} is below the {reached} that {folder.path} has done"
+            )
+    with tokenizing() as progress:
+        data = prepare(kept, vocabulary=folder.existing_vocabulary, progress=progress)
+    if data.sha256 != folder.corpus_sha256:
+        raise ValueError(
+            f"the text of --corpus {kept.corpus} has changed since {folder.path} was trained on "
+            "it: restore that text, or begin a new run"
+        )
+    return data

@@ -11,6 +11,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rnn_jax.training.batches import Consume, State, Windows
+from rnn_jax.training.processes import place
 from rnn_jax.training.step import TrainState
 from rnn_jax.types import Array, Batch, Carry
 
@@ -120,7 +121,7 @@ class Devices:
 
     def _put(self, tree: Any, spec: Any) -> Any:
         sharding = NamedSharding(self.mesh, spec)
-        return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), tree)
+        return jax.tree.map(lambda leaf: place(leaf, sharding), tree)
 
 
 @jax.tree_util.register_dataclass

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from rnn_jax.host.files import Row
 from rnn_jax.training.blocks import Batches, Block
+from rnn_jax.training.processes import Processes
 from rnn_jax.training.progress import Listener
 from rnn_jax.training.rules import Rule
 from rnn_jax.training.step import TrainState
@@ -42,6 +43,7 @@ class Plan:
     perplexed, trains_perplexity: whether the evaluated loss, and that of training, is a plain
       cross-entropy, whose exponential is a perplexity.
     began_with: what a training that goes on from here must begin with, too.
+    processes: those that do all this together.
     """
 
     epoch: Callable[[int], tuple[Batches, int]]
@@ -65,6 +67,7 @@ class Plan:
     perplexed: bool
     trains_perplexity: bool
     began_with: Row
+    processes: Processes
 
 
 @dataclass
