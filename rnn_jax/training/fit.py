@@ -265,11 +265,13 @@ def fit(
             began_with=began_with,
             processes=processes,
         )
-        state = train(plan, state, position, history)
+        state, failure = train(plan, state, position, history)
         if history.best_params is None and store is not None:
             history.best_params = best_of(store, params)
         history.best_params = jax.tree.map(jnp.asarray, history.best_params)
     signum = int(processes.most(interrupted() or 0)) or None
+    if failure is not None:
+        raise failure
     history.interrupted = signum is not None
     if history.ended == "diverged":
         warnings.warn(

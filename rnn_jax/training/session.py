@@ -34,13 +34,16 @@ SECONDS = 1.0  # between two looks at the clock, the listeners and the signals
 _SHARE = 0.01  # of the time that saving may take
 
 
-def train(plan: Plan, state: TrainState, position: Position, history: History) -> TrainState:
-    """Train on from a state; what came of it is in ``position`` and ``history``."""
+def train(
+    plan: Plan, state: TrainState, position: Position, history: History
+) -> tuple[TrainState, BaseException | None]:
+    """Train on from a state; what came of it is in ``position`` and ``history``.
+
+    Where there are several processes, what a listener raised comes back, to be raised when all of
+    them are done.
+    """
     training = _Training(plan, position, history)
-    state = training.run(state)
-    if training.failure is not None:
-        raise training.failure
-    return state
+    return training.run(state), training.failure
 
 
 class _Training:
