@@ -37,6 +37,7 @@ class Link:
       >>> other.received()
       Traceback (most recent call last):
       ConnectionResetError: closed by the other side
+      >>> other.close()
     """
 
     def __init__(self, connected: socket.socket) -> None:

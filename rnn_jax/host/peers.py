@@ -43,12 +43,14 @@ class Peers:
         self._changed = threading.Condition()
         self._all_done = self._leaving = self._over = False
         self._end: Callable[[str], None] = lambda sentence: None
+        self._thread: threading.Thread | None = None
 
     def watch(self, end: Callable[[str], None]) -> None:
         """Call ``end(sentence)``, in another thread, when a process has vanished or failed."""
         self._end = end
         if self._links:
-            threading.Thread(target=self._watch, name="peers", daemon=True).start()
+            self._thread = threading.Thread(target=self._watch, name="peers", daemon=True)
+            self._thread.start()
 
     def finish(self) -> None:
         """Wait until all processes have come here; from then on none is missed."""
@@ -64,6 +66,14 @@ class Peers:
             self._over = True
         if not self.number:
             self._tell({"done": True})
+
+    def close(self) -> None:
+        """Close the connections; for the others that is the end of this process."""
+        self._over = True
+        if self._thread is not None:
+            self._thread.join()
+        for link in self._links.values():
+            link.close()
 
     def fail(self, why: str, patience: float) -> None:
         """Tell the others that this process stops.
@@ -90,13 +100,15 @@ class Peers:
                         for message in self._links[number].received():
                             self._hear(number, message)
                     except (OSError, Strange):
-                        self._vanished(number, "its connection is closed")
                         selector.unregister(key.fileobj)
+                        del heard[number]
+                        self._vanished(number, "its connection is closed")
                 now = time.monotonic()
                 if now - spoken >= _BEAT:
                     spoken = now
                     self._tell({})
                 for number in [n for n, then in heard.items() if now - then > SILENCE]:
+                    del heard[number]
                     self._vanished(number, f"it has been silent for {SILENCE:.0f} s")
 
     def _hear(self, number: int, message: Mapping[str, Any]) -> None:
@@ -153,12 +165,22 @@ def meet(
     if number == 0:
         return _gathered(address, count, dict(same), deadline, wait)
     link = _reached(address, deadline, wait)
-    link.send({"number": number, "count": count, "same": dict(same)})
+    try:
+        link.send({"number": number, "count": count, "same": dict(same)})
+        told = _told(link, address, deadline + 10)  # process 0 is the one to say who does not come
+    except BaseException:
+        link.close()
+        raise
+    return Peers(number, count, {0: link}, told)
+
+
+def _told(link: Link, address: Address, deadline: float) -> Mapping[str, Any]:
+    """What process 0 tells when all have come."""
     place = _shown(address)
     strange = ValueError(f"what answers at {place} is no such training: choose another port")
     with selectors.DefaultSelector() as selector:
         selector.register(link, selectors.EVENT_READ)
-        while time.monotonic() < deadline + 10:  # process 0 is the one to say who does not come
+        while time.monotonic() < deadline:
             for _ in selector.select(0.5):
                 try:
                     messages = link.received()
@@ -174,7 +196,8 @@ def meet(
                         raise ValueError(message["lost"])
                     if "told" not in message:
                         raise strange
-                    return Peers(number, count, {0: link}, message["told"])
+                    told: Mapping[str, Any] = message["told"]
+                    return told
     raise strange
 
 
@@ -203,6 +226,7 @@ def _gathered(
         for link in (*links.values(), *strangers):
             with contextlib.suppress(OSError):
                 link.send({"lost": sentence})
+            link.close()
         return ValueError(sentence)
 
     with _listening(address) as server, selectors.DefaultSelector() as selector:
@@ -238,6 +262,9 @@ def _gathered(
                             "all of them again"
                         ) from None
                     strangers.remove(link)  # somebody else, who looked at what is here
+                    link.close()
+        for link in strangers:
+            link.close()
         told = {"port": _free_port()}
         for link in links.values():
             link.send({"told": told})

@@ -72,6 +72,7 @@ def joined(
         yield number
         peers.finish()
         jax.distributed.shutdown()  # type: ignore[no-untyped-call]
+        peers.close()
     except BaseException as error:
         # It may be that a sum failed because another process is gone: then that is to be said.
         because_of_others = isinstance(error, jax.errors.JaxRuntimeError | ValueError) and (
