@@ -31,11 +31,11 @@ class Group:
         with socket.create_server(("127.0.0.1", 0)) as server:
             place = f"127.0.0.1:{server.getsockname()[1]}"
         environment = {
-            **os.environ,
-            "JAX_PLATFORMS": "cpu",
             "JAX_COMPILATION_CACHE_DIR": str(work / "compiled"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "RNN_JAX_CACHE": str(work / "cache"),
+            **os.environ,
+            "JAX_PLATFORMS": "cpu",
             "PYTHONUNBUFFERED": "1",
         }
         joining = ["--coordinator", place, "--num-processes", str(count)]
@@ -63,7 +63,7 @@ class Group:
         """What one of them has printed on standard error."""
         return self._file(number, "err").read_text()
 
-    def when(self, true: Callable[[], bool], seconds: float = 300) -> bool:
+    def when(self, true: Callable[[], bool], seconds: float = 600, pause: float = 0.02) -> bool:
         """Wait until something is true; whether it became so before one of them ended."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -71,7 +71,7 @@ class Group:
                 return True
             if any(process.poll() is not None for process in self.processes):
                 return False
-            time.sleep(0.0005)
+            time.sleep(pause)
         self.kill()
         raise AssertionError(f"it has not come to that: {self.err(0)}")
 
@@ -80,7 +80,7 @@ class Group:
         self.processes[number].send_signal(signum)
         return time.monotonic()
 
-    def ended(self, seconds: float = 300) -> list[tuple[int, float]]:
+    def ended(self, seconds: float = 600) -> list[tuple[int, float]]:
         """Wait for all; the exit code of each, and when it ended."""
         end = time.monotonic() + seconds
         found: dict[int, tuple[int, float]] = {}

@@ -127,6 +127,8 @@ def _initialize(host: str, peers: Peers, local: list[int] | None, wait: float) -
     if peers.count == 1:
         return
     place = f"{address}:{peers.told['port']}"
+    with contextlib.suppress(AttributeError):  # it would take SIGTERM, and do nothing with it
+        jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             place,

@@ -63,9 +63,9 @@ class Trials:
             time.sleep(self.rng.uniform(0, 0.3))
         else:
             assert group.when(lambda: rows(folder) > 1)
-            assert group.when(writes)
+            assert group.when(writes, pause=0.0005)
         killed = group.send(victim)
-        ends = group.ended(200)
+        ends = group.ended()
         others = [end for number, end in enumerate(ends) if number != victim]
         codes = {code for code, _ in others}
         assert ends[victim][0] == -9, ends

@@ -1,7 +1,6 @@
 """A program, run by `test_processes` in several processes: training in them is training in one.
 
-``JAX_ENABLE_X64=1 python -m tests.laws.processes PORT COUNT NUMBER FOLDER``, with two virtual
-devices each.
+``JAX_ENABLE_X64=1 python -m tests.laws.processes PORT COUNT all|some NUMBER FOLDER``.
 """
 
 from __future__ import annotations
@@ -158,9 +157,10 @@ def errors(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    port, count, number, path = sys.argv[1:]
+    port, count, parts, number, path = sys.argv[1:]
     with joined(f"127.0.0.1:{port}", int(count), int(number), wait=120):
-        fits()
+        if parts == "all":
+            fits()
+            decisions(Path(path))
+            errors(Path(path))
         resumed(Path(path))
-        decisions(Path(path))
-        errors(Path(path))
