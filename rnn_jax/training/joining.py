@@ -15,7 +15,8 @@ from typing import Any
 import jax
 
 from rnn_jax.host.checks import positive
-from rnn_jax.host.peers import Address, Peers, meet
+from rnn_jax.host.meeting import Address, meet
+from rnn_jax.host.peers import Peers
 from rnn_jax.jaxprs import cluster
 
 __all__ = ["ABANDONED", "joined"]
@@ -128,7 +129,7 @@ def _initialize(host: str, peers: Peers, local: list[int] | None, wait: float) -
         return
     place = f"{address}:{peers.told['port']}"
     with contextlib.suppress(AttributeError):  # it would take SIGTERM, and do nothing with it
-        jax.config.update("jax_enable_preemption_service", False)
+        jax.config.update("jax_enable_preemption_service", False)  # type: ignore[no-untyped-call]
     try:
         jax.distributed.initialize(
             place,

@@ -12,7 +12,8 @@ import pytest
 
 from rnn_jax.host import peers
 from rnn_jax.host.links import Link
-from rnn_jax.host.peers import Peers, meet
+from rnn_jax.host.meeting import meet
+from rnn_jax.host.peers import Peers
 
 
 def free_port() -> int:
