@@ -1,9 +1,9 @@
 """Processes that watch one another, so that all end when one of them vanishes or fails.
 
-Each keeps a connection to process 0. Over it goes that a process is
-alive, once a second; that it failed; that it is done. Where one is killed, the operating system
-closes its connection, whatever it was doing: the others know within milliseconds. One whose machine
-is gone is noticed by that system's probes, one that hangs by its silence.
+Each keeps a connection to process 0. Over it goes that a process is alive, once a second; that it
+failed; that it is done. Where one is killed, the operating system closes its connection, whatever
+it was doing: the others know within milliseconds. One whose machine is gone is noticed by that
+system's probes, one that hangs by its silence.
 """
 
 from __future__ import annotations

@@ -205,13 +205,12 @@ def fit(
         evaluate = evaluation(model, validation, validation_loss, loss, stateful, devices)
         began_with = fingerprint(noise, None if callable(data) else data)
         position, history = Position(by_row=devices is not None), History([])
-        processes.check_same("key= or data", checksum_of_json(began_with))
         if processes.count > 1:
-            leaves = map(np.asarray, jax.tree.leaves(params))
-            begins = checksum(*(leaf.tobytes() for leaf in leaves))
-            processes.check_same("the parameters to begin with", begins)
-        lengths = (epochs, steps, seconds, evaluate_every, evaluate_every_steps, patience)
-        processes.check_same("how long to train, or when to evaluate", checksum_of_json(lengths))
+            lengths = (epochs, steps, seconds, evaluate_every, evaluate_every_steps, patience)
+            leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(params)]
+            processes.check_same("key= or data", checksum_of_json(began_with))
+            processes.check_same("how long to train or when to evaluate", checksum_of_json(lengths))
+            processes.check_same("the parameters to begin with", checksum(*leaves))
         if processes.led(processes.alike(partial(_goes_on, store, resume))):
             state, position, history = processes.alike(
                 partial(resumed, store, state, began_with, evaluate)

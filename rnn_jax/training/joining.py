@@ -81,7 +81,7 @@ def joined(
         )
         peers.fail(_said(error), 5.0 if because_of_others else 0.5)
         # JAX would wait for those that are gone when the interpreter ends, and abort.
-        atexit.register(_leave, 130 if isinstance(error, KeyboardInterrupt) else 2)
+        atexit.register(_leave, _code_of(error))
         raise
 
 
@@ -147,6 +147,12 @@ def _initialize(host: str, peers: Peers, local: list[int] | None, wait: float) -
             f"JAX cannot join the processes ({str(error).splitlines()[0]}): join them before "
             "anything is computed, and once"
         ) from None
+
+
+def _code_of(error: BaseException) -> int:
+    if isinstance(error, SystemExit) and isinstance(error.code, int):
+        return error.code
+    return 130 if isinstance(error, KeyboardInterrupt) else 2
 
 
 def _said(error: BaseException) -> str:

@@ -70,7 +70,10 @@ def opened(
         else:
             path = folder.path if isinstance(folder, Store) else folder
             processes.alike(lambda: None)
-            yield _Read(Path(path)) if path is not None and resume else None
+            store = _Read(Path(path)) if path is not None and resume else None
+            yield store
+            if store is not None:
+                store.close()
 
 
 @contextmanager
