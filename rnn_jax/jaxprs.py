@@ -1,4 +1,4 @@
-"""What the package knows of JAX's internals: jaxprs, types on meshes, the wording of errors.
+"""What the package knows of JAX's internals: jaxprs, meshes, clusters, the wording of errors.
 
 JAX promises none of it. Where a jaxpr cannot be read, because a new JAX writes it otherwise, each
 function below falls back to what is right without it, as its docstring states.
@@ -19,6 +19,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 __all__ = [
     "COSTLY",
+    "cluster",
     "grouped",
     "hoisted",
     "in_auto_mode",
@@ -46,6 +47,26 @@ COSTLY = {
 
 # What reading a jaxpr of another form than the one known here may raise.
 _UNREADABLE = (AttributeError, IndexError, KeyError, NotImplementedError, TypeError, ValueError)
+
+
+def cluster(seconds: float) -> tuple[str, int, int, list[int] | None] | None:
+    """What `jax.distributed.initialize` would find out by itself of the cluster around it.
+
+    Where process 0 is, how many there are, which one this is, and its devices on this machine, None
+    for all of them. None where there is no cluster that it knows.
+    """
+    try:
+        from jax._src.clusters import ClusterEnv
+
+        found = ClusterEnv.auto_detect_unset_distributed_params(
+            None, None, None, None, None, int(seconds)
+        )
+        address, count, number, devices = found
+    except (*_UNREADABLE, ImportError):
+        return None
+    if address is None or count is None or number is None:
+        return None
+    return address, int(count), int(number), None if devices is None else list(devices)
 
 
 def is_traced(*values: Any) -> bool:

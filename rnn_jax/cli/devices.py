@@ -10,7 +10,7 @@ __all__ = ["mesh_of"]
 
 
 def mesh_of(devices: str | None, batch_size: int) -> Mesh | None:
-    """The mesh of the first so many devices, or of all; None without the option.
+    """The mesh of the first so many devices, or of all; None without the option in one process.
 
     Raises:
       ValueError: it is neither a number nor "all", there are fewer devices, or they cannot share a
@@ -21,7 +21,9 @@ def mesh_of(devices: str | None, batch_size: int) -> Mesh | None:
       ('data',)
     """
     if devices is None:
-        return None
+        if jax.process_count() == 1:
+            return None
+        devices = "all"
     there = jax.devices()
     if devices != "all" and not (devices.isascii() and devices.isdigit() and int(devices)):
         raise ValueError(f"--devices must be a number of at least 1, or all, not {devices}")
@@ -37,5 +39,12 @@ def mesh_of(devices: str | None, batch_size: int) -> Mesh | None:
         raise ValueError(
             f"{count} devices cannot share --batch-size {batch_size} evenly: choose a multiple of "
             f"{count}, or other --devices"
+        )
+    left_out = {device.process_index for device in there[count:]}
+    left_out -= {device.process_index for device in there[:count]}
+    if left_out:
+        raise ValueError(
+            f"--devices {devices} leaves process {min(left_out)} without a device: choose more, up "
+            f"to all {len(there)}, or fewer processes"
         )
     return Mesh(np.array(there[:count]), ("data",))

@@ -18,6 +18,7 @@ from rnn_jax.cli.devices import mesh_of
 from rnn_jax.cli.evaluate import on_another, said
 from rnn_jax.cli.report import parameter_summary, tokenizing
 from rnn_jax.cli.table import json_safe
+from rnn_jax.host.checksums import checksum_of_json
 from rnn_jax.interop.tensors import OtherTree
 from rnn_jax.recipes.reference_step import compare_step_time
 from rnn_jax.runs import (
@@ -36,12 +37,13 @@ from rnn_jax.runs import (
     sample_texts,
 )
 from rnn_jax.runs.evaluation import unknown_is_trained
+from rnn_jax.training.processes import processes_of
 from rnn_jax.training.report import TrainingReport
 from rnn_jax.training.store import CHECKPOINT
 from rnn_jax.training.tensorboard import TensorBoard
 from rnn_jax.types import Params
 
-__all__ = ["Extras", "continued", "new", "train_one"]
+__all__ = ["Extras", "continued", "data_again", "data_of", "follow_one", "new", "train_one"]
 
 
 # What may change when a run goes on; anything else would make it another run.
@@ -77,7 +79,7 @@ def train_one(
 ) -> None:
     """Train, sample and time; ends with exit code 130 where a signal stops it."""
     config = data.config
-    mesh = mesh_of(extras.devices, config.batch_size)
+    mesh = _mesh(data, extras)
     unigram = math.exp(data.unigram_loss)
     print(f"{data.origin}: {data.tokens:,} tokens to train on, vocabulary {len(data.vocabulary):,}")
     if data.left_out:
@@ -150,10 +152,41 @@ def _test(folder: RunFolder, data: RunData, extras: Extras) -> None:
     folder.write_text("test.json", json.dumps(row, ensure_ascii=False) + "\n")
 
 
+def follow_one(
+    folder: RunFolder | None,
+    data: RunData,
+    extras: Extras,
+    *,
+    resume: bool = False,
+    rate: float | None = None,
+) -> None:
+    """What a process does that is not the first of a training: its share of the steps alone."""
+    mesh = _mesh(data, extras)
+    begun = resume and folder is not None and (folder.path / CHECKPOINT).exists()
+    params = data.initial_parameters if begun else _initial(data)
+    ended = fit(folder, data, resume=resume, learning_rate=rate, params=params, mesh=mesh)
+    if ended == "interrupted":
+        raise typer.Exit(130)
+
+
+def _mesh(data: RunData, extras: Extras) -> Mesh | None:
+    """The devices to train on; an error where other processes have another text."""
+    mesh = mesh_of(extras.devices, data.config.batch_size)
+    processes = processes_of(mesh)
+    processes.check_same("the text of --corpus", data.sha256)
+    processes.check_same("the text of --valid", data.valid_sha256 or "")
+    vocabulary = [data.vocabulary.unknown, data.vocabulary.tokens]
+    processes.check_same("its vocabulary", checksum_of_json(vocabulary))
+    return mesh
+
+
 def _shown(mesh: Mesh | None) -> str:
     """What a run trains on."""
     first = jax.devices()[0]
-    return str(first) if mesh is None or mesh.size == 1 else f"{mesh.size} devices from {first} on"
+    if mesh is None or mesh.size == 1:
+        return str(first)
+    of = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    return f"{mesh.size} devices{of}, from {first} on"
 
 
 def _initial(data: RunData) -> Params:
@@ -176,15 +209,21 @@ def new(
 ) -> Iterator[tuple[RunFolder, RunData]]:
     """A new run: its folder, which is this process's alone within the block, and its data."""
     # All that can fail for bad input comes before the folder: it leaves nothing, replaces nothing.
+    data = data_of(config, extras)
+    with new_folder(out, force=force) as folder:
+        _save_settings(folder, data)
+        yield folder, data
+
+
+def data_of(config: TrainConfig, extras: Extras) -> RunData:
+    """What a new run reads, checked as far as it can be before there is a folder."""
     vocabulary = None if config.init_from is None else open_folder(config.init_from).vocabulary
     with tokenizing() as progress:
         data = prepare(config, vocabulary=vocabulary, processes=extras.processes, progress=progress)
     check_memory(data.model)
     check_bytes(data.batch_bytes, f"the logits of a batch of --batch-size {config.batch_size} take")
     _ = _initial(data)
-    with new_folder(out, force=force) as folder:
-        _save_settings(folder, data)
-        yield folder, data
+    return data
 
 
 @contextmanager
@@ -193,42 +232,49 @@ def continued(
 ) -> Iterator[tuple[RunFolder, RunData]]:
     """A run that goes on, with some settings set anew."""
     with resumed_folder(resume) as folder:
-        before, given = folder.config, folder.config_as_given
-        # A file of settings may hold all that the run has.
-        other = sorted(
-            name
-            for name in anew.keys() - set(_RESUMABLE)
-            if anew[name] not in (getattr(before, name), getattr(given, name))
-        )
-        if other:
-            raise ValueError(
-                f"--{other[0].replace('_', '-')} cannot change when a run goes on: --resume keeps "
-                "the run's settings, only its length, evaluations, checkpoints and --lr may be set "
-                "anew"
-            )
-        kept = before.changed(**{**anew, "level": before.level})
-        rows = folder.read_metrics()
-        done = max((math.floor(row["epoch"]) for row in rows), default=0)
-        steps = max((row["step"] for row in rows), default=0)
-        if kept.epochs is not None and kept.epochs < done:
-            raise ValueError(f"--epochs {kept.epochs} is below the {done} that {resume} has done")
-        if kept.steps is not None and kept.steps < steps:
-            raise ValueError(f"--steps {kept.steps} is below the {steps} that {resume} has done")
-        with tokenizing() as progress:
-            data = prepare(
-                kept,
-                vocabulary=folder.existing_vocabulary,
-                processes=extras.processes,
-                progress=progress,
-            )
-        for name, found, known in (
-            (f"--corpus {kept.corpus_shown}", data.sha256, folder.corpus_sha256),
-            (f"--valid {kept.valid}", data.valid_sha256, folder.valid_sha256),
-        ):
-            if found != known:
-                raise ValueError(
-                    f"the text of {name} has changed since {resume} was trained on it: "
-                    "restore that text, or begin a new run"
-                )
+        data = data_again(folder, anew, extras)
         _save_settings(folder, data)
         yield folder, data
+
+
+def data_again(folder: RunFolder, anew: dict[str, Any], extras: Extras) -> RunData:
+    """What a run reads that goes on, with some settings set anew."""
+    before, given = folder.config, folder.config_as_given
+    # A file of settings may hold all that the run has.
+    other = sorted(
+        name
+        for name in anew.keys() - set(_RESUMABLE)
+        if anew[name] not in (getattr(before, name), getattr(given, name))
+    )
+    if other:
+        raise ValueError(
+            f"--{other[0].replace('_', '-')} cannot change when a run goes on: --resume keeps "
+            "the run's settings, only its length, evaluations, checkpoints and --lr may be set "
+            "anew"
+        )
+    kept = before.changed(**{**anew, "level": before.level})
+    rows = folder.read_metrics()
+    done = max((math.floor(row["epoch"]) for row in rows), default=0)
+    steps = max((row["step"] for row in rows), default=0)
+    for name, wanted, reached in (("epochs", kept.epochs, done), ("steps", kept.steps, steps)):
+        if wanted is not None and wanted < reached:
+            raise ValueError(
+                f"--{name} {wanted} is below the {reached} that {folder.path} has done"
+            )
+    with tokenizing() as progress:
+        data = prepare(
+            kept,
+            vocabulary=folder.existing_vocabulary,
+            processes=extras.processes,
+            progress=progress,
+        )
+    for name, found, known in (
+        (f"--corpus {kept.corpus_shown}", data.sha256, folder.corpus_sha256),
+        (f"--valid {kept.valid}", data.valid_sha256, folder.valid_sha256),
+    ):
+        if found != known:
+            raise ValueError(
+                f"the text of {name} has changed since {folder.path} was trained on it: "
+                "restore that text, or begin a new run"
+            )
+    return data

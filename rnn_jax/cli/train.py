@@ -10,8 +10,17 @@ from typing import Annotated
 import typer
 
 from rnn_jax.cli.devices import mesh_of
-from rnn_jax.cli.one_run import Extras, continued, new, train_one
+from rnn_jax.cli.one_run import (
+    Extras,
+    continued,
+    data_again,
+    data_of,
+    follow_one,
+    new,
+    train_one,
+)
 from rnn_jax.cli.options import with_options
+from rnn_jax.cli.processes import settings_of, together
 from rnn_jax.cli.runs import unusual
 from rnn_jax.cli.seeds import train_seeds
 from rnn_jax.cli.tokenize import PROCESSES, worker_count
@@ -50,6 +59,23 @@ def train(
         ),
     ] = None,
     processes: Annotated[int | None, typer.Option(help=PROCESSES)] = None,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(
+            help="Train together with other processes, which are started with the same options: "
+            "HOST:PORT of process 0, or auto for what SLURM, Open MPI, Kubernetes or a Cloud TPU "
+            "slice say."
+        ),
+    ] = None,
+    num_processes: Annotated[
+        int | None, typer.Option(help="How many processes there are; with HOST:PORT.")
+    ] = None,
+    process_id: Annotated[
+        int | None, typer.Option(help="The number of this one, from 0; with HOST:PORT.")
+    ] = None,
+    join_timeout: Annotated[
+        float, typer.Option(help="Seconds within which all processes must have come.")
+    ] = 300.0,
     compare: Annotated[
         bool, typer.Option(help="Close with the step time against the NumPy baseline.")
     ] = True,
@@ -61,29 +87,55 @@ def train(
         devices=devices,
         processes=worker_count(processes),
     )
-    if resume is not None:
-        if out is not None or force:
-            raise ValueError("--resume goes on in its own folder: leave out --out and --force")
+    settings = settings_of(config, given, devices, resume)
+    with together(coordinator, num_processes, process_id, join_timeout, settings) as leads:
+        if resume is not None:
+            _go_on(config, given, resume, out is not None or force, seeds, extras, leads)
+            return
+        if config.init_from is not None:
+            config = _initialised(config, given)
+        mesh_of(devices, config.batch_size)  # before there is a folder
         if seeds != 1:
-            raise ValueError(
-                "--seeds makes new runs: leave it out, and go on with the folder of one of them"
-            )
-        folder = str(latest_folder(Path("runs"))) if resume == "latest" else resume
-        if resume == "latest":
-            print(f"going on with {folder}")
-        anew = {name: getattr(config, name) for name in given}
-        with continued(folder, anew, extras) as made:
-            rate = config.lr if "lr" in given else None
-            train_one(*made, extras, resume=True, rate=rate)
-        return
-    if config.init_from is not None:
-        config = _initialised(config, given)
-    mesh_of(devices, config.batch_size)  # before there is a folder
+            if coordinator is not None:
+                raise ValueError(
+                    "--seeds trains one run after the other in one process: start each of them by "
+                    "itself, with --seed"
+                )
+            train_seeds(config, seeds, out, force, extras)
+        elif leads:
+            with new(config, out, force, extras) as made:
+                train_one(*made, extras)
+        else:
+            follow_one(None, data_of(config, extras), extras)
+
+
+def _go_on(
+    config: TrainConfig,
+    given: set[str],
+    resume: str,
+    elsewhere: bool,
+    seeds: int,
+    extras: Extras,
+    leads: bool,
+) -> None:
+    """Go on with a run."""
+    if elsewhere:
+        raise ValueError("--resume goes on in its own folder: leave out --out and --force")
     if seeds != 1:
-        train_seeds(config, seeds, out, force, extras)
-        return
-    with new(config, out, force, extras) as made:
-        train_one(*made, extras)
+        raise ValueError(
+            "--seeds makes new runs: leave it out, and go on with the folder of one of them"
+        )
+    path = str(latest_folder(Path("runs"))) if resume == "latest" else resume
+    if resume == "latest":
+        print(f"going on with {path}")
+    anew = {name: getattr(config, name) for name in given}
+    rate = config.lr if "lr" in given else None
+    if leads:
+        with continued(path, anew, extras) as made:
+            train_one(*made, extras, resume=True, rate=rate)
+    else:
+        folder = open_folder(path)
+        follow_one(folder, data_again(folder, anew, extras), extras, resume=True, rate=rate)
 
 
 def _initialised(config: TrainConfig, given: set[str]) -> TrainConfig:

@@ -21,7 +21,7 @@ __all__ = ["evaluator", "fit"]
 
 
 def fit(
-    folder: RunFolder,
+    folder: RunFolder | None,
     data: RunData,
     *listeners: Listener,
     resume: bool = False,
@@ -32,7 +32,7 @@ def fit(
     """Train as the configuration says; metrics, checkpoints and parameters go into the folder.
 
     Args:
-      folder: where the run is kept.
+      folder: where the run is kept; None in processes that do not need it, all but the first.
       data: what it reads.
       listeners: hear how it goes.
       resume: begin from the checkpoint in the folder; from the start if the run was stopped before
@@ -49,10 +49,10 @@ def fit(
       ValueError: no step is finite any more, or there is nothing to resume.
     """
     config, model = data.config, data.model
-    store = folder.store()
+    store = None if folder is None else folder.store()
     # That of the settings, too: a run may have been killed before it was told of a new one.
     rate = config.lr if learning_rate is None else learning_rate
-    if resume and folder.trained and not store.holds_checkpoint:
+    if resume and folder and store and folder.trained and not store.holds_checkpoint:
         store.load(None)  # says what is missing
     try:
         with warnings.catch_warnings():
@@ -87,10 +87,10 @@ def fit(
         return "interrupted"
     if history.ended == "diverged":
         clip = "--clip" if config.clip else "clip the gradient with --clip 1"
-        kept = folder.steps
+        kept = None if folder is None else folder.steps
         raise ValueError(
             f"the loss is no longer finite at step {history.step}: lower --lr or {clip}"
-            + (f"; {folder.path} keeps the state after step {kept}" if kept else "")
+            + (f"; {folder and folder.path} keeps the state after step {kept}" if kept else "")
         )
     return history.ended
 

@@ -213,7 +213,7 @@ class RunFolder:
         here = {
             "python": platform.python_version(),
             "versions": {name: version(name) for name in ("jax", "jaxlib", "numpy", "optax")},
-            "device": jax.devices()[0].device_kind,
+            "device": jax.local_devices()[0].device_kind,
             "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         }
         if (self.path / "config.json").exists():

@@ -54,7 +54,7 @@ def check_memory(model: Model) -> None:
 
 def _memory() -> int | None:
     """The bytes of the device's memory, or of the machine's where that is the device's."""
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     limit = (device.memory_stats() or {}).get("bytes_limit")
     if limit is not None:
         return int(limit)

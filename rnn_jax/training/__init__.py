@@ -6,6 +6,7 @@ from rnn_jax.training.batches import Windows, consecutive, covering
 from rnn_jax.training.fed import Fed
 from rnn_jax.training.fit import Diverged, fit
 from rnn_jax.training.history import History
+from rnn_jax.training.joining import joined
 from rnn_jax.training.loop import make_evaluate, make_train_steps
 from rnn_jax.training.progress import Listener, Progress
 from rnn_jax.training.report import TrainingReport
@@ -45,6 +46,7 @@ __all__ = [
     "fit",
     "halve",
     "init_train_state",
+    "joined",
     "learning_rate",
     "make_evaluate",
     "make_train_step",

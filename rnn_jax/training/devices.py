@@ -12,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rnn_jax.training.batches import Consume, State, Windows
 from rnn_jax.training.fed import Fed
+from rnn_jax.training.processes import place
 from rnn_jax.training.step import TrainState
 from rnn_jax.types import Array, Batch, Carry
 
@@ -123,7 +124,7 @@ class Devices:
     def _put(self, tree: Any, specs: Any) -> Any:
         def put(spec: Any, part: Any) -> Any:
             sharding = NamedSharding(self.mesh, spec)
-            return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), part)
+            return jax.tree.map(lambda leaf: place(leaf, sharding), part)
 
         return jax.tree.map(put, specs, tree)
 

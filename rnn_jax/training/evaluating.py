@@ -23,6 +23,7 @@ from rnn_jax.training.loop import (
     summing,
     takes_reduction,
 )
+from rnn_jax.training.processes import here
 from rnn_jax.training.step import Loss
 from rnn_jax.types import Array, Carry, Model, Params
 
@@ -42,7 +43,7 @@ def cached(function: Any, *args: Any, **options: Any) -> Any:
 
 def _measured(validation: Callable[[Params], float | Array], params: Params) -> float:
     """A loss that the caller defines."""
-    value = validation(params)
+    value = validation(here(params))
     if np.ndim(value):
         raise ValueError(
             "the function validation= must return one number, the loss that is to become low, not "

@@ -8,14 +8,17 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import lru_cache, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from rnn_jax.host.checks import not_negative, positive
+from rnn_jax.host.checksums import checksum, checksum_of_json
 from rnn_jax.host.interrupts import interruptions
 from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.training.blocks import Batches, Block, make_block
@@ -40,6 +43,7 @@ from rnn_jax.training.feeding import Feeder
 from rnn_jax.training.history import History
 from rnn_jax.training.loop import SummableLoss
 from rnn_jax.training.plan import Adapts, Plan, Position
+from rnn_jax.training.processes import processes_of
 from rnn_jax.training.progress import Listener, Tell, as_listener
 from rnn_jax.training.resuming import best_of, fingerprint, opened, resumed
 from rnn_jax.training.rules import Rule, set_learning_rate
@@ -128,10 +132,16 @@ def fit(
       skipped_limit: stop after so many steps one after the other that were not finite.
       learning_rate: of a resumed training from here on.
       adapt: chooses a truncation for ``model``, again every so many steps.
-      mesh: devices to train on, along one axis, ``data``. The rows of each batch are spread over
-        them, so that they must divide its size; parameters are on every one. It changes nothing
-        but the rounding of sums: a training goes on with any other number of devices, or without
-        a mesh. Where it is begun on a mesh, noise is drawn row by row, ever after.
+      mesh: devices to train on, along one axis, ``data``, be they those of several processes. The
+        rows of each batch are spread over them, so that they must divide its size; parameters are
+        on every one. It changes nothing but the rounding of sums: a training goes on with any other
+        number of devices or processes, or without a mesh. Where it is begun on a mesh, noise is
+        drawn row by row, ever after.
+
+    With the devices of several processes, each of them makes the same call; `joined` is how they
+    begin. All of them have ``data`` and ``validation``, and copy their rows of it to their devices.
+    Process 0 alone writes the folder and calls listeners; to resume, all must see it. A signal to
+    any of them ends all.
 
     Returns:
       The state after the last step, and the history: ``rows``, one for each evaluation;
@@ -176,6 +186,7 @@ def fit(
     if resume and folder is None:
         raise ValueError("resume=True goes on from a folder: pass folder=")
     devices = None if mesh is None else devices_of(mesh)
+    processes = processes_of(mesh)
     epoch = _epochs(data)
     check: Callable[..., None] | None = None
     if is_of_classes(loss):
@@ -192,7 +203,7 @@ def fit(
         epoch(0)
         state = devices.state(state)
     with (
-        opened(folder, keep) as store,
+        opened(folder, keep, processes, resume=resume) as store,
         Feeder(devices, check and partial(check, "data")) as feeder,
         interruptions() as interrupted,
     ):
@@ -200,16 +211,20 @@ def fit(
         evaluate = evaluation(model, validation, validation_loss, loss, stateful, devices, beside)
         sample = None if callable(data) else data
         if isinstance(sample, Fed):  # which takes a look at the file
-            sample = None if store is None else feeder.first(sample)
+            sample = None if folder is None else feeder.first(sample)
         began_with = fingerprint(noise, sample)
         position, history = Position(by_row=devices is not None), History([])
-        if store is not None and store.holds_checkpoint:
-            if not resume:
-                raise ValueError(
-                    f"{store.path} holds a training already: go on with resume=True, or choose "
-                    "another folder"
-                )
-            state, position, history = resumed(store, state, began_with, evaluate)
+        if processes.count > 1:
+            lengths = (epochs, steps, seconds, evaluate_every, evaluate_every_steps, patience)
+            leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(params)]
+            processes.check_same("key= or data", checksum_of_json(began_with))
+            processes.check_same("how long to train or when to evaluate", checksum_of_json(lengths))
+            processes.check_same("the parameters to begin with", checksum(*leaves))
+        if processes.led(processes.alike(partial(_goes_on, store, resume))):
+            state, position, history = processes.alike(
+                partial(resumed, store, state, began_with, evaluate)
+            )
+            processes.check_same("the checkpoint in the folder", checksum_of_json(asdict(position)))
             for name, wanted, done in (
                 ("epochs", epochs, position.epoch),
                 ("steps", steps, position.step),
@@ -217,7 +232,8 @@ def fit(
                 if wanted is not None and wanted < done:
                     raise ValueError(
                         f"{name}={wanted} is less than the {done} that the training in "
-                        f"{store.path} has done: ask for more, or choose another folder"
+                        f"{folder if store is None else store.path} has done: ask for more, or "
+                        "choose another folder"
                     )
         if learning_rate is not None and learning_rate != position.rate_given:
             position.rate_given = learning_rate  # once, whenever the training goes on again
@@ -248,7 +264,7 @@ def fit(
             rules=tuple(on_evaluation),
             patience=patience,
             limit=skipped_limit,
-            listeners=tuple(map(as_listener, listeners)),
+            listeners=tuple(map(as_listener, listeners)) if processes.leads else (),
             store=store,
             save_every=save_every,
             stop=lambda: interrupted() is not None,
@@ -256,12 +272,15 @@ def fit(
             perplexed=not callable(validation) and is_cross_entropy(validation_loss or loss),
             trains_perplexity=is_cross_entropy(loss),
             began_with=began_with,
+            processes=processes,
         )
-        state = train(plan, state, position, history)
+        state, failure = train(plan, state, position, history)
         if history.best_params is None and store is not None:
             history.best_params = best_of(store, params)
         history.best_params = jax.tree.map(jnp.asarray, history.best_params)
-    signum = interrupted()
+    signum = int(processes.most(interrupted() or 0)) or None
+    if failure is not None:
+        raise failure
     history.interrupted = signum is not None
     if history.ended == "diverged":
         warnings.warn(
@@ -273,6 +292,17 @@ def fit(
     if signum is not None and signum != signal.SIGINT:
         sys.exit(128 + signum)
     return state, history
+
+
+def _goes_on(store: Store | None, resume: bool) -> bool:
+    """Whether there is a training to go on with."""
+    holds = store is not None and store.holds_checkpoint
+    if store is not None and holds and not resume:
+        raise ValueError(
+            f"{store.path} holds a training already: go on with resume=True, or choose another "
+            "folder"
+        )
+    return holds
 
 
 class Diverged(UserWarning):

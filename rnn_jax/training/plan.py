@@ -11,6 +11,7 @@ from rnn_jax.host.files import Row
 from rnn_jax.training.blocks import Batches, Block
 from rnn_jax.training.fed import Fed
 from rnn_jax.training.feeding import Piece
+from rnn_jax.training.processes import Processes
 from rnn_jax.training.progress import Listener
 from rnn_jax.training.rules import Rule
 from rnn_jax.training.step import TrainState
@@ -45,6 +46,7 @@ class Plan:
     perplexed, trains_perplexity: whether the evaluated loss, and that of training, is a plain
       cross-entropy, whose exponential is a perplexity.
     began_with: what a training that goes on from here must begin with, too.
+    processes: those that do all this together.
     """
 
     epoch: Callable[[int], tuple[Batches | Fed, int]]
@@ -69,6 +71,7 @@ class Plan:
     perplexed: bool
     trains_perplexity: bool
     began_with: Row
+    processes: Processes
 
 
 @dataclass

@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from rnn_jax.host.checksums import checksum
 from rnn_jax.host.locks import Locked, exclusive
 from rnn_jax.training.history import History
 from rnn_jax.training.plan import Position
+from rnn_jax.training.processes import Processes
 from rnn_jax.training.step import TrainState
-from rnn_jax.training.store import Store
+from rnn_jax.training.store import Saved, Store
 from rnn_jax.types import Array, Params
 
 __all__ = ["best_of", "fingerprint", "opened", "resumed"]
@@ -39,9 +41,43 @@ def fingerprint(key: Array | None, data: Any) -> dict[str, Any]:
     return began
 
 
+class _Read(Store):
+    """The folder of a training that another process writes."""
+
+    def save(self, saved: Saved) -> None:
+        """Nothing is written."""
+
+    def write_history(self, history: History) -> None:
+        """Nothing is written."""
+
+
 @contextmanager
-def opened(folder: str | os.PathLike[str] | Store | None, keep: int) -> Iterator[Store | None]:
-    """A folder's files; its lock is held within the block, unless the caller holds it."""
+def opened(
+    folder: str | os.PathLike[str] | Store | None,
+    keep: int,
+    processes: Processes,
+    *,
+    resume: bool,
+) -> Iterator[Store | None]:
+    """A folder's files; its lock is held within the block, unless the caller holds it.
+
+    One of several processes writes it; the others read it where a training goes on.
+    """
+    with contextlib.ExitStack() as stack:
+        if processes.leads:
+            entered = partial(stack.enter_context, _opened(folder, keep))
+            yield processes.alike(entered)
+        else:
+            path = folder.path if isinstance(folder, Store) else folder
+            processes.alike(lambda: None)
+            store = _Read(Path(path)) if path is not None and resume else None
+            yield store
+            if store is not None:
+                store.close()
+
+
+@contextmanager
+def _opened(folder: str | os.PathLike[str] | Store | None, keep: int) -> Iterator[Store | None]:
     with contextlib.ExitStack() as stack:
         store = None
         if isinstance(folder, Store):
@@ -71,12 +107,18 @@ def opened(folder: str | os.PathLike[str] | Store | None, keep: int) -> Iterator
 
 
 def resumed(
-    store: Store,
+    folder: Store | None,
     like: TrainState,
     began_with: dict[str, Any],
     evaluate: Callable[[Params], float] | None,
 ) -> tuple[TrainState, Position, History]:
     """The state, the position and the history that a folder holds."""
+    if folder is None:
+        raise ValueError(
+            "process 0 goes on with a training and another process was not told so: pass the same "
+            "folder= and resume=True to all of them"
+        )
+    store = folder
     state, kept = store.load(like)
     before = kept.pop("began_with", began_with)
     for name, what in (("key", "key="), ("data", "data")):

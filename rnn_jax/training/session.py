@@ -20,6 +20,7 @@ from rnn_jax.training.averaging import averaged
 from rnn_jax.training.blocks import Running, running
 from rnn_jax.training.history import History
 from rnn_jax.training.plan import Plan, Position
+from rnn_jax.training.processes import here
 from rnn_jax.training.progress import Progress, perplexity_of
 from rnn_jax.training.rules import learning_rate
 from rnn_jax.training.step import TrainState
@@ -33,9 +34,16 @@ SECONDS = 1.0  # between two looks at the clock, the listeners and the signals
 _SHARE = 0.01  # of the time that saving may take
 
 
-def train(plan: Plan, state: TrainState, position: Position, history: History) -> TrainState:
-    """Train on from a state; what came of it is in ``position`` and ``history``."""
-    return _Training(plan, position, history).run(state)
+def train(
+    plan: Plan, state: TrainState, position: Position, history: History
+) -> tuple[TrainState, BaseException | None]:
+    """Train on from a state; what came of it is in ``position`` and ``history``.
+
+    Where there are several processes, what a listener raised comes back, to be raised when all of
+    them are done.
+    """
+    training = _Training(plan, position, history)
+    return training.run(state), training.failure
 
 
 class _Training:
@@ -48,6 +56,7 @@ class _Training:
         self.count = 0
         self.news: list[Callable[[], None]] = []  # what listeners have still to hear
         self.best: tuple[Params, Row] | None = None  # not yet written
+        self.failure: BaseException | None = None  # of a listener; others do not know of it
         self.kept: Saved | None = None
         self.kept_at, self.kept_cost = -math.inf, 0.0
 
@@ -86,7 +95,7 @@ class _Training:
         """Why no further step is to be done; empty where one is."""
         if self.all_done():
             return "done"
-        if self.plan.stop():
+        if self.plan.processes.most(self.plan.stop() or self.failure is not None):
             return "interrupted"
         patience, losses = self.plan.patience, self.at.losses
         since_best = len(losses) - 1 - int(np.argmin(losses or [0]))
@@ -131,7 +140,7 @@ class _Training:
         self.ran.add(program)
         told = jax.device_get((*seen, run.in_a_row, run.nats, run.error))
         batch, tokens, skipped, in_a_row, nats, error = (np.asarray(x).item() for x in told)
-        seconds = max(time.perf_counter() - began, 1e-9)
+        seconds = plan.processes.led(max(time.perf_counter() - began, 1e-9))
         done = batch - begin
         if compiled:
             self.timed_tokens += tokens
@@ -192,7 +201,7 @@ class _Training:
         """A row of metrics; the state after what the rules make of it."""
         plan, at, state = self.plan, self.at, run.state
         params = averaged(state.opt_state, state.params)
-        loss = None if plan.evaluate is None else plan.evaluate(params)
+        loss = None if plan.evaluate is None else plan.processes.led(plan.evaluate(params))
         if loss is not None and not math.isfinite(loss):
             self.history.ended = "diverged"
             return run
@@ -229,7 +238,8 @@ class _Training:
             # Of the arrays that are there, so that they are on their devices.
             nothing = run.nats - run.nats
             run = run._replace(state=state, nats=nothing, error=jnp.copy(nothing))
-        self.news += [partial(listener.evaluated, row, params) for listener in plan.listeners]
+        told = here(params)
+        self.news += [partial(listener.evaluated, row, told) for listener in plan.listeners]
         return run
 
     def tell(self, run: Running) -> None:
@@ -238,7 +248,10 @@ class _Training:
         try:
             for call in news:
                 call()
-        except BaseException:
+        except BaseException as error:
+            if self.plan.processes.count > 1:  # to end, and to save, takes all of them
+                self.failure = error
+                return
             if self.ran:
                 self.keep_if_good(run, last=True)
             raise
@@ -262,6 +275,10 @@ class _Training:
 
     def may_keep(self) -> bool:
         """Whether it is time to keep the state, and that costs training next to nothing."""
+        return self.plan.processes.led(self.could_keep()) > 0
+
+    def could_keep(self) -> bool:
+        """As `may_keep`, as far as this process knows."""
         plan, at = self.plan, self.at
         if plan.store is not None and plan.store.busy:
             return False

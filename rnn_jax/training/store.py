@@ -21,6 +21,7 @@ from rnn_jax.arrays.checks import is_key
 from rnn_jax.host.files import Row, atomic_path
 from rnn_jax.interop.tensors import DamagedFile, OtherTree, load_noted, save_noted
 from rnn_jax.training.history import History, read_history
+from rnn_jax.training.processes import place, whole
 from rnn_jax.types import Params
 
 __all__ = [
@@ -69,9 +70,10 @@ class Saved:
 def on_host(tree: Any) -> Any:
     """Copies of all arrays in the memory of the host, which no donation takes away.
 
-    Of keys, as an optimiser may hold, their data.
+    Of keys, as an optimiser may hold, their data. What is spread over the devices of several
+    processes is sent to each, so that all of them must come here.
     """
-    return jax.tree.map(lambda leaf: np.array(leaf), jax.device_get(_plain(tree)))
+    return jax.tree.map(lambda leaf: np.array(leaf), jax.device_get(whole(_plain(tree))))
 
 
 def from_host(tree: Any, like: Any) -> Any:
@@ -82,7 +84,7 @@ def from_host(tree: Any, like: Any) -> Any:
         if is_key(other):
             return jax.random.wrap_key_data(array, impl=jax.random.key_impl(other))
         committed = isinstance(other, jax.Array) and other.committed
-        return jax.device_put(array, other.sharding) if committed else array
+        return place(array, other.sharding) if committed else array
 
     return jax.tree.map(placed, tree, like)
 

@@ -49,6 +49,7 @@ ALSO = [
     "rnn_jax.cells.minimal.MinimalOptions",
     "rnn_jax.training.batches.consecutive",
     "rnn_jax.training.batches.covering",
+    "rnn_jax.training.joining.joined",
     "rnn_jax.types.Along",
     "rnn_jax.types.Steps",
 ]
