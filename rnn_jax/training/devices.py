@@ -83,6 +83,32 @@ class Devices:
         specs = _specs_of(data) if self.can_share(data.batch_size) else EVERYWHERE
         return self._put(data, specs)
 
+    def rows(self, batch_size: int) -> slice:
+        """The rows of a batch that the devices of this process have."""
+        if not self.can_share(batch_size):
+            return slice(0, batch_size)
+        here, size = jax.process_index(), batch_size // self.count
+        mine = [n for n, one in enumerate(self.mesh.devices.flat) if one.process_index == here]
+        return slice(mine[0] * size, (mine[-1] + 1) * size)
+
+    def piece(self, batches: Any, batch_size: int, rows: slice) -> Any:
+        """As `batches`, of which there are only those `rows` where they are windows."""
+        if batches.batch_size == batch_size:
+            return self.batches(batches)
+
+        def spread(spec: Any, part: Any) -> Any:
+            axis = len(spec) - 1
+            shape = (*part.shape[:axis], batch_size, *part.shape[axis + 1 :])
+
+            def cut(index: Any) -> Any:
+                first, stop, _ = index[axis].indices(batch_size)
+                own = slice(first - rows.start, stop - rows.start)
+                return part[*index[:axis], own, *index[axis + 1 :]]
+
+            return jax.make_array_from_callback(shape, NamedSharding(self.mesh, spec), cut)
+
+        return jax.tree.map(spread, _specs_of(batches), batches)
+
     def epochs(self, epoch: Epochs) -> Epochs:
         """The same batches, where steps read them."""
         latest: list[Any] = [None, None]

@@ -54,12 +54,12 @@ class Fed:
         positive(count=self.count, batch_size=self.batch_size, piece=self.piece)
 
 
-def check_piece(data: Fed, batches: Any) -> None:
-    """Raise ValueError unless what was read is a piece of the data set."""
+def check_piece(data: Fed, batches: Any, rows: int) -> None:
+    """Raise ValueError unless what was read are so many rows of a piece, or all of them."""
     found = getattr(batches, "count", None), getattr(batches, "batch_size", None)
-    if found != (data.piece, data.batch_size):
+    if found[0] != data.piece or found[1] not in (rows, data.batch_size):
         what = f"{found[0]} batches of {found[1]} rows" if None not in found else f"{batches!r:.60}"
         raise ValueError(
             f"the function read of Fed must give Windows or a SentenceStream of {data.piece} "
-            f"batches of {data.batch_size} rows, filled up where there are no more, not {what}"
+            f"batches of {rows} rows, filled up where there are no more, not {what}"
         )

@@ -74,22 +74,24 @@ class Feeder:
         return Piece(self._read[data, number].result(), *_bounds(data, number))
 
     def first(self, data: Fed) -> Batches:
-        """The first piece as it was read."""
-        return self._thread.submit(_read, data, 0).result()
+        """The first piece as it was read, all rows of it."""
+        return self._thread.submit(_read, data, 0, slice(0, data.batch_size)).result()
 
     def _placed(self, data: Fed, number: int) -> Batches:
-        batches = _read(data, number)
+        size, devices = data.batch_size, self._devices
+        rows = slice(0, size) if devices is None else devices.rows(size)
+        batches = _read(data, number, rows)
         if self._check is not None:
             self._check(batches)
         placed: Batches = (
-            jax.device_put(batches) if self._devices is None else self._devices.batches(batches)
+            jax.device_put(batches) if devices is None else devices.piece(batches, size, rows)
         )
         return placed
 
 
-def _read(data: Fed, number: int) -> Batches:
-    batches = data.read(*_bounds(data, number), slice(0, data.batch_size))
-    check_piece(data, batches)
+def _read(data: Fed, number: int, rows: slice) -> Batches:
+    batches = data.read(*_bounds(data, number), rows)
+    check_piece(data, batches, rows.stop - rows.start)
     return batches
 
 
