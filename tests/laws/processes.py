@@ -20,8 +20,9 @@ from jax.sharding import Mesh
 
 import rnn_jax as r
 from rnn_jax.runs.adaptive import Adaptive
-from rnn_jax.training import consecutive, covering, halve, joined, sentence_stream
+from rnn_jax.training import Fed, consecutive, covering, halve, joined, sentence_stream
 from rnn_jax.training.processes import processes_of
+from tests.training.test_feeding import fed_windows
 
 SIZE, B = 5, 8
 
@@ -73,6 +74,7 @@ def fits() -> None:
     like_one(NOISY, windows(), averaging, validation=windows(), stateful=True)
     summed = partial(r.cross_entropy, reduction="sum")
     like_one(NOISY, stream(), clipped, validation=stream(), loss=summed, summed=True)
+    fed(clipped)
     rate = optax.inject_hyperparams(optax.sgd)(learning_rate=5.0)
     like_one(PLAIN, windows(), rate, validation=few(), stateful=True, on_evaluation=[halve()])
     # An optimiser with a key, a function that evaluates, and a truncation that is measured.
@@ -82,6 +84,27 @@ def fits() -> None:
         validation=lambda params: sum(jnp.abs(leaf).sum() for leaf in jax.tree.leaves(params)),
     )  # fmt: skip
     like_one(PLAIN, windows(), clipped, stateful=True, adapt=Adaptive(PLAIN, 0.3, every=2))
+
+
+def fed(optimizer: Any) -> None:
+    """Data that are fed, of which each process reads the rows of its own devices."""
+    whole = fed_windows(windows(), 2)
+    asked = []
+
+    def read(begin: int, end: int, rows: slice) -> Any:
+        asked.append(rows)
+        return whole.read(begin, end, rows)
+
+    pieces = Fed(read, whole.count, B, 2)
+    options: Any = {"epochs": 2, "stateful": True}
+    wanted = go(
+        NOISY, windows(), optimizer, mesh(jax.local_devices()[:1]), validation=windows(), **options
+    )
+    got = go(NOISY, pieces, optimizer, mesh(jax.devices()), validation=pieces, **options)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-13), got, wanted)
+    size = B // jax.process_count()
+    first = size * jax.process_index()
+    assert asked and all(rows == slice(first, first + size) for rows in asked)
 
 
 def resumed(folder: Path) -> None:
