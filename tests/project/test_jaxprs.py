@@ -145,3 +145,19 @@ def test_forward_mode_has_a_sentence_and_other_errors_stay() -> None:
         jax.jvp(lambda xs: r.unroll(cell, params, None, xs)[1], (XS,), (XS,))
     with pytest.raises(TypeError, match="another"), jaxprs.reverse_mode_only("no"):
         raise TypeError("another")
+
+
+def test_a_cluster_is_found_as_jax_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert jaxprs.cluster(1) is None
+    slurm = {
+        "SLURM_JOB_ID": "77",
+        "SLURM_STEP_NODELIST": "node[003-004],other",
+        "SLURM_NTASKS": "16",
+        "SLURM_PROCID": "9",
+        "SLURM_LOCALID": "1",
+    }
+    for name, value in slurm.items():
+        monkeypatch.setenv(name, value)
+    assert jaxprs.cluster(1) == ("node003:61517", 16, 9, [1])
+    monkeypatch.setenv("SLURM_NTASKS", "many")
+    assert jaxprs.cluster(1) is None
