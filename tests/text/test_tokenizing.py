@@ -139,6 +139,32 @@ def test_letters_of_any_text_in_any_pieces(
             np.testing.assert_array_equal(tokens.ids, ids)
             assert tokens.vocabulary == vocabulary
             np.testing.assert_array_equal(tokens.documents, begins)
+            # Stopped at every place, also in the space that is put between two chunks.
+            for most in range(2, len(ids) + 2) if seed < 4 else ():
+                short = tokenized(
+                    corpus,
+                    tmp_path / "a.tokens",
+                    vocabulary,
+                    level=level,
+                    letters_only=True,
+                    glue_lines=glued,
+                    max_tokens=most,
+                )
+                np.testing.assert_array_equal(short.ids, ids[:most])
+                np.testing.assert_array_equal(short.documents, begins[begins < most])
+
+
+def test_no_document_begins_behind_the_last_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenizing, "_CHUNK", 1)
+    corpus = write(tmp_path / "texts", ("ab", "...", "cd"))
+    for most, begins in ((3, [0]), (4, [0, 3])):
+        tokens = tokenized(
+            corpus, tmp_path / "a.tokens", level="byte", letters_only=True, max_tokens=most
+        )
+        assert bytes(tokens.read().tolist()) == b"ab cd"[:most]
+        assert tokens.documents.tolist() == begins
 
 
 def test_bytes(tmp_path: Path, cut: int) -> None:
