@@ -176,8 +176,8 @@ def tokenize_source(
         progress: called now and then with the bytes read and their total.
 
     Raises:
-        ValueError: the corpus cannot be read or holds no token, the file cannot be written, or a
-            token is not in the ``vocabulary``, which has no unknown token.
+        ValueError: the corpus cannot be read or holds no token, the file cannot be written or is
+            one of the corpus, or a token is not in the ``vocabulary``, which has no unknown token.
 
     Example:
         >>> import tempfile
@@ -197,6 +197,8 @@ def tokenize_source(
     processes = 1 if source.size < worth else processes
     if processes < 1:
         raise ValueError(f"--processes must be at least 1, not {processes}")
+    if out.exists() and any(out.samefile(path) for path in source.files):
+        raise ValueError(f"{out} is a file of the corpus itself: name another token file")
     fixed = _fixed_vocabulary(reader)
     if fixed is not None and vocabulary not in (None, fixed):
         raise ValueError(

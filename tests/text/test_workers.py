@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +25,30 @@ def test_results_come_in_order() -> None:
 
 
 def test_a_process_that_is_killed_is_one_sentence() -> None:
-    with pytest.raises(ValueError, match=r"a process that tokenised was killed, .*--processes"):
+    with pytest.raises(ValueError, match=r"a process that tokenised was killed, .*--processes") as e:
         list(in_order(os._exit, [1], 2, preload="os"))
+    assert "\n" not in str(e.value) and 'no `if __name__ == "__main__":`' in str(e.value)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a signal that kills")
+def test_no_process_outlives_one_that_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, signal, time\n"
+        "from rnn_jax.text.workers import in_order\n"
+        "if __name__ == '__main__':\n"
+        "    for _ in in_order(time.sleep, [0] * 99, 2, preload='time'):\n"
+        "        print('begun', flush=True)\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    # This waits until nobody is left who could write into the pipe.
+    ended = subprocess.run(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert ended.returncode == -signal.SIGKILL and ended.stdout == b"begun\n"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full disk")
