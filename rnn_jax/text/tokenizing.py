@@ -45,7 +45,7 @@ __all__ = ["Progress", "Tokenizing", "sole_writer", "tokenize_source"]
 
 Progress = Callable[[int, int], None]
 
-_FORMAT = 1  # increased whenever the pipeline below changes what it computes
+_FORMAT = 2  # increased whenever the pipeline below changes what it computes
 _SUBWORDS = "file:"
 _CHUNK, _SLOW_CHUNK = 1 << 20, 1 << 18  # characters; the latter of what takes a second
 # Bytes of a corpus that are worth the seconds in which processes begin.
@@ -160,6 +160,10 @@ def tokenize_source(
     progress: Progress | None = None,
 ) -> None:
     """Write the token file of a corpus; memory grows with the number of distinct words alone.
+
+    No cut changes a token, so that memory must hold what cannot be cut: a word, a row of a table, a
+    stretch of a text without the begin of a sentence that is one whatever stands around it, or,
+    with subwords, without white space between two words, as in scripts that have none.
 
     The ids are those of `character_corpus` for a stream, and of `tokenize_corpus` and
     `encode_sentences` for sentences, whatever the number of processes. Texts of a stream have a
