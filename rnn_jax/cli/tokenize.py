@@ -11,8 +11,10 @@ from typing import Annotated
 import typer
 
 from rnn_jax.cli.options import with_options
+from rnn_jax.host.files import reason
 from rnn_jax.host.locks import Locked
 from rnn_jax.text import DEFAULT_CORPUS, TokenFile, Tokenizing, find_source, tokenize_source
+from rnn_jax.text.token_file import SUFFIX
 from rnn_jax.text.tokenizing import sole_writer
 
 __all__ = ["PROCESSES", "tokenize", "worker_count"]
@@ -46,6 +48,8 @@ def tokenize(
     path = Path(os.path.expanduser(out))
     if path.is_dir():
         raise ValueError(f"--out {out} is a folder: name a file in it, such as text.tokens")
+    if path.suffix != SUFFIX:
+        raise ValueError(f"--out {out} does not end in {SUFFIX}: name it {path.stem}{SUFFIX}")
     if path.exists() and not force:
         raise ValueError(f"--out {out} exists: choose another name, or --force to replace it")
     workers = worker_count(processes)
@@ -67,7 +71,7 @@ def tokenize(
         ) from None
     except OSError as error:
         raise ValueError(
-            f"--out {out} cannot be written ({error.strerror}): choose a writable folder"
+            f"--out {out} cannot be written ({reason(error)}): choose a writable folder"
         ) from error
     took = time.monotonic() - begun
     with TokenFile.open(path) as tokens:

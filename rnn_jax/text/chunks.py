@@ -22,7 +22,7 @@ __all__ = [
 # Where a text may be cut: the place of a cut, 0 if there is none; what is behind it is kept.
 Cut = Callable[[str], int]
 
-_WINDOW = 1 << 13  # characters in which a sentence's begin is looked for
+_WINDOW = 1 << 13  # characters in which a place to cut is looked for; more where there is none
 _BETWEEN = re.compile(r"(?<=\w)\s(?=\w)")
 
 
@@ -44,7 +44,7 @@ def chunks(pieces: Iterable[Piece], cut: Cut, size: int, ahead: bool = False) ->
     Args:
         pieces: of texts, cut anywhere.
         cut: where a text may be cut; it is shown at least ``size`` characters.
-        size: characters in a chunk; there are more where a text can't be cut earlier.
+        size: characters in a chunk; there are more where a text can't be cut among so many.
         ahead: whether a chunk comes with what follows its last piece.
 
     Example:
@@ -106,24 +106,36 @@ def behind_spaces(text: str) -> int:
 
 def between_words(text: str) -> int:
     """A cut before the white space between two words, where vocabularies of subwords have one."""
-    start = max(0, len(text) - _WINDOW)
-    return max((match.start() for match in _BETWEEN.finditer(text, start)), default=0)
+    for start in _starts(text):
+        if places := [match.start() for match in _BETWEEN.finditer(text, start)]:
+            return places[-1]
+    return 0
 
 
 def sentence_begins(language: str, lowered: bool) -> Cut:
     """A cut where a sentence begins, of a text that is lower-cased before it is split."""
 
     def cut(text: str) -> int:
-        start = max(0, len(text) - _WINDOW)
-        window = text[start:]
-        if lowered:
-            low = window.lower()
-            # Some letters become two, which would move the places behind them.
-            window = low if len(low) == len(window) else "".join(map(_lower, window))
-        place = sure_begin(window, language=language)
-        return start + place if place else 0
+        for start in _starts(text):
+            window = text[start:]
+            if lowered:
+                low = window.lower()
+                # Some letters become two, which would move the places behind them.
+                window = low if len(low) == len(window) else "".join(map(_lower, window))
+            if place := sure_begin(window, language=language):
+                return start + place
+        return 0
 
     return cut
+
+
+def _starts(text: str) -> Iterator[int]:
+    """Where ever longer last parts of a text begin, up to the whole of it."""
+    size = _WINDOW
+    while size < len(text):
+        yield len(text) - size
+        size *= 2
+    yield 0
 
 
 def _lower(letter: str) -> str:

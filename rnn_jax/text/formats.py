@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from rnn_jax.host.files import reason
 from rnn_jax.text.tables import csv_texts, extra, json_texts, parquet_texts
+from rnn_jax.text.zstandard import Zstandard
 
 __all__ = ["COMPRESSIONS", "KINDS", "Piece", "Reading", "kind_of", "read_pieces"]
 
@@ -132,36 +133,8 @@ def _opened(path: Path, file: BinaryIO, compression: str) -> BinaryIO:
         opened = lzma.LZMAFile(file)  # noqa: SIM115
     elif compression == ".zst":
         zstandard: Any = extra("zstandard", path)
-        opened = _Zstandard(zstandard, file)
+        opened = Zstandard(zstandard, file)
     return opened
-
-
-class _Zstandard:
-    """A file in Zstandard's frames; one that was cut off raises EOFError, as gzip does."""
-
-    def __init__(self, zstandard: Any, file: BinaryIO) -> None:
-        self._library, self._file = zstandard, file
-        self._frame: Any = None
-
-    def read(self, size: int) -> bytes:
-        # What is read may become a thousand times as much.
-        while content := self._file.read(min(size, 1 << 14)):
-            out = b""
-            while content:
-                if self._frame is None:
-                    self._frame = self._library.ZstdDecompressor().decompressobj()
-                try:
-                    out += self._frame.decompress(content)
-                except self._library.ZstdError as error:
-                    raise EOFError(error) from error
-                content = b""
-                if self._frame.eof:
-                    content, self._frame = self._frame.unused_data, None
-            if out:
-                return out
-        if self._frame is not None:
-            raise EOFError("it ends within a frame")
-        return b""
 
 
 def _decoded(path: Path, file: BinaryIO) -> Iterator[str]:

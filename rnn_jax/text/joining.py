@@ -67,6 +67,9 @@ class Joined:
             one, fixed = np.ones(1, np.int64), chunk.types is None
             ids = np.array([ord(gap) if fixed else 0], np.uint8)
             self._append(ids, None if fixed else [gap], one)
+            if self.tokens == self._most["tokens"]:  # it ends in what is between the two
+                self.full = True
+                return
         chunk, sentences = self._cut(chunk)
         begins = chunk.begins
         if self._pending and begins[:1] != [0]:

@@ -21,7 +21,7 @@ from rnn_jax.text.tokenize import normalize_letters, sentence_spans
 from rnn_jax.text.vocabulary import SENTENCE_END, SENTENCE_START
 from rnn_jax.text.words import Words
 
-__all__ = ["Gap", "Numbered", "Reader", "narrow", "number", "subwords"]
+__all__ = ["Gap", "Numbered", "Reader", "narrow", "number", "subword_file", "subwords"]
 
 # What is between letters where only letters are kept: nothing, other characters, a line's end.
 Gap = Literal[0, 1, 2]
@@ -86,32 +86,47 @@ def narrow(ids: NDArray[np.integer[Any]], size: int) -> NDArray[np.unsignedinteg
 
 
 def subwords(path: str, sha256: str | None = None) -> Any:
-    """The `tokenizers.Tokenizer` of a file.
+    """The `tokenizers.Tokenizer` of a file, which is read once in each process.
 
     Raises:
         ValueError: the library or the file is missing, or the file is no such tokenizer, or another
             one than it was.
     """
+    if sha256 is None or (path, sha256) not in _LOADED:
+        if sha256 not in (None, found := subword_file(path)[1]):
+            raise ValueError(f"{path} was changed while the text was tokenised: begin again")
+        sha256 = found
+    return _LOADED[path, sha256]
+
+
+def subword_file(path: str) -> tuple[str, str]:
+    """The path of a tokenizer.json and the SHA-256 of its content, which `subwords` then knows."""
     library: Any = extra("tokenizers", Path(path))
     try:
-        content = Path(path).read_bytes()
-        if sha256 not in (None, hashlib.sha256(content).hexdigest()):
-            raise ValueError(f"{path} was changed while the text was tokenised: begin again")
-        return library.Tokenizer.from_str(content.decode())
+        content = Path(path).expanduser().read_bytes()
+        file = path, hashlib.sha256(content).hexdigest()
+        if file in _LOADED:
+            return file
+        tokenizer = library.Tokenizer.from_str(content.decode())
     except OSError as error:
         raise ValueError(
             f"--level file:{path} cannot be read ({reason(error)}); give the tokenizer.json of "
             "the library tokenizers"
         ) from error
-    except ValueError:
-        raise
     except Exception as error:  # the library raises nothing more special
         raise ValueError(
             f"{path} is not a tokenizer.json of the library tokenizers ({error}); save it anew"
         ) from error
+    if not tokenizer.get_vocab_size():
+        raise ValueError(f"{path} is a tokenizer without tokens: train it, and save it anew")
+    # What is saved of these is for sentences, and would lose or add to a text.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    _LOADED[file] = tokenizer
+    return file
 
 
-_loaded = cache(subwords)
+_LOADED: dict[tuple[str, str], Any] = {}
 _split_words = cache(Words)
 
 
@@ -278,7 +293,7 @@ def _sentences(chunk: Chunk, reader: Reader) -> Numbered:
 
 def _subwords(chunk: Chunk, reader: Reader) -> Numbered:
     assert reader.subwords is not None
-    tokenizer = _loaded(*reader.subwords)
+    tokenizer = subwords(*reader.subwords)
     ids = array("I")
     begins: list[int] = []
     pending = False
@@ -286,7 +301,16 @@ def _subwords(chunk: Chunk, reader: Reader) -> Numbered:
         if _parted(chunk, i, piece):
             ids.extend(tokenizer.encode("\n", add_special_tokens=False).ids)
         pending = pending or piece.begins
-        found = tokenizer.encode(piece.text, add_special_tokens=False).ids
+        try:
+            found = tokenizer.encode(piece.text, add_special_tokens=False).ids
+        except (TypeError, UnicodeEncodeError) as error:
+            letter = next((one for one in piece.text if "\ud800" <= one <= "\udfff"), None)
+            if letter is None:
+                raise
+            raise ValueError(
+                f"the text holds half a character, U+{ord(letter):04X}, which subwords cannot "
+                "express: take it out, or use --level char or byte"
+            ) from error
         if pending and found:
             begins.append(len(ids))
             pending = False

@@ -108,7 +108,7 @@ def find_source(corpus: str | Sequence[str], *, column: str = "body") -> Source:
             pattern such as ``texts/*.txt``; or several of these. Files end in .txt, .csv, .tsv,
             .jsonl or .parquet, all but the last perhaps followed by .gz, .xz or .zst. Folders are
             read with all folders in them, files of other kinds left out, in the order of their
-            paths. A file that is named twice is read once. A named corpus is looked for in
+            paths. A file that is named twice, in whatever way, is read once. A named corpus is looked for in
             $RNN_JAX_DATA, in ``data/`` of the working folder and of the package's checkout, and in
             the cache; then it is downloaded.
         column: the column of a table, or the key of a record, that holds the text.
@@ -124,7 +124,11 @@ def find_source(corpus: str | Sequence[str], *, column: str = "body") -> Source:
         return _python_docs()
     if DEFAULT_CORPUS in given:
         raise ValueError(f"--corpus {DEFAULT_CORPUS} has no files: give it alone")
-    files = tuple(dict.fromkeys(path for one in given for path in _files(one)))
+    once: dict[Path, Path] = {}
+    for one in given:
+        for path in _files(one):
+            once.setdefault(path.resolve(), path)
+    files = tuple(once.values())
     if len(given) == 1 and given[0] in NAMED_CORPORA:
         name = given[0]
     else:
@@ -198,13 +202,14 @@ def _files(corpus: str) -> list[Path]:
     path = Path(os.path.expanduser(corpus))
     endings = f"{', '.join(KINDS)}, perhaps followed by {', '.join(COMPRESSIONS)}"
     if os.path.isdir(path):
-        found = sorted(p for p in path.rglob("*") if kind_of(p) and _is_seen(p.relative_to(path)))
+        seen = (p for p in path.rglob("*") if _is_seen(p.relative_to(path)))
+        found = sorted(p for p in seen if kind_of(p) and not p.is_dir())
         if not found:
             raise ValueError(f"--corpus {corpus} is a folder without a file that ends in {endings}")
         return [p for p in found if _is_file(p)]
     if not os.path.exists(path) and glob.has_magic(corpus):
         matches = map(Path, glob.glob(str(path), recursive=True))
-        found = sorted(p for p in matches if kind_of(p) and _is_file(p))
+        found = sorted(p for p in matches if kind_of(p) and not p.is_dir() and _is_file(p))
         if not found:
             raise ValueError(
                 f"--corpus {corpus} matches no file that ends in {endings}; correct the pattern"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,8 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        # Without a buffer, which on a full disk would fail once more when it is closed.
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
         self._arrays: list[tuple[np.dtype[Any], int]] = []
 
     def __enter__(self) -> Spool:
@@ -38,10 +40,18 @@ class Spool:
     def add(self, array: NDArray[Any]) -> None:
         """Write an array behind the others."""
         if len(array):
-            self._file.write(np.ascontiguousarray(array).data)
+            view = np.ascontiguousarray(array).view(np.uint8).data
+            while view:
+                view = view[self._file.write(view) :]
             self._arrays.append((array.dtype, len(array)))
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         self._file.seek(0)
         for dtype, size in self._arrays:
-            yield np.frombuffer(self._file.read(dtype.itemsize * size), dtype)
+            array = np.empty(size, dtype)
+            view = array.view(np.uint8).data
+            while view:
+                if not (got := self._file.readinto(view)):  # type: ignore[attr-defined]
+                    raise OSError(errno.EIO, "a temporary file was cut off")
+                view = view[got:]
+            yield array

@@ -8,6 +8,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from rnn_jax.host.checksums import checksum_of_json
@@ -92,26 +93,30 @@ def cached_file(path: Path, write: Callable[[Path], None]) -> TokenFile:
     while True:
         if (found := _opened(path)) is not None:
             return found
-        try:
-            with sole_writer(path):
+        with ExitStack() as held:
+            try:
+                held.enter_context(sole_writer(path))
+            except Locked:
+                time.sleep(_PAUSE)
+                continue
+            except OSError as error:
+                warnings.warn(
+                    f"the cache folder {path.parent} cannot be written to ({reason(error)}), so "
+                    "the text is processed again in every run; set RNN_JAX_CACHE to a writable "
+                    "folder",
+                    stacklevel=2,
+                )
+            else:
                 # Another may have made it since we looked.
                 return _opened(path) or made(path)
-        except Locked:
-            time.sleep(_PAUSE)
-        except OSError as error:
-            warnings.warn(
-                f"the cache folder {path.parent} cannot be written to ({reason(error)}), so the "
-                "text is processed again in every run; set RNN_JAX_CACHE to a writable folder",
-                stacklevel=2,
-            )
-            folder = tempfile.mkdtemp(prefix="rnn_jax-")
-            try:
-                tokens = made(Path(folder, path.name))
-            except BaseException:
-                shutil.rmtree(folder, ignore_errors=True)
-                raise
-            weakref.finalize(tokens, shutil.rmtree, folder, ignore_errors=True)
-            return tokens
+        folder = tempfile.mkdtemp(prefix="rnn_jax-")
+        try:
+            tokens = made(Path(folder, path.name))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        weakref.finalize(tokens, shutil.rmtree, folder, ignore_errors=True)
+        return tokens
 
 
 def _opened(path: Path) -> TokenFile | None:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import struct
 import weakref
@@ -77,7 +78,7 @@ class TokenFile:
         >>> write_tokens(path, [[0, 1], [1, 0]], Vocabulary(("a", "b")), documents=[[0, 2]])
         >>> with TokenFile.open(path) as tokens:
         ...     len(tokens), tokens.read(1, 3), tokens.documents, tokens.vocabulary.tokens
-        (4, array([1, 1], dtype=uint16), memmap([0, 2], dtype=uint64), ('a', 'b'))
+        (4, array([1, 1], dtype=uint16), array([0, 2], dtype=uint64), ('a', 'b'))
     """
 
     path: Path
@@ -116,7 +117,7 @@ class TokenFile:
         self.close()
 
     def close(self) -> None:
-        """Close the file; arrays that were mapped stay valid."""
+        """Close the file; arrays that were mapped stay valid, and others raise ValueError."""
         self._file.close()
 
     def __len__(self) -> int:
@@ -141,7 +142,11 @@ class TokenFile:
 
     @property
     def sha256(self) -> str:
-        """The hash of the text; see `description["source"]` for its files."""
+        """The hash of the corpus's files, one after the other as they are on the disk.
+
+        With ``max_sentences`` or ``max_tokens`` it is that of the parts that were read, which can
+        be compared only with that of another file made with the same limits.
+        """
         return str(self.description["source"].get("sha256", ""))
 
     @cached_property
@@ -161,6 +166,7 @@ class TokenFile:
 
     def read(self, start: int = 0, stop: int | None = None) -> Ids:
         """Tokens ``start`` to ``stop`` in an array of their own, with the meaning of a slice."""
+        self._expect_open()
         start, stop, _ = slice(start, stop).indices(len(self))
         out = np.empty(max(0, stop - start), self.dtype)
         self._fill(out, start)
@@ -172,6 +178,7 @@ class TokenFile:
         Raises:
             ValueError: a window reaches beyond the text.
         """
+        self._expect_open()
         begins = np.asarray(starts, np.int64).reshape(-1)
         if begins.size and (length < 0 or begins.min() < 0 or begins.max() + length > len(self)):
             raise ValueError(
@@ -233,7 +240,19 @@ class TokenFile:
         start, size = self.description["sections"][section]
         if not size:  # which cannot be mapped
             return np.zeros(0, dtype)
-        return np.memmap(self.path, dtype, "r", start, (size // dtype.itemsize,))
+        self._expect_open()
+        # Of the file that was opened, and not of one that has taken its place since.
+        try:
+            content = mmap.mmap(self._file.fileno(), start + size, access=mmap.ACCESS_READ)
+        except ValueError as error:
+            raise ValueError(
+                f"the token file {self.path} was cut off while it was read: tokenise the text again"
+            ) from error
+        return np.frombuffer(content, dtype, size // dtype.itemsize, start)
+
+    def _expect_open(self) -> None:
+        if self._file.closed:
+            raise ValueError(f"the token file {self.path} is closed: open it anew to read more")
 
     @cached_property
     def _checked(self) -> CheckedFile:

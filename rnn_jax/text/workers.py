@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
 from typing import TypeVar
 
 __all__ = ["in_order"]
@@ -29,7 +32,7 @@ def in_order(
         preload: the module that the processes need.
 
     Raises:
-        ValueError: a process was killed.
+        ValueError: a process was killed, or could not begin.
     """
     if processes == 1:
         yield from map(function, work)
@@ -39,7 +42,7 @@ def in_order(
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:
         context.set_forkserver_preload([preload])
-    pool = ProcessPoolExecutor(processes, mp_context=context)
+    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_end_with_parent)
     waiting: deque[Future[B]] = deque()
     try:
         for item in work:
@@ -50,8 +53,24 @@ def in_order(
             yield waiting.popleft().result()
     except BrokenProcessPool as error:
         raise ValueError(
-            "a process that tokenised was killed, often for lack of memory: try again with fewer "
-            "--processes"
+            "a process that tokenised was killed, often for lack of memory, or could not begin, for "
+            'the script that asked for it has no `if __name__ == "__main__":`: try again with fewer '
+            "--processes, or with all that the script does behind that line"
         ) from error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that began it has ended, in whatever way.
+
+    Who is killed cannot tell its workers, and each of them keeps the pipe open that they wait at.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_after(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)

@@ -46,6 +46,7 @@ def test_words_come_in_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[s
     [
         ([], "--out is missing"),
         (["--out", "."], "is a folder: name a file in it"),
+        (["--out", "bad.txt", "--force"], "bad.txt does not end in .tokens: name it bad.tokens"),
         (["--out", "a.tokens", "--processes", "0"], "--processes must be at least 1, not 0"),
         (["--out", "a.tokens", "--corpus", "none"], "--corpus none is unknown"),
         (["--out", "a.tokens", "--level", "line"], "--level line is unknown"),
@@ -66,6 +67,30 @@ def test_bad_input_is_one_sentence(
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and message in said
     assert [path.name for path in tmp_path.iterdir()] == ["bad.txt"]
+
+
+def test_a_corpus_is_never_written_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus, out = tmp_path / "b.csv", tmp_path / "b.tokens"
+    corpus.write_text("body\nsome text\n")
+    out.symlink_to(corpus)
+    for name in (corpus, out):
+        assert main(["tokenize", "--corpus", str(corpus), "--out", str(name), "--force"]) == 2
+    assert "b.tokens is a file of the corpus itself: name another" in capsys.readouterr().err
+    assert corpus.read_text() == "body\nsome text\n" and out.is_symlink()
+
+
+def test_an_error_without_a_text_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(path: Path) -> None:
+        raise OSError("no such device")
+
+    monkeypatch.setattr("rnn_jax.cli.tokenize.sole_writer", failing)
+    out = str(tmp_path / "a.tokens")
+    assert main(["tokenize", "--corpus", "comments-sample", "--out", out]) == 2
+    assert "cannot be written (no such device): choose" in capsys.readouterr().err
 
 
 def test_two_writers_of_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,7 +60,10 @@ def name_of(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=name_of)
-def test_the_python_runs_in_order(page: Path) -> None:
+def test_the_python_runs_in_order(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where what a page writes does not stay
     run(of_rnn_jax_alone(page), page)
 
 

@@ -134,3 +134,15 @@ def test_json_is_not_read_as_a_csv(tmp_path, text):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match="begins as JSON does"):
         read_documents(str(path))
+
+
+def test_folders_named_like_files_and_files_named_twice(tmp_path, monkeypatch):
+    (tmp_path / "a" / "x.txt").mkdir(parents=True)
+    write(tmp_path / "a" / "x.txt" / "in.txt", "inside")
+    write(tmp_path / "a" / "y.txt", "beside")
+    assert read_documents(str(tmp_path / "a")).texts == ("inside", "beside")
+    assert read_documents(str(tmp_path / "a" / "*.txt")).texts == ("beside",)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "z.txt").symlink_to(tmp_path / "a" / "y.txt")
+    names = ["a/y.txt", str(tmp_path / "a" / "y.txt"), "a/../a/y.txt", "z.txt", "a"]
+    assert read_documents(names).texts == ("beside", "inside")

@@ -49,7 +49,7 @@ def test_what_is_written_is_read(
     with TokenFile.open(path) as tokens:
         tokens.verify()
         assert len(tokens) == 1001 and tokens.dtype == dtype
-        assert tokens.ids.dtype == dtype and isinstance(tokens.ids, np.memmap)
+        assert tokens.ids.dtype == dtype and not tokens.ids.flags.writeable
         np.testing.assert_array_equal(tokens.ids, ids)
         np.testing.assert_array_equal(tokens.read(), ids)
         np.testing.assert_array_equal(tokens.read(10, -10), ids[10:-10])
@@ -100,6 +100,46 @@ def test_a_file_that_shrinks_while_it_is_read_says_so(path: Path) -> None:
         path.write_bytes(path.read_bytes()[:90])
         with pytest.raises(ValueError, match="cut off while it was read"):
             tokens.read()
+
+
+def test_what_was_opened_is_read_whatever_takes_its_place(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = vocabulary(300)
+    write_tokens(path, [range(50)], words, documents=[[0, 7]])
+    monkeypatch.chdir(path.parent)
+    with TokenFile.open(path.name) as tokens:
+        write_tokens(path, [range(200, 240)], words, documents=[[0, 9]])
+        monkeypatch.chdir("/")
+        assert tokens.documents.tolist() == [0, 7]
+        assert tokens.ids.tolist() == tokens.read().tolist() == list(range(50))
+        tokens.verify()
+    assert tokens.ids.tolist() == list(range(50))  # mapped before it was closed
+    with TokenFile.open(path) as tokens:
+        pass
+    for use in (tokens.read, lambda: tokens.gather([0], 1), lambda: tokens.ids):
+        with pytest.raises(ValueError, match=r"a\.tokens is closed: open it anew"):
+            use()
+
+
+@pytest.mark.parametrize(
+    "blocks, options, message",
+    [
+        ([[0, 1], [2, 3]], {}, r"the id 3: .* whole numbers from 0 to 2"),
+        ([[0, -1]], {}, "the id -1: "),
+        ([[70_000]], {}, "the id 70000: "),
+        ([[0.0, 1.5]], {}, "the id of dtype float64: "),
+        ([[True]], {}, "the id of dtype bool: "),
+        ([[0, 1]], {"documents": [[0, 3]]}, "the place 3: .* from 0 to 2"),
+        ([[0, 1]], {"sentences": [[0, -2]]}, "the place -2: "),
+    ],
+)
+def test_what_is_no_id_of_the_vocabulary_is_refused(
+    path: Path, blocks: list[list[int]], options: dict[str, list[list[int]]], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        write_tokens(path, blocks, vocabulary(3), **options)
+    assert not list(path.parent.iterdir())
 
 
 def test_what_is_no_token_file_is_refused(path: Path) -> None:

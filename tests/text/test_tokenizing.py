@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from rnn_jax.text import (
     tokenize_words,
     tokenizing,
 )
+from rnn_jax.text.formats import Reading
 from rnn_jax.text.words import Words
 
 TEXTS = (
@@ -139,6 +140,32 @@ def test_letters_of_any_text_in_any_pieces(
             np.testing.assert_array_equal(tokens.ids, ids)
             assert tokens.vocabulary == vocabulary
             np.testing.assert_array_equal(tokens.documents, begins)
+            # Stopped at every place, also in the space that is put between two chunks.
+            for most in range(2, len(ids) + 2) if seed < 4 else ():
+                short = tokenized(
+                    corpus,
+                    tmp_path / "a.tokens",
+                    vocabulary,
+                    level=level,
+                    letters_only=True,
+                    glue_lines=glued,
+                    max_tokens=most,
+                )
+                np.testing.assert_array_equal(short.ids, ids[:most])
+                np.testing.assert_array_equal(short.documents, begins[begins < most])
+
+
+def test_no_document_begins_behind_the_last_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenizing, "_CHUNK", 1)
+    corpus = write(tmp_path / "texts", ("ab", "...", "cd"))
+    for most, begins in ((3, [0]), (4, [0, 3])):
+        tokens = tokenized(
+            corpus, tmp_path / "a.tokens", level="byte", letters_only=True, max_tokens=most
+        )
+        assert bytes(tokens.read().tolist()) == b"ab cd"[:most]
+        assert tokens.documents.tolist() == begins
 
 
 def test_bytes(tmp_path: Path, cut: int) -> None:
@@ -252,11 +279,51 @@ def test_subwords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert tokens.read().tolist() == expected and tokens.documents.tolist() == begins
     assert len(tokens.vocabulary) == tokenizer.get_vocab_size()
     assert tokens.vocabulary.unknown == 0 and tokens.settings["level"] == "file"
+    # What is saved of another use neither cuts the text nor fills it up.
+    tokenizer.enable_truncation(2)
+    tokenizer.enable_padding(length=60)
+    tokenizer.save(str(path))
+    tokens = tokenized(corpus, tmp_path / "a.tokens", level=f"file:{path}")
+    assert tokens.read().tolist() == expected
     path.write_text("{}")
     with pytest.raises(ValueError, match=r"is not a tokenizer\.json"):
         Tokenizing(level=f"file:{path}").reader()
     with pytest.raises(ValueError, match="cannot be read"):
         Tokenizing(level="file:none.json").reader()
+
+
+def test_subwords_of_a_file_that_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = pytest.importorskip("tokenizers")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path, corpus = tmp_path / "x.json", write(tmp_path / "texts", ("ab",))
+    model = library.models.WordLevel({"ab": 0, "?": 1}, unk_token="?")
+    library.Tokenizer(model).save(str(path))
+    reads: list[Path] = []
+    read = Path.read_bytes
+
+    def counted(self: Path) -> bytes:
+        reads.append(self)
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    tokens = tokenized(corpus, tmp_path / "a.tokens", level="file:~/x.json")
+    assert reads == [path] and tokens.read().tolist() == [0]
+    record = tmp_path / "a.jsonl"
+    record.write_text('{"body": "a\\ud800b"}\n')
+    with pytest.raises(ValueError, match=r"half a character, U\+D800, .* --level char or byte"):
+        tokenized(str(record), tmp_path / "b.tokens", level=f"file:{path}")
+    library.Tokenizer(library.models.BPE()).save(str(path))
+    with pytest.raises(ValueError, match="is a tokenizer without tokens: train it"):
+        tokenized(corpus, tmp_path / "b.tokens", level=f"file:{path}")
+
+
+def test_chunks_are_hashed_only_where_reading_may_stop(tmp_path: Path) -> None:
+    source, hashes = find_source(write(tmp_path / "texts")), deque[bytes]()
+    reader = Tokenizing(level="char").reader()
+    assert len(list(tokenizing._work(source, reader, Reading(), None))) == 1 and not hashes
+    assert len(list(tokenizing._work(source, reader, Reading(), hashes))) == len(hashes) == 1
 
 
 @pytest.mark.parametrize(

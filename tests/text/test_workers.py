@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rnn_jax.text import Tokenizing, find_source, tokenize_source
-from rnn_jax.text.spool import Spool
+from rnn_jax.text import Tokenizing, cached_tokens, find_source, tokenize_source
 from rnn_jax.text.workers import in_order
 
 
@@ -23,19 +25,49 @@ def test_results_come_in_order() -> None:
 
 
 def test_a_process_that_is_killed_is_one_sentence() -> None:
-    with pytest.raises(ValueError, match=r"a process that tokenised was killed, .*--processes"):
+    with pytest.raises(ValueError, match=r"a process that tokenised was killed, .*--processes") as e:
         list(in_order(os._exit, [1], 2, preload="os"))
+    assert "\n" not in str(e.value) and 'no `if __name__ == "__main__":`' in str(e.value)
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a signal that kills")
+def test_no_process_outlives_one_that_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, signal, time\n"
+        "from rnn_jax.text.workers import in_order\n"
+        "if __name__ == '__main__':\n"
+        "    for _ in in_order(time.sleep, [0] * 99, 2, preload='time'):\n"
+        "        print('begun', flush=True)\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    # This waits until nobody is left who could write into the pipe.
+    ended = subprocess.run(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert ended.returncode == -signal.SIGKILL and ended.stdout == b"begun\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full disk")
 def test_a_disk_that_fills_up_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Spool, array: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setenv("RNN_JAX_CACHE", str(tmp_path / "cache"))
+    opened = []
 
-    monkeypatch.setattr(Spool, "add", full)
+    def full(dir: Path, buffering: int = -1) -> Any:
+        opened.append(dir)
+        return open("/dev/full", "r+b", buffering=buffering)
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    settings = Tokenizing(level="char")
     with pytest.raises(ValueError, match=r"a\.tokens cannot be written, for the disk is full"):
-        tokenize_source(
-            find_source("comments-sample"), tmp_path / "a.tokens", Tokenizing(level="char")
-        )
-    assert not list(tmp_path.iterdir())
+        tokenize_source(find_source("comments-sample"), tmp_path / "a.tokens", settings)
+    with pytest.raises(ValueError, match="cannot be written, for the disk is full"):
+        cached_tokens("comments-sample", settings)
+    # Not begun again elsewhere, as where a folder cannot be written to.
+    assert set(opened) == {tmp_path, tmp_path / "cache"}
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
