@@ -12,7 +12,7 @@ import numpy as np
 from rnn_jax.diagnostics import adaptive_truncation, gradient_flow
 from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.training import SentenceStream, TrainState, Windows
-from rnn_jax.training.blocks import Batches
+from rnn_jax.training.batches import Batches
 from rnn_jax.truncation import Truncation, full, sliding
 from rnn_jax.types import Array, Batch, Carry, Model, Params
 

@@ -1,10 +1,10 @@
-"""Whole data sets on the device as batches that are ready, and how a stream is cut into such."""
+"""Data sets on the device as batches that are ready, and how a stream is cut into such."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from rnn_jax.host.checks import positive
 from rnn_jax.types import Array, Batch
 
 __all__ = [
+    "Batches",
     "Consume",
     "State",
     "Windows",
@@ -26,6 +27,24 @@ __all__ = [
 
 State = TypeVar("State")
 Consume = Callable[[State, Batch], State]
+
+
+class Batches(Protocol):
+    """A data set on the device: `Windows`, a `SentenceStream`, or what has their members."""
+
+    @property
+    def count(self) -> int:
+        """The number of batches."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of a batch."""
+        ...
+
+    def visit(self, index: Array, consume: Consume[State], state: State) -> State:
+        """``consume(state, batch)`` on batch ``index``."""
+        ...
 
 
 @jax.tree_util.register_dataclass

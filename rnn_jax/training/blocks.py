@@ -8,37 +8,19 @@ far, which together have twice the digits.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from rnn_jax.training.batches import Consume, State
+from rnn_jax.training.batches import Batches
 from rnn_jax.training.devices import EVERYWHERE, ROWS, Devices
 from rnn_jax.training.step import TrainState, TrainStep
 from rnn_jax.types import Array, Batch
 
-__all__ = ["Batches", "Block", "Running", "Seen", "jitted_block", "make_block", "running"]
-
-
-class Batches(Protocol):
-    """A data set on the device: `Windows`, a `SentenceStream`, or what has their members."""
-
-    @property
-    def count(self) -> int:
-        """The number of batches."""
-        ...
-
-    @property
-    def batch_size(self) -> int:
-        """Rows of a batch."""
-        ...
-
-    def visit(self, index: Array, consume: Consume[State], state: State) -> State:
-        """``consume(state, batch)`` on batch ``index``."""
-        ...
+__all__ = ["Block", "Running", "Seen", "jitted_block", "make_block", "running"]
 
 
 class Running(NamedTuple):

@@ -11,7 +11,7 @@ import numpy as np
 
 from rnn_jax.jaxprs import sum_over, vary_over
 from rnn_jax.losses.cross_entropy import cross_entropy
-from rnn_jax.training.blocks import Batches
+from rnn_jax.training.batches import Batches
 from rnn_jax.training.devices import AXIS, EVERYWHERE, ROWS, Devices
 from rnn_jax.training.fed import Fed
 from rnn_jax.training.feeding import Feeder

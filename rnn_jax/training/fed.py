@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rnn_jax.host.checks import positive
-
-if TYPE_CHECKING:
-    from rnn_jax.training.blocks import Batches
+from rnn_jax.training.batches import Batches
 
 __all__ = ["Fed", "check_piece"]
 

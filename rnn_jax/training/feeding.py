@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 
 import jax
 
-from rnn_jax.training.blocks import Batches
+from rnn_jax.training.batches import Batches
 from rnn_jax.training.devices import Devices
 from rnn_jax.training.fed import Fed, check_piece
 

@@ -21,7 +21,8 @@ from rnn_jax.host.checks import not_negative, positive
 from rnn_jax.host.checksums import checksum, checksum_of_json
 from rnn_jax.host.interrupts import interruptions
 from rnn_jax.losses.cross_entropy import cross_entropy
-from rnn_jax.training.blocks import Batches, Block, make_block
+from rnn_jax.training.batches import Batches
+from rnn_jax.training.blocks import Block, make_block
 from rnn_jax.training.checks import (
     check_data,
     check_model,

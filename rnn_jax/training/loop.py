@@ -14,8 +14,7 @@ from jax import lax
 
 from rnn_jax.jaxprs import vary_over, varying_axes
 from rnn_jax.losses.cross_entropy import cross_entropy
-from rnn_jax.training.batches import Windows
-from rnn_jax.training.blocks import Batches
+from rnn_jax.training.batches import Batches, Windows
 from rnn_jax.training.checks import (
     check_bounds,
     check_data,

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from rnn_jax.host.files import Row
-from rnn_jax.training.blocks import Batches, Block
+from rnn_jax.training.batches import Batches
+from rnn_jax.training.blocks import Block
 from rnn_jax.training.fed import Fed
 from rnn_jax.training.feeding import Piece
 from rnn_jax.training.processes import Processes
