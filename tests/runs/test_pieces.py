@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rnn_jax import runs, text
-from rnn_jax.runs import sentences, streams
+from rnn_jax.runs import remembered, sentences, streams
 from rnn_jax.runs.data import RunData, prepare
 from rnn_jax.text import places
 from rnn_jax.training import Fed, SentenceStream, Windows, covering, sentence_stream
@@ -223,3 +223,27 @@ def test_a_run_that_is_fed_is_the_run_that_is_not(
         np.testing.assert_array_equal(one, other)
     assert trained[0][1:3] == trained[1][1:3]
     assert trained[0][3] == pytest.approx(trained[1][3], rel=1e-5)
+
+
+@pytest.mark.parametrize("batching", ["sequential", "sentences"])
+def test_what_a_long_text_is_like_is_found_once(
+    piecewise: None,
+    corpus: str,
+    batching: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RNN_JAX_CACHE", str(tmp_path))
+    monkeypatch.setattr(remembered, "_MANY", 0)
+    config = runs.TrainConfig(corpus=corpus, batching=batching, **SIZES)
+    first = prepare(config)
+    first.epoch(0)
+    assert list(tmp_path.glob("figures-*"))
+    for part in (streams.Stream, sentences.SentenceRange):
+        # A generator, which is asked for and not read.
+        blocks = lambda _: (pytest.fail("counted again") for _ in range(1))  # noqa: E731
+        monkeypatch.setattr(part, "blocks", blocks)
+    monkeypatch.setattr(sentences.SentenceRange, "_sizes", lambda *_: pytest.fail("measured again"))
+    again = prepare(config)
+    again.epoch(0)
+    assert again.unigram_loss == first.unigram_loss and again.tokens == first.tokens

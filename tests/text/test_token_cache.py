@@ -154,3 +154,10 @@ def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:
         peaks[size] = int(output)
         assert path.stat().st_size == size * 63 * 16384
     assert peaks[32] - peaks[4] < 12, f"{peaks} MB after {time.monotonic() - begun:.0f} s"
+
+
+def test_a_run_that_goes_on_finds_the_file_it_began_with(cache: Path, text: str) -> None:
+    before = cached_tokens(text, CHARACTERS)
+    assert cached_tokens(text, CHARACTERS, vocabulary=before.vocabulary).path == before.path
+    other = Vocabulary((*before.vocabulary.tokens, "z"), 0)
+    assert cached_tokens(text, CHARACTERS, vocabulary=other).path != before.path

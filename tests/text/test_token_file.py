@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -230,3 +231,31 @@ def test_long_files_are_written_from_a_generator(path: Path) -> None:
     with TokenFile.open(path) as tokens:
         tokens.verify()
         assert len(tokens) == 2_000_000 and tokens.ids[-1] == 1999 % 7
+
+
+def test_damage_is_noticed_by_whatever_reads_it_first(tmp_path: Path) -> None:
+    path = tmp_path / "a.tokens"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("rnn_jax.text.token_file.BLOCK", 64)
+        ids = np.arange(200) % 3
+        write_tokens(
+            path, [ids], Vocabulary(("a", "b", "c")), sentences=[[0, 90, 200]], documents=[[0, 90]]
+        )
+    with TokenFile.open(path) as tokens:
+        places = {name: start for name, (start, _) in tokens.description["sections"].items()}
+        assert tokens.read_sentences(1, 3).tolist() == [90, 200]
+        assert tokens.read_documents(1).tolist() == [90]
+        assert (tokens.sentence_count, tokens.document_count) == (2, 2)
+    good = path.read_bytes()
+    reads: dict[str, tuple[int, Any]] = {
+        "ids": (300, lambda tokens: tokens.gather([0, 148], 20)),
+        "sentences": (0, lambda tokens: tokens.read_sentences()),
+        "documents": (8, lambda tokens: tokens.read_documents(1)),
+    }
+    for section, (offset, read) in reads.items():
+        at = places[section] + offset
+        path.write_bytes(good[:at] + bytes([good[at] ^ 4]) + good[at + 1 :])
+        with TokenFile.open(path) as tokens:
+            assert tokens.gather([0, 3], 5).tolist() == [[0, 1, 2, 0, 1]] * 2  # another block
+            with pytest.raises(ValueError, match=r"a.tokens is damaged between bytes"):
+                read(tokens)
