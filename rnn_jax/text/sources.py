@@ -108,9 +108,9 @@ def find_source(corpus: str | Sequence[str], *, column: str = "body") -> Source:
             pattern such as ``texts/*.txt``; or several of these. Files end in .txt, .csv, .tsv,
             .jsonl or .parquet, all but the last perhaps followed by .gz, .xz or .zst. Folders are
             read with all folders in them, files of other kinds left out, in the order of their
-            paths. A file that is named twice, in whatever way, is read once. A named corpus is looked for in
-            $RNN_JAX_DATA, in ``data/`` of the working folder and of the package's checkout, and in
-            the cache; then it is downloaded.
+            paths. A file that is named twice, in whatever way, is read once. A named corpus is
+            looked for in $RNN_JAX_DATA, in ``data/`` of the working folder and of the package's
+            checkout, and in the cache; then it is downloaded.
         column: the column of a table, or the key of a record, that holds the text.
 
     Raises:

@@ -51,7 +51,7 @@ class Spool:
             array = np.empty(size, dtype)
             view = array.view(np.uint8).data
             while view:
-                if not (got := self._file.readinto(view)):  # type: ignore[attr-defined]
+                if not (got := self._file.readinto(view)):
                     raise OSError(errno.EIO, "a temporary file was cut off")
                 view = view[got:]
             yield array

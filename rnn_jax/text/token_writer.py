@@ -54,11 +54,11 @@ def write_tokens(
             out = _Summed(file)
             ids = out.section(_checked(path, "id", blocks, len(vocabulary) - 1), dtype)
             end = ids[1] // dtype.itemsize
-            place, long = partial(_checked, path, "place", largest=end), np.dtype("<u8")
+            places, long = partial(_checked, path, "place", largest=end), np.dtype("<u8")
             sections = {
                 "ids": ids,
-                "sentences": out.section(place(blocks=sentences), long),
-                "documents": out.section(place(blocks=documents), long),
+                "sentences": out.section(places(blocks=sentences), long),
+                "documents": out.section(places(blocks=documents), long),
             }
             place, sums = file.tell(), np.array([*out.sums(), 0], "<u4")[:-1]
             file.write(sums.tobytes())

@@ -27,9 +27,10 @@ from rnn_jax.text.chunks import (
 )
 from rnn_jax.text.formats import Reading
 from rnn_jax.text.joining import Joined
-from rnn_jax.text.numbering import Reader, narrow, number, subword_file, subwords
+from rnn_jax.text.numbering import Reader, narrow, number
 from rnn_jax.text.sources import Source
 from rnn_jax.text.spool import Spool
+from rnn_jax.text.subwords import subword_file, subwords
 from rnn_jax.text.token_writer import unwritable, write_tokens
 from rnn_jax.text.tokenize import LANGUAGES
 from rnn_jax.text.vocabulary import (

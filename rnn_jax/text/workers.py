@@ -53,9 +53,9 @@ def in_order(
             yield waiting.popleft().result()
     except BrokenProcessPool as error:
         raise ValueError(
-            "a process that tokenised was killed, often for lack of memory, or could not begin, for "
-            'the script that asked for it has no `if __name__ == "__main__":`: try again with fewer '
-            "--processes, or with all that the script does behind that line"
+            "a process that tokenised was killed, often for lack of memory, or could not begin, "
+            'for the script that asked for it has no `if __name__ == "__main__":`: try again with '
+            "fewer --processes, or with all that the script does behind that line"
         ) from error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

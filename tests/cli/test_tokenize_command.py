@@ -69,9 +69,7 @@ def test_bad_input_is_one_sentence(
     assert [path.name for path in tmp_path.iterdir()] == ["bad.txt"]
 
 
-def test_a_corpus_is_never_written_over(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_corpus_is_never_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     corpus, out = tmp_path / "b.csv", tmp_path / "b.tokens"
     corpus.write_text("body\nsome text\n")
     out.symlink_to(corpus)

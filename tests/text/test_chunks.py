@@ -19,9 +19,7 @@ def test_a_chunk_ends_at_the_last_place_however_far_back(
     spaceless = ("some words " * 40 + "…" * 900) * 4
     cuts = ((text, sentence_begins("english", True)), (spaceless, between_words))
     for whole, cut in cuts:
-        pieces = [
-            Piece(whole[at : at + reads], at == 0) for at in range(0, len(whole), reads)
-        ]
+        pieces = [Piece(whole[at : at + reads], at == 0) for at in range(0, len(whole), reads)]
         ahead = cut is not between_words
         found = [chunk.pieces for chunk in chunks(pieces, cut, 2000, ahead=ahead)]
         assert "".join(piece.text for parts in found for piece in parts) == whole

@@ -136,7 +136,7 @@ def test_what_was_opened_is_read_whatever_takes_its_place(
     ],
 )
 def test_what_is_no_id_of_the_vocabulary_is_refused(
-    path: Path, blocks: list[list[int]], options: dict[str, list[list[int]]], message: str
+    path: Path, blocks: list[list[int]], options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         write_tokens(path, blocks, vocabulary(3), **options)

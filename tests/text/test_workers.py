@@ -25,7 +25,9 @@ def test_results_come_in_order() -> None:
 
 
 def test_a_process_that_is_killed_is_one_sentence() -> None:
-    with pytest.raises(ValueError, match=r"a process that tokenised was killed, .*--processes") as e:
+    with pytest.raises(
+        ValueError, match=r"a process that tokenised was killed, .*--processes"
+    ) as e:
         list(in_order(os._exit, [1], 2, preload="os"))
     assert "\n" not in str(e.value) and 'no `if __name__ == "__main__":`' in str(e.value)
 
