@@ -274,6 +274,7 @@ class TokenFile:
 
     def _places(self, section: str, start: int, stop: int | None) -> NDArray[np.uint64]:
         start, stop, _ = slice(start, stop).indices(self._entries(section))
+        self._expect_open()
         out = np.empty(max(0, stop - start), "<u8")
         self._checked.fill(out, self.description["sections"][section][0] + 8 * start)
         return out

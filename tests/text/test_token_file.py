@@ -118,7 +118,8 @@ def test_what_was_opened_is_read_whatever_takes_its_place(
     assert tokens.ids.tolist() == list(range(50))  # mapped before it was closed
     with TokenFile.open(path) as tokens:
         pass
-    for use in (tokens.read, lambda: tokens.gather([0], 1), lambda: tokens.ids):
+    later = (tokens.read, tokens.read_documents, lambda: tokens.gather([0], 1), lambda: tokens.ids)
+    for use in later:
         with pytest.raises(ValueError, match=r"a\.tokens is closed: open it anew"):
             use()
 
