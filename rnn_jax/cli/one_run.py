@@ -36,6 +36,7 @@ from rnn_jax.runs import (
     resumed_folder,
     sample_texts,
 )
+from rnn_jax.runs.data import hash_of_test
 from rnn_jax.runs.evaluation import unknown_is_trained
 from rnn_jax.training.processes import processes_of
 from rnn_jax.training.report import TrainingReport
@@ -46,6 +47,7 @@ from rnn_jax.types import Params
 __all__ = ["Extras", "continued", "data_again", "data_of", "follow_one", "new", "train_one"]
 
 
+_TEST = "test.json"
 # What may change when a run goes on; anything else would make it another run.
 _RESUMABLE = (
     "epochs", "steps", "evaluate_every", "evaluate_every_steps", "early_stop", "save_every", "keep",
@@ -94,6 +96,8 @@ def train_one(
     print(f"unigram perplexity {unigram:.1f}: what the {config.unit}s' frequencies alone give\n")
     begun = resume and (folder.path / CHECKPOINT).exists()
     params = data.initial_parameters if begun else _initial(data)
+    if begun and folder.steps is not None:
+        print(f"goes on from step {folder.steps:,}\n")
     print(parameter_summary(params))
     print(f"\nPython {platform.python_version()}, JAX {jax.__version__}, {_shown(mesh)}\n")
     with ExitStack() as stack:
@@ -136,8 +140,16 @@ def train_one(
     print(f"\nthe run is in {folder.path}; more: rnn-jax sample {folder.path}")
 
 
-def _save_settings(folder: RunFolder, data: RunData) -> None:
-    folder.save_settings(data.config, data.vocabulary, data.sha256, data.origin, data.valid_sha256)
+def _save_settings(folder: RunFolder, data: RunData, test: str | None) -> None:
+    folder.save_settings(
+        data.config, data.vocabulary, data.sha256, data.origin, data.valid_sha256, test
+    )
+
+
+def _test_sha256(data: RunData, extras: Extras) -> str | None:
+    """The hash of the text of ``--test``, which no process needs but the one that writes."""
+    with tokenizing() as progress:
+        return hash_of_test(data.config, data.vocabulary, extras.processes, progress)
 
 
 def _test(folder: RunFolder, data: RunData, extras: Extras) -> None:
@@ -149,7 +161,7 @@ def _test(folder: RunFolder, data: RunData, extras: Extras) -> None:
     which = "best" if folder.has_best else "latest"
     print(f"test, by the {which} parameters: {said(figures)}\n")
     row = json_safe({**figures, "parameters": which})
-    folder.write_text("test.json", json.dumps(row, ensure_ascii=False) + "\n")
+    folder.write_text(_TEST, json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def follow_one(
@@ -210,8 +222,9 @@ def new(
     """A new run: its folder, which is this process's alone within the block, and its data."""
     # All that can fail for bad input comes before the folder: it leaves nothing, replaces nothing.
     data = data_of(config, extras)
+    test = _test_sha256(data, extras)
     with new_folder(out, force=force) as folder:
-        _save_settings(folder, data)
+        _save_settings(folder, data, test)
         yield folder, data
 
 
@@ -233,7 +246,11 @@ def continued(
     """A run that goes on, with some settings set anew."""
     with resumed_folder(resume) as folder:
         data = data_again(folder, anew, extras)
-        _save_settings(folder, data)
+        test = _test_sha256(data, extras)
+        if folder.test_sha256 not in (None, test):
+            raise _changed(f"--test {data.config.test}", folder)
+        (folder.path / _TEST).unlink(missing_ok=True)  # of the parameters before
+        _save_settings(folder, data, test)
         yield folder, data
 
 
@@ -273,8 +290,12 @@ def data_again(folder: RunFolder, anew: dict[str, Any], extras: Extras) -> RunDa
         (f"--valid {kept.valid}", data.valid_sha256, folder.valid_sha256),
     ):
         if found != known:
-            raise ValueError(
-                f"the text of {name} has changed since {folder.path} was trained on it: "
-                "restore that text, or begin a new run"
-            )
+            raise _changed(name, folder)
     return data
+
+
+def _changed(name: str, folder: RunFolder) -> ValueError:
+    return ValueError(
+        f"the text of {name} has changed since {folder.path} was begun: restore it, or begin "
+        "a new run"
+    )

@@ -41,7 +41,7 @@ def sample(
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
 ) -> None:
-    """Texts drawn from the model of a run, one a line."""
+    """Texts drawn from the model of a run, one after the other."""
     if not 0 <= seed < 2**32:
         raise ValueError(f"--seed must be an integer from 0 to 2**32 - 1, not {seed}")
     folder = open_folder(run)

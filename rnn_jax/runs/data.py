@@ -24,6 +24,7 @@ __all__ = [
     "Fitted",
     "RunData",
     "evaluated",
+    "hash_of_test",
     "other_tokens",
     "prepare",
     "target_counts",
@@ -77,7 +78,7 @@ class RunData:
         """What the logits of one batch take at least, padding included."""
         steps = self.config.seq_length
         if isinstance(self.training, SentenceRange):
-            steps = self.training.longest - 1
+            steps = self.training.buckets[-1]
         return 4 * steps * self.config.batch_size * len(self.vocabulary)
 
     @property
@@ -130,6 +131,9 @@ def prepare(
     """
     tokens = tokens_of(config, vocabulary=vocabulary, processes=processes, progress=progress)
     vocabulary, everything = tokens.vocabulary, part_of(config, tokens)
+    if config.vocab_size is None and tokens.settings.get("vocab_size") is not None:
+        # A token file whose vocabulary was cut: the text has tokens that it lacks.
+        config = config.changed(vocab_size=len(vocabulary))
     valid_sha256, unknown = None, 0
     if config.valid is None:
         cut = _training_part(config, everything)
@@ -141,10 +145,6 @@ def prepare(
         if target_number(held_out) < 1:
             raise ValueError(f"--valid {config.valid} holds no target: use a longer text")
         valid_sha256 = other.sha256
-    if config.test is not None:  # which must be there at the end
-        other = other_tokens(config, config.test, vocabulary, processes, progress)
-        if target_number(part_of(whole(config), other)) < 1:
-            raise ValueError(f"--test {config.test} holds no target: use a longer text")
     if isinstance(training, Stream):
         _cut(config, training, 0)  # long enough?
     wanted = target_counts(held_out)
@@ -163,6 +163,25 @@ def prepare(
         valid_sha256,
         unknown,
     )
+
+
+def hash_of_test(
+    config: TrainConfig,
+    vocabulary: text.Vocabulary,
+    processes: int = 1,
+    progress: Progress | None = None,
+) -> str | None:
+    """The hash of the text of ``--test``, which is to be there at the end; None without one.
+
+    Raises:
+      ValueError: no such text, or one that holds no target.
+    """
+    if config.test is None:
+        return None
+    other = other_tokens(config, config.test, vocabulary, processes, progress)
+    if target_number(part_of(whole(config), other)) < 1:
+        raise ValueError(f"--test {config.test} holds no target: use a longer text")
+    return other.sha256
 
 
 def other_tokens(

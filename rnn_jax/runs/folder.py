@@ -197,6 +197,11 @@ class RunFolder:
         """The hash of the text of ``--valid``."""
         return self._content.get("valid_sha256")
 
+    @property
+    def test_sha256(self) -> str | None:
+        """The hash of the text of ``--test``."""
+        return self._content.get("test_sha256")
+
     def save_settings(
         self,
         config: TrainConfig,
@@ -204,6 +209,7 @@ class RunFolder:
         sha256: str,
         origin: str,
         valid_sha256: str | None = None,
+        test_sha256: str | None = None,
     ) -> None:
         """Write ``config.json`` and ``vocabulary.json``, and a copy of a tokenizer.json.
 
@@ -221,18 +227,16 @@ class RunFolder:
             made = {**before, "resumed": [*self._content.get("resumed", []), here]}
         else:
             made = {**here, "resumed": []}
-        settings, tokenizer = dataclasses.asdict(config), {}
+        settings, tokenizer, copy = dataclasses.asdict(config), {}, None
         if config.level.startswith(_FILE):
             file = Path(os.path.abspath(config.level.removeprefix(_FILE)))
-            copy = file.read_bytes()
-            tokenizer = {"tokenizer_sha256": hashlib.sha256(copy).hexdigest()}
+            content = file.read_bytes()
+            tokenizer = {"tokenizer_sha256": hashlib.sha256(content).hexdigest()}
             if file == Path(os.path.abspath(self.path / TOKENIZER)):  # it goes on
                 settings["level"] = self.config_as_given.level
             else:
-                settings["level"] = f"{_FILE}{file}"
-                with atomic_path(self.path / TOKENIZER) as temporary:
-                    temporary.write_bytes(copy)
-        content = {
+                settings["level"], copy = f"{_FILE}{file}", content
+        config_json = {
             "format": FORMAT,
             "config": settings,
             "vocab_size": len(vocabulary),
@@ -240,13 +244,17 @@ class RunFolder:
             "corpus_sha256": sha256,
             "corpus_origin": origin,
             **({} if valid_sha256 is None else {"valid_sha256": valid_sha256}),
+            **({} if test_sha256 is None else {"test_sha256": test_sha256}),
             **tokenizer,
             **made,
         }
         # The configuration first: with it alone, a folder is known for that of a run.
-        text = json.dumps(sealed(content), indent=2, ensure_ascii=False)
+        text = json.dumps(sealed(config_json), indent=2, ensure_ascii=False)
         self.write_text("config.json", text + "\n")
         vocabulary.save(self.path / "vocabulary.json")
+        if copy is not None:
+            with atomic_path(self.path / TOKENIZER) as temporary:
+                temporary.write_bytes(copy)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file of the run, whole or not at all."""

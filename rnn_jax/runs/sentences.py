@@ -77,11 +77,6 @@ class SentenceRange:
         """The number of targets, by which a summed loss is divided."""
         return self.token_count - len(self)
 
-    @property
-    def longest(self) -> int:
-        """The steps of the longest."""
-        return int(self.sizes(len(self)).values[-1])
-
     @cached_property
     def buckets(self) -> tuple[int, ...]:
         """The lengths that they are padded to."""

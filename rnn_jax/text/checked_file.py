@@ -43,10 +43,6 @@ class CheckedFile:
         self._sums, self._good = sums, bytearray(-(-(end - begin) // block))
         self._lock = threading.Lock()
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
     def fill(self, out: NDArray[Any], start: int) -> None:
         """Fill an array with the bytes from ``start`` on.
 

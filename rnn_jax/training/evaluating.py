@@ -76,8 +76,10 @@ def evaluation(
 
     def evaluate(params: Params) -> float:
         carry = model.initial_carry((placed.batch_size,), params) if stateful else None
-        nats, tokens = totals(params, placed, carry, feeder)
-        feeder.forget()
+        try:
+            nats, tokens = totals(params, placed, carry, feeder)
+        finally:
+            feeder.forget()
         if not int(tokens):
             raise ValueError("the validation data hold no target that is not masked: pass some")
         return float(nats) / int(tokens)

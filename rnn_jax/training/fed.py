@@ -17,7 +17,8 @@ class Fed:
     """Batches that are kept elsewhere than on the device, and read as they are needed.
 
     `fit` and `make_evaluate` take it as they take `Windows`. One thread reads, never two pieces at
-    once, and two are in memory. A training that goes on needs pieces of the size it began with.
+    once; two are in memory, and two more while validation data are fed. A training that goes on
+    needs pieces of the size it began with.
 
     read: ``read(begin, end, rows)`` gives batches ``begin … end-1``, at most ``piece`` of them, as
       `Windows` or a `SentenceStream` of NumPy arrays; of `Windows` the ``rows`` alone, a slice of

@@ -115,6 +115,14 @@ def test_valid_and_test(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert own["part"] == "b.txt" and own["tokens"] == len(Path("b.txt").read_text()) - 1
     by_name = json.loads(said(capsys, "evaluate", "run", "--corpus", "b.txt", "--json"))
     assert by_name["loss"] == pytest.approx(own["loss"], rel=1e-6)
+    # The test text is not needed for that, but to go on.
+    Path("c.txt").rename("away.txt")
+    assert json.loads(said(capsys, "evaluate", "run", "--json")) == own
+    Path("c.txt").write_text("Another text. " * 9)
+    again = ["train", "--resume", "run", "--epochs", "1", "--no-compare"]
+    assert "the text of --test c.txt has changed" in refusal(capsys, *again)
+    Path("away.txt").rename("c.txt")
+    assert "goes on from step " in said(capsys, *again) and Path("run/test.json").exists()
     Path("b.txt").write_text("Another text. " * 9)
     assert "the text of --valid b.txt has changed" in refusal(
         capsys, "train", "--resume", "run", "--epochs", "1"
@@ -135,6 +143,18 @@ def test_several_texts(here: Path) -> None:
     Path("several.toml").write_text('corpus = ["a.txt", "b.txt"]\nlevel = "char"\n')
     assert main(["train", *SIZES.split(), "--config", "several.toml", "--out", "other"]) == 0
     assert runs.open_folder("other").config == folder.config
+
+
+def test_a_token_file_of_a_cut_vocabulary(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cut = ["--corpus", "a.txt", "--level", "char", "--vocab-size", "9"]
+    assert main(["tokenize", *cut, "--out", "a.tokens"]) == 0
+    content = train("--corpus", "a.tokens", "--level", "char")
+    assert content["config"]["vocab_size"] == 9
+    # Training has met the unknown token, which counts.
+    assert json.loads(said(capsys, "evaluate", "run", "--corpus", "a.txt", "--json"))[
+        "unknown_counts"
+    ]
+    assert main(["train", "--resume", "run", "--epochs", "1", "--no-compare"]) == 0
 
 
 def test_a_token_file_is_a_corpus(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
