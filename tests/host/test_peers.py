@@ -129,9 +129,7 @@ def test_those_that_all_stop_each_end_by_themselves() -> None:
         one.fail("the text has changed", patience)
         one.close()
 
-    at_once(
-        *(lambda one=one, wait=0.2 + 0.3 * one.number: stop(one, wait) for one in group)  # type: ignore[misc]
-    )
+    at_once(*(lambda one=one, wait=0.2 + 0.3 * one.number: stop(one, wait) for one in group))
     time.sleep(0.3)
     assert said == [[], [], []]
     close(group)
