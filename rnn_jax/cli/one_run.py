@@ -7,7 +7,7 @@ import math
 import platform
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from rnn_jax.cli.devices import mesh_of
 from rnn_jax.cli.evaluate import on_another, said
+from rnn_jax.cli.processes import OWN
 from rnn_jax.cli.report import parameter_summary, tokenizing
 from rnn_jax.cli.table import json_safe
 from rnn_jax.host.checksums import checksum_of_json
@@ -189,6 +190,10 @@ def _mesh(data: RunData, extras: Extras) -> Mesh | None:
     processes.check_same("the text of --valid", data.valid_sha256 or "")
     vocabulary = [data.vocabulary.unknown, data.vocabulary.tokens]
     processes.check_same("its vocabulary", checksum_of_json(vocabulary))
+    settings = {k: v for k, v in asdict(data.config).items() if k not in OWN}
+    # The file of a vocabulary of subwords may be elsewhere; what it holds is compared above.
+    settings["level"] = data.config.level.partition(":")[0]
+    processes.check_same("its settings", checksum_of_json(settings))
     return mesh
 
 

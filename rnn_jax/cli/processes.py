@@ -16,12 +16,12 @@ from rnn_jax.host.options import flag
 from rnn_jax.runs import TrainConfig
 from rnn_jax.training.joining import joined
 
-__all__ = ["settings_of", "together"]
+__all__ = ["OWN", "settings_of", "together"]
 
 # How many tasks a launcher has started, of which this process is one.
 _STARTED_BY = {"SLURM_STEP_NUM_TASKS": "SLURM", "OMPI_COMM_WORLD_SIZE": "Open MPI"}
 # Where each process reads and writes; may differ from machine to machine.
-_OWN = ("init_from",)
+OWN = ("init_from",)
 
 
 def settings_of(
@@ -32,7 +32,7 @@ def settings_of(
     if resume is not None:
         settings = {name: settings[name] for name in given}
     settings |= {"resume": resume is not None, "devices": devices}
-    return {flag(name): value for name, value in settings.items() if name not in _OWN}
+    return {flag(name): value for name, value in settings.items() if name not in OWN}
 
 
 @contextmanager

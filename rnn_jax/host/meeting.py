@@ -17,6 +17,7 @@ from rnn_jax.host.peers import Peers
 __all__ = ["Address", "meet"]
 
 Address = tuple[str, int]
+_LONGER = 10.0  # seconds for what process 0 says to arrive
 
 
 def meet(
@@ -44,16 +45,19 @@ def meet(
     link = _reached(address, deadline, wait)
     try:
         link.send({"number": number, "count": count, "same": dict(same)})
-        told = _told(link, address, deadline + 10)  # process 0 is the one to say who does not come
+        told = _told(link, address, wait)
     except BaseException:
         link.close()
         raise
     return Peers(number, count, {0: link}, told)
 
 
-def _told(link: Link, address: Address, deadline: float) -> Mapping[str, Any]:
+def _told(link: Link, address: Address, wait: float) -> Mapping[str, Any]:
     """What process 0 tells when all have come."""
     place = _shown(address)
+    # Process 0 is the one to say who does not come, and may have begun to wait later.
+    patience = wait + _LONGER
+    deadline = time.monotonic() + patience
     strange = ValueError(f"what answers at {place} is no such training: choose another port")
     with selectors.DefaultSelector() as selector:
         selector.register(link, selectors.EVENT_READ)
@@ -71,11 +75,18 @@ def _told(link: Link, address: Address, deadline: float) -> Mapping[str, Any]:
                 for message in messages:
                     if "lost" in message:
                         raise ValueError(message["lost"])
+                    if "wait" in message:
+                        patience = message["wait"] + _LONGER
+                        deadline = time.monotonic() + patience
+                        continue
                     if "told" not in message:
                         raise strange
                     told: Mapping[str, Any] = message["told"]
                     return told
-    raise strange
+    raise ValueError(
+        f"what answers at {place} has not said within {patience:.0f} s whether all processes have "
+        "come: is it process 0, and does it still run?"
+    )
 
 
 def _reached(address: Address, deadline: float, wait: float) -> Link:
@@ -107,6 +118,7 @@ def _gathered(
         return ValueError(sentence)
 
     with _listening(address) as server, selectors.DefaultSelector() as selector:
+        server.settimeout(1)  # what a selector has seen may be gone again
         selector.register(server, selectors.EVENT_READ)
         while len(links) < count - 1:
             if time.monotonic() >= deadline:
@@ -117,7 +129,10 @@ def _gathered(
                 )
             for key, _ in selector.select(0.5):
                 if key.fileobj is server:
-                    link = Link(server.accept()[0])
+                    try:
+                        link = Link(server.accept()[0])
+                    except OSError:  # gone again
+                        continue
                     strangers.append(link)
                     selector.register(link, selectors.EVENT_READ, link)
                     continue
@@ -126,26 +141,31 @@ def _gathered(
                 try:
                     messages = link.received()
                     if known is None and messages:
-                        number = _welcomed(messages[0], links, count, same)
+                        known = _welcomed(messages[0], links, count, same)
                         strangers.remove(link)
-                        links[number] = link
+                        links[known] = link
+                        link.send({"wait": max(0.0, deadline - time.monotonic())})
                 except Refused as error:
                     raise refuse(str(error)) from None
                 except (OSError, Strange, LookupError, TypeError):
                     selector.unregister(link)
                     if known is not None:
-                        raise refuse(
-                            f"process {known} of {count} has vanished before all had come: start "
-                            "all of them again"
-                        ) from None
+                        raise refuse(_gone(known, count)) from None
                     strangers.remove(link)  # somebody else, who looked at what is here
                     link.close()
         for link in strangers:
             link.close()
         told = {"port": _free_port()}
-        for link in links.values():
-            link.send({"told": told})
+        for number, link in links.items():
+            try:
+                link.send({"told": told})
+            except OSError:
+                raise refuse(_gone(number, count)) from None
     return Peers(0, count, links, told)
+
+
+def _gone(number: int, count: int) -> str:
+    return f"process {number} of {count} has vanished before all had come: start all of them again"
 
 
 class Refused(Exception):

@@ -35,6 +35,7 @@ class Peers:
         self.number, self.count, self.told = number, count, told
         self._links = links
         self._done: set[int] = set()
+        self._stopped: set[int] = set()  # have said why, and will close their connections
         self._changed = threading.Condition()
         self._all_done = self._leaving = self._over = False
         self._end: Callable[[str], None] = lambda sentence: None
@@ -79,6 +80,7 @@ class Peers:
         self._leaving = True
         time.sleep(patience)
         sentence = f"process {self.number} of {self.count} has stopped: {why}"
+        self._over = True  # the others are about to go because of this one
         self._tell({"failed": sentence} if self.number else {"lost": sentence})
 
     def _watch(self) -> None:
@@ -114,14 +116,16 @@ class Peers:
                 self._over = self._over or bool(self.number)
                 self._changed.notify_all()
         elif "failed" in message:
+            self._stopped.add(number)
             self._tell({"lost": message["failed"]})
             self._lost(message["failed"])
         elif "lost" in message:
+            self._stopped.add(number)
             self._lost(message["lost"], vanished=message.get("vanished", False))
 
     def _vanished(self, number: int, how: str) -> None:
         sentence = f"process {number} of {self.count} has vanished ({how})"
-        if not self._over:
+        if not self._over and number not in self._stopped:
             if not self.number:
                 self._tell({"lost": sentence, "vanished": True})
             self._lost(sentence, vanished=True)

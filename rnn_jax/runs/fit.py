@@ -52,9 +52,9 @@ def fit(
     store = None if folder is None else folder.store()
     # That of the settings, too: a run may have been killed before it was told of a new one.
     rate = config.lr if learning_rate is None else learning_rate
-    if resume and folder and store and folder.trained and not store.holds_checkpoint:
-        store.load(None)  # says what is missing
     try:
+        if resume and folder and store and folder.trained and not store.holds_checkpoint:
+            store.load(None)  # says what is missing
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Diverged)  # an error below
             _, history = rnn_jax.fit(
@@ -85,6 +85,9 @@ def fit(
             )
     except SystemExit:  # after SIGTERM or SIGHUP: saved, and the command has more to say
         return "interrupted"
+    finally:
+        if store is not None:
+            store.close()
     if history.ended == "diverged":
         clip = "--clip" if config.clip else "clip the gradient with --clip 1"
         kept = None if folder is None else folder.steps

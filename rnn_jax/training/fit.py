@@ -8,7 +8,6 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import lru_cache, partial
 from typing import Any
 
@@ -211,9 +210,13 @@ def fit(
         beside = Feeder(devices, check and partial(check, "validation"), beside=feeder)
         evaluate = evaluation(model, validation, validation_loss, loss, stateful, devices, beside)
         sample = None if callable(data) else data
-        if isinstance(sample, Fed):  # which takes a look at the file
-            sample = None if folder is None else feeder.first(sample)
+        looks = isinstance(sample, Fed) and processes.led(folder is not None)
+        if isinstance(sample, Fed):  # one takes a look at the file for all
+            first = partial(feeder.first, sample)
+            sample = processes.alike(first if looks and processes.leads else lambda: None)
         began_with = fingerprint(noise, sample)
+        if looks:
+            began_with["data"] = processes.said(began_with.get("data", ""))
         position, history = Position(by_row=devices is not None), History([])
         if processes.count > 1:
             lengths = (epochs, steps, seconds, evaluate_every, evaluate_every_steps, patience)
@@ -222,10 +225,7 @@ def fit(
             processes.check_same("how long to train or when to evaluate", checksum_of_json(lengths))
             processes.check_same("the parameters to begin with", checksum(*leaves))
         if processes.led(processes.alike(partial(_goes_on, store, resume))):
-            state, position, history = processes.alike(
-                partial(resumed, store, state, began_with, evaluate)
-            )
-            processes.check_same("the checkpoint in the folder", checksum_of_json(asdict(position)))
+            state, position, history = resumed(store, state, began_with, evaluate, processes)
             for name, wanted, done in (
                 ("epochs", epochs, position.epoch),
                 ("steps", steps, position.step),

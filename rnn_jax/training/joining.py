@@ -18,6 +18,7 @@ from rnn_jax.host.checks import positive
 from rnn_jax.host.meeting import Address, meet
 from rnn_jax.host.peers import Peers
 from rnn_jax.jaxprs import cluster
+from rnn_jax.training.processes import Processes
 
 __all__ = ["ABANDONED", "joined"]
 
@@ -147,6 +148,8 @@ def _initialize(host: str, peers: Peers, local: list[int] | None, wait: float) -
             f"JAX cannot join the processes ({str(error).splitlines()[0]}): join them before "
             "anything is computed, and once"
         ) from None
+    # On CPUs all must reach the first collective within 30 seconds, whatever is read meanwhile.
+    Processes(peers.count, peers.number).led(0.0)
 
 
 def _code_of(error: BaseException) -> int:

@@ -54,19 +54,30 @@ class Processes:
         return value if self.count == 1 else float(self._every(value).max())
 
     def alike(self, function: Callable[[], T]) -> T:
-        """``function()``; a ValueError of one of them is raised in all."""
+        """``function()``; an error of one of them ends all, in the others as a ValueError."""
         if self.count == 1:
             return function()
         result, said = None, ""
+        own: Exception | None = None
         try:
             result = function()
-        except ValueError as error:
-            said = str(error) or "there is an error"
-        content = np.frombuffer(said.encode()[:_SENTENCE].ljust(_SENTENCE, b"\0"), np.uint8)
-        for one in self._gathered(content):
-            if sentence := one.tobytes().rstrip(b"\0").decode(errors="ignore"):
-                raise ValueError(sentence)
+        except Exception as error:  # whatever it is, the others wait to hear of it
+            own, said = error, _said(error)
+        sentences = self._texts(said, _SENTENCE)
+        if own is not None:
+            raise own
+        for sentence in filter(None, sentences):
+            raise ValueError(sentence)
         return result  # type: ignore[return-value]
+
+    def said(self, text: str) -> str:
+        """The text of at most 64 bytes that process 0 has.
+
+        Example:
+          >>> Processes().said("ba7816bf")
+          'ba7816bf'
+        """
+        return text if self.count == 1 else self._texts(text, 64)[0]
 
     def check_same(self, what: str, checksum: str) -> None:
         """Raise ValueError, in all of them, where a checksum is another one than in process 0."""
@@ -85,12 +96,24 @@ class Processes:
         content = np.frombuffer(np.float64(value).tobytes(), np.uint8)
         return self._gathered(content).view(np.float64)[:, 0]
 
+    def _texts(self, text: str, size: int) -> list[str]:
+        """The text of every process, cut off after so many bytes."""
+        content = np.frombuffer(text.encode(errors="replace")[:size].ljust(size, b"\0"), np.uint8)
+        rows = self._gathered(content)
+        return [row.tobytes().rstrip(b"\0").decode(errors="ignore") for row in rows]
+
     def _gathered(self, content: np.ndarray) -> np.ndarray:
         """The same array of every process, one row each."""
         from jax.experimental import multihost_utils
 
         rows: np.ndarray = np.ascontiguousarray(multihost_utils.process_allgather(content))
         return rows
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, ValueError):
+        return str(error) or "there is an error"
+    return f"{type(error).__name__}: {error}"
 
 
 def processes_of(mesh: Mesh | None) -> Processes:

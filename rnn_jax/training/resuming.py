@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnn_jax.host.checksums import checksum
+from rnn_jax.host.checksums import checksum, checksum_of_json
 from rnn_jax.host.locks import Locked, exclusive
 from rnn_jax.training.history import History
 from rnn_jax.training.plan import Position
@@ -71,9 +72,11 @@ def opened(
             path = folder.path if isinstance(folder, Store) else folder
             processes.alike(lambda: None)
             store = _Read(Path(path)) if path is not None and resume else None
-            yield store
-            if store is not None:
-                store.close()
+            try:
+                yield store
+            finally:
+                if store is not None:
+                    store.close()
 
 
 @contextmanager
@@ -111,8 +114,20 @@ def resumed(
     like: TrainState,
     began_with: dict[str, Any],
     evaluate: Callable[[Params], float] | None,
+    processes: Processes,
 ) -> tuple[TrainState, Position, History]:
-    """The state, the position and the history that a folder holds."""
+    """The state, the position and the history that a folder holds; by all processes."""
+    state, position, history = processes.alike(partial(_held, folder, like, began_with))
+    processes.check_same("the checkpoint in the folder", checksum_of_json(asdict(position)))
+    if evaluate is not None:
+        assert folder is not None
+        position.best = _lowest(folder, like.params, evaluate, position, processes)
+    return state, position, history
+
+
+def _held(
+    folder: Store | None, like: TrainState, began_with: dict[str, Any]
+) -> tuple[TrainState, Position, History]:
     if folder is None:
         raise ValueError(
             "process 0 goes on with a training and another process was not told so: pass the same "
@@ -133,20 +148,40 @@ def resumed(
         raise ValueError(
             f"the checkpoint in {store.path} is of another version of rnn_jax: go on with that one"
         ) from None
-    if evaluate is not None:
-        try:
-            best, noted = store.best(like.params)
-            position.best = noted["loss"] if "loss" in noted else evaluate(best)
-        except ValueError as error:
-            position.best = math.inf
-            if position.losses:
-                warnings.warn(f"{error}; they are kept from here on", stacklevel=3)
     history = store.history().until(position.step)
     if not history.rows and position.step:
         warnings.warn(
             f"{store.path}/metrics.jsonl has no row of before: a new history begins", stacklevel=3
         )
     return state, position, history
+
+
+def _lowest(
+    store: Store,
+    like: Params,
+    evaluate: Callable[[Params], float],
+    position: Position,
+    processes: Processes,
+) -> float:
+    """The loss of the best parameters, as process 0 finds it; infinity where none can be read."""
+    best, loss, unread = None, math.inf, ""
+    try:
+        best, noted = store.best(like)
+        loss = noted.get("loss", math.nan)
+    except ValueError as error:
+        unread = str(error)
+    loss = processes.led(loss)
+    if math.isnan(loss):  # it was not noted beside them; all of them evaluate, or none
+        if processes.most(best is None):
+            loss = math.inf
+        else:
+            try:
+                loss = processes.led(processes.alike(partial(evaluate, best)))
+            except ValueError as error:
+                loss, unread = math.inf, str(error)
+    if unread and position.losses:
+        warnings.warn(f"{unread}; they are kept from here on", stacklevel=4)
+    return loss
 
 
 def best_of(store: Store, like: Params) -> Params:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rnn_jax.host import peers
+from rnn_jax.host import meeting, peers
 from rnn_jax.host.links import Link
 from rnn_jax.host.meeting import meet
 from rnn_jax.host.peers import Peers
@@ -121,6 +121,20 @@ def test_all_hear_why_one_has_stopped() -> None:
         close(group)
 
 
+def test_those_that_all_stop_each_end_by_themselves() -> None:
+    group = gathered(0, 1, 2)
+    said = watched(group)
+
+    def stop(one: Peers, patience: float) -> None:
+        one.fail("the text has changed", patience)
+        one.close()
+
+    at_once(*(lambda one=one, wait=0.2 + 0.3 * one.number: stop(one, wait) for one in group))
+    time.sleep(0.3)
+    assert said == [[], [], []]
+    close(group)
+
+
 def test_the_end_is_waited_for_and_nobody_missed_after_it() -> None:
     group = gathered(0, 1, 2)
     said = watched(group)
@@ -223,3 +237,40 @@ def test_one_process_alone_meets_nobody() -> None:
     alone = meet(("127.0.0.1", 1), 0, 1, same={}, wait=1)
     alone.watch(pytest.fail)
     alone.finish()
+
+
+def test_one_that_came_first_waits_as_long_as_process_0() -> None:
+    address = "127.0.0.1", free_port()
+
+    def after(seconds: float, number: int) -> Peers:
+        time.sleep(seconds)
+        return meet(address, number, 3, same={}, wait=1)
+
+    meeting._LONGER, before = 0.3, meeting._LONGER
+    try:
+        group = at_once(lambda: after(0, 1), lambda: after(0.8, 0), lambda: after(1.6, 2))
+    finally:
+        meeting._LONGER = before
+    assert [one.number for one in group] == [1, 0, 2], group
+    close(group)
+
+
+def test_what_answers_and_says_nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meeting, "_LONGER", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host, port = server.getsockname()
+        with pytest.raises(ValueError, match=rf"at {host}:{port} has not said within 1 s"):
+            meet((host, port), 1, 2, same={}, wait=1)
+
+
+def test_one_that_is_gone_when_all_have_come_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(link: Link, message: dict[str, Any]) -> None:
+        if "told" in message:
+            raise BrokenPipeError
+        send(link, message)
+
+    send = Link.send
+    monkeypatch.setattr(Link, "send", gone)
+    errors = gathered(0, 1, 2)
+    for error in errors:
+        assert "process 1 of 3 has vanished" in str(error) or "process 2 of 3" in str(error), errors
