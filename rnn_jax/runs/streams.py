@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -113,7 +114,7 @@ class Cut(Protocol):
         ...
 
 
-class _Cut:
+class _Cut(ABC):
     """Windows of one length, each at a place of its own."""
 
     count: int
@@ -127,9 +128,9 @@ class _Cut:
         flags = self.stream.places is not None
         return self.batch_size * self.seq_length * (8 + flags)
 
+    @abstractmethod
     def stretches(self, begin: int, end: int, rows: slice) -> tuple[NDArray[np.int64], int]:
         """int64[stretches, rows]: where stretches of the stream begin, of so many windows each."""
-        raise NotImplementedError
 
     def windows(self, begin: int, end: int, rows: slice, size: int) -> Windows:
         """As `Cut` says."""

@@ -237,6 +237,7 @@ def test_one_process_alone_meets_nobody() -> None:
     alone = meet(("127.0.0.1", 1), 0, 1, same={}, wait=1)
     alone.watch(pytest.fail)
     alone.finish()
+    assert (alone.number, alone.count, alone.told) == (0, 1, {})
 
 
 def test_one_that_came_first_waits_as_long_as_process_0() -> None:
