@@ -51,6 +51,10 @@ class Stream:
         """All of them."""
         return self.tokens.read(self.start, self.stop)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """All of them, where an array is wanted."""
+        return self.read().astype(dtype or np.int32)
+
     def blocks(self) -> Iterator[Ids]:
         """All of them, one piece after the other."""
         for start in range(self.start, self.stop, _BLOCK):

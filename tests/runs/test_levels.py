@@ -139,6 +139,7 @@ def test_several_texts(here: Path) -> None:
     whole = text.character_corpus([TEXT + "\n", "A dog and a cat. " * 9], letters_only=False)[0]
     assert isinstance(data.training, Stream)
     np.testing.assert_array_equal(data.training.tokens.read(), whole)
+    np.testing.assert_array_equal(np.asarray(data.training), whole[: len(data.training)])
     # A file of settings may list them.
     Path("several.toml").write_text('corpus = ["a.txt", "b.txt"]\nlevel = "char"\n')
     assert main(["train", *SIZES.split(), "--config", "several.toml", "--out", "other"]) == 0
