@@ -72,6 +72,7 @@ from rnn_jax.layers import (
     zoneout,
 )
 from rnn_jax.losses.cross_entropy import cross_entropy, perplexity
+from rnn_jax.losses.linear_cross_entropy import linear_cross_entropy
 from rnn_jax.losses.mean_squared_error import mean_squared_error
 from rnn_jax.losses.ridge import ridge
 from rnn_jax.models import (
@@ -231,6 +232,7 @@ __all__ = [
     "learning_rate",
     "length_mask",
     "linear",
+    "linear_cross_entropy",
     "linear_scan",
     "load_run",
     "lru",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Never
+from typing import Any, ClassVar, NamedTuple, Never
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,31 @@ from rnn_jax.recurrence.gradient_scale import settled
 from rnn_jax.recurrence.layouts import batch_shape_of, checked_steps, layouts_of
 from rnn_jax.types import Along, Array, Carry, Layer, Model, Params, Share, Steps
 
-__all__ = ["BaseLayer", "adapted", "check_layer", "initial_or", "inside", "run", "single_steps"]
+__all__ = [
+    "Apart",
+    "BaseLayer",
+    "adapted",
+    "check_layer",
+    "initial_or",
+    "inside",
+    "run",
+    "single_steps",
+]
+
+
+class Apart(NamedTuple):
+    """A model that ends in a linear read-out, in its two parts.
+
+    features: the model without it, whose outputs are what is read out.
+    read_out: from the model's parameters to the matrix, the bias or None, and the axis of the
+      matrix along which the model's outputs lie.
+    path: where in the parameters ``{"w": …, "b"?: …}`` of the read-out stands that nothing else
+      reads; None where something does, as the embedding of a tied model.
+    """
+
+    features: BaseLayer
+    read_out: Callable[[Params], tuple[Array, Array | None, int]]
+    path: tuple[str, ...] | None
 
 
 class BaseLayer:
@@ -95,6 +119,11 @@ class BaseLayer:
     def over(self, layer: Layer) -> Any:
         """The same model with another `recurrent_part`."""
         raise TypeError(f"{type(self).__name__} is not over another layer")
+
+    @property
+    def apart(self) -> Apart | None:
+        """Of a model that ends in a linear read-out, its two parts: a loss may want no outputs."""
+        return None
 
     def initial_carry(self, batch_shape: tuple[int, ...], params: Params = None) -> Carry:
         """The carry before the first step; by default none, an empty tuple."""

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from rnn_jax.jaxprs import vary_over, varying_axes
-from rnn_jax.layers.base import BaseLayer, adapted, check_layer
+from rnn_jax.layers.base import Apart, BaseLayer, adapted, check_layer
 from rnn_jax.types import Along, Array, Carry, Layer, Model, Params, state_dtype
 
 __all__ = ["MixedPrecision", "mixed_precision"]
@@ -62,6 +62,17 @@ class MixedPrecision(BaseLayer):
         base = adapted(self.layer)
         inner = layer if base.recurrent_part is None else base.over(layer)
         return dataclasses.replace(self, layer=inner)
+
+    @property
+    def apart(self) -> Apart | None:
+        """The model's parts, with this around both."""
+        apart = adapted(self.layer).apart
+        if apart is None:
+            return None
+        inner: Any = apart.features
+        read_out = apart.read_out
+        features = dataclasses.replace(self, layer=inner)
+        return Apart(features, lambda params: read_out(self.rounded(params)), None)
 
     @property
     def encode(self) -> Callable[..., Carry]:

@@ -15,7 +15,14 @@ from rnn_jax.jaxprs import in_auto_mode, is_traced, spec_of
 from rnn_jax.losses.reduction import Reduction, reduce_loss
 from rnn_jax.types import Array
 
-__all__ = ["Reduction", "cross_entropy", "perplexity"]
+__all__ = [
+    "Reduction",
+    "check_smoothing",
+    "cross_entropy",
+    "known_ids",
+    "losses_of",
+    "perplexity",
+]
 
 
 def cross_entropy(
@@ -84,12 +91,17 @@ def cross_entropy(
     check_ids(targets, logits.shape[-1], mask, what="target")
     if class_weights is not None:
         class_weights = _checked(class_weights, logits.shape[-1])
-    if not isinstance(label_smoothing, int | float) or not 0 <= label_smoothing <= 1:
-        raise ValueError(f"label_smoothing must lie in [0, 1], not {label_smoothing!r}")
+    check_smoothing(label_smoothing)
     losses = partial(_cross_entropy, reduction=reduction, smoothing=label_smoothing)
     layout = spec_of(targets) if reduction == "none" else ()
     (loss,) = in_auto_mode(losses, (logits, targets, mask, class_weights), (layout,))
     return loss
+
+
+def check_smoothing(label_smoothing: float) -> None:
+    """Raise ValueError unless it is a share."""
+    if not isinstance(label_smoothing, int | float) or not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing must lie in [0, 1], not {label_smoothing!r}")
 
 
 def _checked(class_weights: Array, classes: int) -> Array:
@@ -120,14 +132,11 @@ def _cross_entropy(
 ) -> tuple[Array]:
     logits = jnp.asarray(logits)
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    logits, targets = fill_masked(logits, mask), as_index(fill_masked(targets, mask))
-    known = (targets >= 0) & (targets < logits.shape[-1])
-    wanted = jnp.where(known, targets, 0)
+    logits, targets = fill_masked(logits, mask), fill_masked(targets, mask)
+    wanted, known = known_ids(targets, logits.shape[-1])
     picked = jnp.take_along_axis(logits, wanted[..., None], axis=-1)[..., 0]
-    # A factor and not a term: the gradient of an unknown target must be NaN like its loss.
-    one = jnp.where(known, 1, jnp.nan).astype(logits.dtype)
     normalizer = jax.nn.logsumexp(logits, axis=-1)
-    losses = one * normalizer - picked
+    losses = losses_of(normalizer, picked, known)
     if class_weights is not None:
         class_weights = class_weights.astype(logits.dtype)
     weights = None if class_weights is None else class_weights[wanted]
@@ -137,6 +146,19 @@ def _cross_entropy(
         evenly = _over_all_classes(logits, normalizer, class_weights)
         losses = (1 - smoothing) * losses + smoothing * evenly
     return (reduce_loss(losses, mask, reduction, weights),)
+
+
+def known_ids(targets: Array, size: int) -> tuple[Array, Array]:
+    """Targets as indices, those outside a vocabulary 0, and which of them are inside."""
+    index = as_index(targets)
+    known = (index >= 0) & (index < size)
+    return jnp.where(known, index, 0), known
+
+
+def losses_of(normalizer: Array, picked: Array, known: Array) -> Array:
+    """Of each target, from the normaliser and its logit; NaN where it is not known."""
+    # A factor and not a term: the gradient of an unknown target must be NaN like its loss.
+    return jnp.where(known, 1, jnp.nan).astype(normalizer.dtype) * normalizer - picked
 
 
 def _over_all_classes(logits: Array, normalizer: Array, class_weights: Array | None) -> Array:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 
 from rnn_jax.arrays.masking import fill_masked
 from rnn_jax.types import Array
 
-__all__ = ["Reduction", "reduce_loss"]
+__all__ = ["Reduction", "check_reduction", "reduce_loss"]
 
 Reduction = Literal["mean", "sum", "none"]
+
+
+def check_reduction(reduction: Any) -> None:
+    """Raise ValueError unless it is one of the three."""
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', not {reduction!r}")
 
 
 def reduce_loss(
@@ -22,8 +28,7 @@ def reduce_loss(
     The mean is over as many steps as count. Where the losses have been multiplied by weights, it is
     over the sum of ``weights [T, B]``, and 0 where that is 0.
     """
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', not {reduction!r}")
+    check_reduction(reduction)
     losses = fill_masked(losses, mask)
     if reduction == "none":
         return losses

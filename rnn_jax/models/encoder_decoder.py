@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from rnn_jax.arrays.products import affine
 from rnn_jax.cells.initializers import uniform_fan_in
 from rnn_jax.host.checks import check_members, positive
-from rnn_jax.layers.base import BaseLayer
+from rnn_jax.layers.base import Apart, BaseLayer
 from rnn_jax.models.language_model import LanguageModel
+from rnn_jax.models.read_out import Features
 from rnn_jax.recurrence.unroll import batch_shape_of
 from rnn_jax.types import Along, Array, Carry, Layer, Params, Share
 
@@ -107,6 +108,24 @@ class EncoderDecoder(BaseLayer):
         self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
     ) -> tuple[Carry, Array]:
         """The decoder over tokens ``int[T, B]`` (teacher forcing) from the carry of ``encode``."""
+        self._check_run(params, carry, along)
+        return self.decoder.run(params["decoder"], carry, xs, along, every=every)
+
+    @property
+    def apart(self) -> Apart:
+        """Everything but the decoder's read-out, and its matrix."""
+        decoder = self.decoder
+        path = None if decoder.tied else ("decoder", "readout")
+        return Apart(Features(self), lambda params: decoder.matrix(params["decoder"]), path)
+
+    def run_features(
+        self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
+    ) -> tuple[Carry, Array]:
+        """As `run`, with what the decoder's read-out reads, ``float[T, B, H]``."""
+        self._check_run(params, carry, along)
+        return self.decoder.run_features(params["decoder"], carry, xs, along, every=every)
+
+    def _check_run(self, params: Params, carry: Carry, along: Along) -> None:
         if carry is None:
             raise ValueError(_UNREAD)
         check_members(self, params, "decoder")
@@ -115,7 +134,6 @@ class EncoderDecoder(BaseLayer):
                 "an encoder-decoder starts from what it has read and has nothing to reset to: give "
                 "each sequence a row of its own"
             )
-        return self.decoder.run(params["decoder"], carry, xs, along, every=every)
 
     def _wanted(self, batch_shape: tuple[int, ...], params: Params) -> Any:
         """Shapes of the decoder's carry."""

@@ -14,8 +14,8 @@ from rnn_jax.arrays.tokens import check_ids, is_ids
 from rnn_jax.cells.initializers import uniform_fan_in
 from rnn_jax.host.checks import check_members, member, positive
 from rnn_jax.layers import Embedding
-from rnn_jax.layers.base import BaseLayer, adapted, check_layer, run
-from rnn_jax.models.read_out import read_out
+from rnn_jax.layers.base import Apart, BaseLayer, adapted, check_layer, run
+from rnn_jax.models.read_out import Features, read_out
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
 __all__ = ["LanguageModel", "language_model"]
@@ -100,6 +100,25 @@ class LanguageModel(BaseLayer):
 
         Logits at masked steps are those of a zero feature vector; losses mask them.
         """
+        carry, ys = self.run_features(params, carry, xs, along, every=every)
+        w, b, axis = self.matrix(params)
+        return carry, read_out({"w": w if axis else w.T, "b": b}, ys)
+
+    @property
+    def apart(self) -> Apart:
+        """Everything below the read-out, and its matrix; that of an embedding lies as it is."""
+        return Apart(Features(self), self.matrix, None if self.tied else ("readout",))
+
+    def matrix(self, params: Params) -> tuple[Array, Array | None, int]:
+        """The read-out's ``w``, ``b`` and the axis of the vocabulary; see `Apart`."""
+        readout = params.get("readout", {})
+        w, axis = (params["embedding"], 0) if self.tied else (readout["w"], 1)
+        return w, readout.get("b"), axis
+
+    def run_features(
+        self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
+    ) -> tuple[Carry, Array]:
+        """The new carry, and what the read-out reads, ``float[T, B, H]``."""
         if not is_ids(xs):
             raise ValueError(f"a language model reads token ids, integers, not {xs.dtype}")
         parts = {"layer": True, "embedding": self.embedding is not None, "readout": not self.tied}
@@ -111,11 +130,7 @@ class LanguageModel(BaseLayer):
             table = self.input_table
             size = self.vocab_size if table is None else at_path(params, table).shape[0]
             check_ids(xs, size, along.mask)
-        carry, ys = run(self.layer, params["layer"], carry, xs, along, every=every)
-        readout = params.get("readout", {})
-        if self.tied:
-            readout = {**readout, "w": params["embedding"].T}
-        return carry, read_out(readout, ys)
+        return run(self.layer, params["layer"], carry, xs, along, every=every)
 
 
 def language_model(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import cast
+from dataclasses import dataclass
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +13,38 @@ from rnn_jax.arrays.tokens import is_ids
 from rnn_jax.cells.initializers import uniform_fan_in
 from rnn_jax.host.checks import member
 from rnn_jax.layers.base import BaseLayer, adapted
-from rnn_jax.types import Array, Carry, Layer, Params
+from rnn_jax.types import Along, Array, Carry, Layer, Params
 
-__all__ = ["ReadOut", "read_out"]
+__all__ = ["Features", "ReadOut", "read_out"]
+
+
+@dataclass(frozen=True)
+class Features(BaseLayer):
+    """A model without its read-out, with the model's parameters; see `Apart`."""
+
+    model: Any
+
+    @property
+    def causal(self) -> bool:
+        """That of the model."""
+        causal: bool = self.model.causal
+        return causal
+
+    @property
+    def encode(self) -> Any:
+        """That of an encoder-decoder; no other model has one."""
+        return self.model.encode
+
+    def initial_carry(self, batch_shape: tuple[int, ...], params: Params = None) -> Carry:
+        """That of the model."""
+        return self.model.initial_carry(batch_shape, params)
+
+    def run(
+        self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
+    ) -> tuple[Carry, Array]:
+        """The new carry, and what the read-out reads."""
+        found: tuple[Carry, Array] = self.model.run_features(params, carry, xs, along, every=every)
+        return found
 
 
 class ReadOut(BaseLayer):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from rnn_jax.arrays.masking import check_mask
 from rnn_jax.host.checks import check_members, positive
-from rnn_jax.layers.base import check_layer, run
-from rnn_jax.models.read_out import ReadOut, read_out
+from rnn_jax.layers.base import Apart, check_layer, run
+from rnn_jax.models.read_out import Features, ReadOut, read_out
 from rnn_jax.recurrence.layouts import batch_shape_of
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
@@ -53,11 +53,27 @@ class SequenceTagger(ReadOut):
 
         Outputs at masked steps are those of a zero feature vector; losses mask them.
         """
+        carry, ys = self.run_features(params, carry, xs, along, every=every)
+        return carry, read_out(params["readout"], ys)
+
+    @property
+    def apart(self) -> Apart:
+        """The layer, and the read-out's matrix."""
+
+        def matrix(params: Params) -> tuple[Array, Array | None, int]:
+            readout = params["readout"]
+            return readout["w"], readout.get("b"), 1
+
+        return Apart(Features(self), matrix, ("readout",))
+
+    def run_features(
+        self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool
+    ) -> tuple[Carry, Array]:
+        """The new carry, and what the read-out reads, ``float[T, B, H]``."""
         self._refuse_integer_features(xs)
         check_members(self, params, "layer", "readout")
         check_mask(along.mask, (*xs.shape[:1], *batch_shape_of(xs)))
-        carry, ys = run(self.layer, params["layer"], carry, xs, along, every=every)
-        return carry, read_out(params["readout"], ys)
+        return run(self.layer, params["layer"], carry, xs, along, every=every)
 
 
 def sequence_tagger(

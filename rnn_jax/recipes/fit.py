@@ -11,7 +11,7 @@ import optax
 import rnn_jax
 from rnn_jax.host.files import Row
 from rnn_jax.training import Diverged, History, Listener, TrainState
-from rnn_jax.training.fit import Data
+from rnn_jax.training.given import Data
 from rnn_jax.training.progress import Tell
 from rnn_jax.types import Model, Params
 

@@ -23,6 +23,7 @@ from rnn_jax.training.loop import (
     summing,
     takes_reduction,
 )
+from rnn_jax.training.objective import unwrapped
 from rnn_jax.training.processes import here
 from rnn_jax.training.step import Loss
 from rnn_jax.types import Array, Carry, Model, Params
@@ -122,19 +123,10 @@ _totals = lru_cache(maxsize=8)(_new_totals)
 
 def is_of_classes(loss: Any) -> bool:
     """Whether targets are ids below the number of the model's outputs."""
-    return _unwrapped(loss)[0] is cross_entropy
+    return unwrapped(loss)[0] is cross_entropy
 
 
 def is_cross_entropy(loss: Any) -> bool:
     """Whether a loss is the plain one, whose mean is the logarithm of a perplexity."""
-    function, given = _unwrapped(loss)
-    return function is cross_entropy and given <= {"reduction"}
-
-
-def _unwrapped(loss: Any) -> tuple[Any, set[str]]:
-    """The function in a ``functools.partial`` of it, and the options that are given there."""
-    given: set[str] = set()
-    while isinstance(loss, partial):
-        given |= loss.keywords.keys()
-        loss = loss.func
-    return loss, given
+    function, given = unwrapped(loss)
+    return function is cross_entropy and given.keys() <= {"reduction"}

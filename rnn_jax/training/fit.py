@@ -9,26 +9,22 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rnn_jax.host.checks import not_negative, positive
+from rnn_jax.host.checks import positive
 from rnn_jax.host.checksums import checksum, checksum_of_json
 from rnn_jax.host.interrupts import interruptions
 from rnn_jax.losses.cross_entropy import cross_entropy
-from rnn_jax.training.batches import Batches
 from rnn_jax.training.blocks import Block, make_block
 from rnn_jax.training.checks import (
-    check_data,
     check_model,
     check_optimizer,
     check_params,
     check_targets,
-    is_number,
 )
 from rnn_jax.training.devices import AXIS, Devices, devices_of
 from rnn_jax.training.evaluating import (
@@ -40,6 +36,7 @@ from rnn_jax.training.evaluating import (
 )
 from rnn_jax.training.fed import Fed
 from rnn_jax.training.feeding import Feeder
+from rnn_jax.training.given import Data, check_batches, check_given, epochs_of
 from rnn_jax.training.history import History
 from rnn_jax.training.loop import SummableLoss
 from rnn_jax.training.plan import Adapts, Plan, Position
@@ -53,9 +50,7 @@ from rnn_jax.training.store import Store
 from rnn_jax.truncation import Truncation, truncate
 from rnn_jax.types import Array, Model, Params
 
-__all__ = ["Data", "Diverged", "fit"]
-
-Data = Batches | Fed | Callable[[int], Batches | Fed | tuple[Batches | Fed, int]]
+__all__ = ["Diverged", "fit"]
 
 
 def fit(
@@ -167,7 +162,7 @@ def fit(
     """
     check_model(model)
     check_optimizer(optimizer)
-    _check(
+    check_given(
         epochs, steps, seconds, key, params, validation, validation_loss, on_evaluation, patience
     )
     positive(evaluate_every=evaluate_every, keep=keep, skipped_limit=skipped_limit)
@@ -176,7 +171,7 @@ def fit(
     if not isinstance(save_every, int | float) or not save_every >= 0:
         raise ValueError(f"save_every must be seconds, at least 0, not {save_every}")
     if not callable(data):
-        _check_batches(data)
+        check_batches(data)
     at_first = None if key is None else jax.random.fold_in(key, 0)
     noise = None if key is None else jax.random.fold_in(key, 1)
     if params is None:
@@ -187,7 +182,7 @@ def fit(
         raise ValueError("resume=True goes on from a folder: pass folder=")
     devices = None if mesh is None else devices_of(mesh)
     processes = processes_of(mesh)
-    epoch = _epochs(data)
+    epoch = epochs_of(data)
     check: Callable[..., None] | None = None
     if is_of_classes(loss):
         check = partial(check_targets, size=model.output_size)
@@ -308,74 +303,6 @@ def _goes_on(store: Store | None, resume: bool) -> bool:
 
 class Diverged(UserWarning):
     """Training has come to a state from which no step is finite."""
-
-
-def _check(
-    epochs: int | None,
-    steps: int | None,
-    seconds: float | None,
-    key: Array | None,
-    params: Params,
-    validation: Any,
-    validation_loss: SummableLoss | None,
-    rules: Sequence[Rule],
-    patience: int | None,
-) -> None:
-    if epochs is None and steps is None and seconds is None:
-        raise ValueError("say for how long to train: pass epochs=, steps= or seconds=")
-    if seconds is not None and not (is_number(seconds) and seconds > 0):
-        raise ValueError(f"seconds must be a number above 0, not {seconds!r}")
-    for name, number in (("epochs", epochs), ("steps", steps)):
-        if number is not None:
-            not_negative(**{name: number})
-    if patience is not None:
-        positive(patience=patience)
-    if key is not None and not isinstance(key, jax.Array):
-        raise ValueError(f"key must be one of jax.random.key(…), not {key!r}")
-    for rule in rules:
-        if not callable(rule):
-            raise ValueError(f"on_evaluation takes rules such as halve(), not {rule!r}")
-    if key is None and params is None:
-        raise ValueError("initial parameters are drawn from a key: pass key= or params=")
-    if validation is None and (rules or patience is not None):
-        raise ValueError("on_evaluation and patience go by the validation loss: pass validation=")
-    if callable(validation) and validation_loss is not None:
-        raise ValueError(
-            "validation= is a function, whose value is the loss already: leave out validation_loss="
-        )
-    if validation is not None and not callable(validation):
-        _check_batches(validation)
-
-
-def _check_batches(data: Any) -> None:
-    if not isinstance(data, Fed):
-        check_data(data)
-
-
-def _epochs(data: Data) -> Callable[[int], tuple[Batches | Fed, int]]:
-    """The batches of an epoch by its number, and how many of them are real."""
-    if not callable(data):
-        _check_some(data.count)
-        return lambda number: (data, data.count)
-    latest: dict[int, tuple[Batches | Fed, int]] = {}
-
-    def epoch(number: int) -> tuple[Batches | Fed, int]:
-        if number not in latest:
-            found = data(number)
-            batches = found[0] if isinstance(found, tuple) else found
-            _check_batches(batches)
-            count = found[1] if isinstance(found, tuple) else batches.count
-            _check_some(count)
-            latest.clear()
-            latest[number] = batches, count
-        return latest[number]
-
-    return epoch
-
-
-def _check_some(count: int) -> None:
-    if count < 1:
-        raise ValueError("there is no batch to train on: give data with at least one")
 
 
 def _new_block(

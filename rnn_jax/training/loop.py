@@ -21,11 +21,10 @@ from rnn_jax.training.checks import (
     check_model,
     check_params,
     count_of,
-    mask_of,
 )
 from rnn_jax.training.fed import Fed
 from rnn_jax.training.feeding import Feeder
-from rnn_jax.training.forward import forward
+from rnn_jax.training.objective import make_objective
 from rnn_jax.training.step import TrainState, TrainStep, check_state
 from rnn_jax.training.streams import SentenceStream
 from rnn_jax.types import Array, Batch, Carry, Model, Params
@@ -179,6 +178,7 @@ Part = Callable[..., tuple[Carry, Totals]]
 
 def summing(model: Model, loss: SummableLoss) -> Part:
     """``part(params, data, carry, end=None) -> (carry, totals)``, of all batches or so many."""
+    objective = make_objective(model, loss)
 
     @jax.jit
     def part(
@@ -186,11 +186,10 @@ def summing(model: Model, loss: SummableLoss) -> Part:
     ) -> tuple[Carry, Totals]:
         def consume(loop: tuple[Carry, Totals], batch: Batch) -> tuple[Carry, Totals]:
             carry, (nats, tokens) = loop
-            new, outputs = forward(model, params, carry, batch)
-            valid = mask_of(outputs, batch.mask)
-            value = loss(outputs, batch.targets, mask=valid, reduction="sum")
-            count = count_of(outputs, valid)
-            return (None if carry is None else new), (nats + value, tokens + count)
+            found = objective(params, carry, batch, reduction="sum")
+            count = count_of(found.outputs, found.mask)
+            new = None if carry is None else found.carry
+            return new, (nats + found.loss, tokens + count)
 
         def body(index: Array, loop: tuple[Carry, Totals]) -> tuple[Carry, Totals]:
             return vary_over(axes, data.visit(index, consume, loop))

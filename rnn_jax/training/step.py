@@ -26,11 +26,11 @@ from rnn_jax.training.checks import (
     check_params,
     count_of,
     drawn_by,
-    mask_of,
     optimizer_errors_explained,
     shape_of,
 )
-from rnn_jax.training.forward import forward
+from rnn_jax.training.descent import make_descent
+from rnn_jax.training.objective import make_objective
 from rnn_jax.training.rows import add_rows, gather_rows
 from rnn_jax.training.sgd import PlainSGD
 from rnn_jax.types import Array, Batch, Carry, Model, Params, Share
@@ -204,8 +204,11 @@ def make_train_step(
         check_mean(loss, summed=summed)
         across = Across(axis_name, summed, counts_first=penalised_part(model) is not None)
         model = penalties_over(model, axis_name)
+    measure = make_objective(model, loss)
     update = optax.with_extra_args_support(optimizer).update
-    path = adapted(model).input_table if isinstance(optimizer, PlainSGD) else None
+    plain = isinstance(optimizer, PlainSGD)
+    path = adapted(model).input_table if plain else None
+    descend = make_descent(model, loss) if plain and across is None else None
 
     def train_step(
         state: TrainState, batch: Batch, *, key: Array | None = None
@@ -233,16 +236,21 @@ def make_train_step(
             first = across.rows(batch_shape_of(ids)[0], by_row=noise == "by row")
 
         def objective(params: Params) -> tuple[Array, Found]:
-            carry, outputs = forward(model, params, state.carry, batch, key=key, rows=first)
-            valid = mask_of(outputs, mask)
-            value = loss(outputs, batch.targets, mask=valid)
-            check_loss(value)
+            found = measure(params, state.carry, batch, key=key, rows=first)
+            check_loss(found.loss)
             counts = None
             if across is not None:
-                counts = part_that_counts(loss, outputs, batch.targets, valid)
-            return value, Found(carry, count_of(outputs, valid), counts)
+                counts = part_that_counts(loss, found.outputs, batch.targets, found.mask)
+            return found.loss, Found(found.carry, count_of(found.outputs, found.mask), counts)
 
-        if across is None:
+        descended = None
+        if descend is not None:
+            descended = descend(params, state.carry, batch, key=key, rows=first)
+        if descended is not None:
+            (new, outputs, valid, value), grads = descended.found, descended.grads
+            found, value_of = Found(new, count_of(outputs, valid), None), None
+            params = replace_at(params, descended.place, None)
+        elif across is None:
             (value, found), grads = jax.value_and_grad(objective, has_aux=True)(params)
             value_of = lambda params: objective(params)[0]  # noqa: E731
         else:
@@ -256,7 +264,8 @@ def make_train_step(
         metrics = {"loss": value, "tokens": found.tokens}
         if skip_nonfinite:
             # Squares, because optimisers take those of a gradient.
-            good = all_finite((value, jax.tree.map(jnp.square, grads)))
+            bound = () if descended is None else descended.bound
+            good = all_finite((value, jax.tree.map(jnp.square, (grads, bound))))
             opt_state, carry = _where(good, (opt_state, carry), (state.opt_state, state.carry))
             # What is added, not the sum: of a table only some rows are touched. No sum changes
             # with a negative zero.
@@ -269,6 +278,16 @@ def make_train_step(
             params = replace_at(optax.apply_updates(*rest), rows, table)
         else:
             params = optax.apply_updates(params, updates)
+        if descended is not None:
+
+            def change(old: Array, grad: Array) -> Array:
+                added, _ = update(grad, state.opt_state, old)
+                if skip_nonfinite:
+                    added = _where(good, added, jnp.full_like(added, -0.0))
+                changed: Array = optax.apply_updates(old, added)
+                return changed
+
+            params = replace_at(params, descended.place, descended.change(change))
         return TrainState(params, opt_state, carry, state.step + 1), metrics
 
     return train_step

@@ -150,6 +150,7 @@ def models(way: str) -> None:
             carry, scores = translator.apply(second, carry, targets, mask=mask)
             _, tags = tagger.apply(third, None, ids, mask=mask)
             wanted = jax.lax.stop_gradient(scores)
+            read_out = third["readout"]["w"], third["readout"]["b"]
             losses = (
                 r.mean_squared_error(tags, wanted, mask=mask, reduction="sum"),
                 r.mean_squared_error(tags, wanted, mask=mask, reduction="none").sum(),
@@ -159,6 +160,9 @@ def models(way: str) -> None:
                 r.cross_entropy(logits, last, reduction="sum"),
                 r.cross_entropy(scores, targets, mask=mask, reduction="sum"),
                 r.cross_entropy(scores, ids, mask=mask, reduction="none").sum(),
+                r.linear_cross_entropy(
+                    logits, *read_out, ids[0], mask=mask[0], chunk=2, reduction="none"
+                ).sum(),
             )
             return sum(losses), (carry, fill_masked(scores, mask), logits)
 
