@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 
@@ -11,12 +11,11 @@ from rnn_jax.arrays.paths import at_path, replace_at
 from rnn_jax.jaxprs import spec_of
 from rnn_jax.layers.base import adapted
 from rnn_jax.losses.chunked import suggested_chunk
-from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.losses.descent import Change, linear_cross_entropy_descent
 from rnn_jax.losses.linear_cross_entropy import check_read_out
 from rnn_jax.training.checks import mask_of
 from rnn_jax.training.forward import forward
-from rnn_jax.training.objective import Measured, unwrapped
+from rnn_jax.training.objective import Measured, options_of_features
 from rnn_jax.types import Array, Batch, Carry, Model, Params, Share
 
 __all__ = ["Descended", "make_descent"]
@@ -38,31 +37,15 @@ class Descended(NamedTuple):
     change: Callable[[Change], Params]
 
 
-class MakeDescended(Protocol):
-    """``(params, carry, batch, …) -> Descended``, or None where logits had better be held."""
-
-    def __call__(
-        self,
-        params: Params,
-        carry: Carry,
-        batch: Batch,
-        *,
-        key: Array | None,
-        rows: Array | int | Share | None,
-    ) -> Descended | None:
-        """The loss of a batch, and its gradients."""
-        ...
-
-
-def make_descent(model: Model, loss: Callable[..., Array]) -> MakeDescended | None:
-    """The loss and gradients of a model whose read-out is changed by `Descended.change`.
+def make_descent(
+    model: Model, loss: Callable[..., Array]
+) -> Callable[..., Descended | None] | None:
+    """``(params, carry, batch, *, key, rows) -> Descended``, or None where logits are few.
 
     None for a model without a read-out of its own, or another loss than `cross_entropy`.
     """
-    apart, (function, given) = adapted(model).apart, unwrapped(loss)
-    if apart is None or apart.path is None or function is not cross_entropy:
-        return None
-    if not given.keys() <= {"reduction", "label_smoothing"} or given.get("reduction") == "none":
+    apart, given = adapted(model).apart, options_of_features(loss)
+    if apart is None or apart.path is None or given is None or given.get("reduction") == "none":
         return None
     features_model: Any = apart.features
     place = apart.path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from rnn_jax.layers.base import adapted
 from rnn_jax.losses.cross_entropy import cross_entropy
@@ -13,7 +13,7 @@ from rnn_jax.training.checks import mask_of
 from rnn_jax.training.forward import forward
 from rnn_jax.types import Array, Batch, Carry, Model, Params, Share
 
-__all__ = ["Measured", "Objective", "make_objective", "unwrapped"]
+__all__ = ["Measured", "make_objective", "options_of_features", "unwrapped"]
 
 
 class Measured(NamedTuple):
@@ -29,31 +29,16 @@ class Measured(NamedTuple):
     loss: Array
 
 
-class Objective(Protocol):
-    """``(params, carry, batch, …) -> Measured``; options beside key and rows are the loss's."""
-
-    def __call__(
-        self,
-        params: Params,
-        carry: Carry,
-        batch: Batch,
-        *,
-        key: Array | None = None,
-        rows: Array | int | Share | None = None,
-        **options: Any,
-    ) -> Measured:
-        """The batch's loss, and what else is found on the way."""
-        ...
-
-
-def make_objective(model: Model, loss: Callable[..., Array]) -> Objective:
-    """The loss of a model over a batch.
+def make_objective(model: Model, loss: Callable[..., Array]) -> Callable[..., Measured]:
+    """``(params, carry, batch, *, key, rows, **options) -> Measured``; options are the loss's.
 
     `cross_entropy` becomes `linear_cross_entropy` where the model ends in a linear read-out: the
     same values, which hold no logits where these are many. A loss of another kind takes part by an
     attribute ``of_features``, a function with the arguments of `linear_cross_entropy`.
     """
-    apart, of_features = adapted(model).apart, _of_features(loss)
+    of_features = _of_features(loss)
+    apart = None if of_features is None else adapted(model).apart
+    whole: Any = model if apart is None else apart.features
 
     def objective(
         params: Params,
@@ -64,7 +49,6 @@ def make_objective(model: Model, loss: Callable[..., Array]) -> Objective:
         rows: Array | int | Share | None = None,
         **options: Any,
     ) -> Measured:
-        whole: Model | Any = model if apart is None or of_features is None else apart.features
         new, outputs = forward(whole, params, carry, batch, key=key, rows=rows)
         mask = mask_of(outputs, batch.mask)
         if apart is None or of_features is None:
@@ -82,10 +66,15 @@ def _of_features(loss: Callable[..., Array]) -> Callable[..., Array] | None:
     own: Callable[..., Array] | None = getattr(loss, "of_features", None)
     if own is not None:
         return own
+    given = options_of_features(loss)
+    return None if given is None else partial(linear_cross_entropy, **given)
+
+
+def options_of_features(loss: Any) -> dict[str, Any] | None:
+    """Those of `cross_entropy` that `linear_cross_entropy` has too; None for any other loss."""
     function, given = unwrapped(loss)
-    if function is cross_entropy and given.keys() <= {"reduction", "label_smoothing"}:
-        return partial(linear_cross_entropy, **given)
-    return None
+    same = function is cross_entropy and given.keys() <= {"reduction", "label_smoothing"}
+    return given if same else None
 
 
 def unwrapped(loss: Any) -> tuple[Any, dict[str, Any]]:
