@@ -224,7 +224,7 @@ def sweep_back(
         def by_row(row: Array) -> Array:
             return jnp.expand_dims(row, words)
 
-        number = jnp.expand_dims(start + jnp.arange(size), 1 - words)
+        number = jnp.expand_dims(start + jnp.arange(size, dtype=jnp.int32), 1 - words)
         grad = jnp.exp(logits - by_row(normalizer)) * by_row(cotangents.normalizer)
         grad = grad + jnp.where(number == by_row(read.ids), by_row(cotangents.picked), 0)
         if cotangents.mean is not None and count is not None:
@@ -254,7 +254,9 @@ def _over_chunks(
     """``body(start, size, state)`` of every chunk in a row; the last may be smaller."""
     state = vary_over(varying_axes(first, beside), first)
     whole, rest = divmod(size, how.chunk)
-    state = lax.fori_loop(0, whole, lambda i, s: body(i * how.chunk, how.chunk, s), state)
+    state = lax.fori_loop(
+        0, whole, lambda i, s: body(jnp.asarray(i, jnp.int32) * how.chunk, how.chunk, s), state
+    )
     return body(size - rest, rest, state) if rest else state
 
 
@@ -265,7 +267,11 @@ def _part(how: How, w: Array, b: Array | None, start: Any, size: int) -> tuple[A
 
 def _logits(how: How, rows: Array, w: Array, b: Array | None) -> Array:
     logits = _product(rows, w, 1, 0) if how.vocab_axis else _product(w, rows, 1, 1)
-    return logits if b is None else logits + jnp.expand_dims(b, 1 - how.vocab_axis)
+    return (
+        logits
+        if b is None
+        else logits + jnp.expand_dims(b.astype(logits.dtype), 1 - how.vocab_axis)
+    )
 
 
 def _product(a: Array, b: Array, of_a: int, of_b: int) -> Array:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
+import jax.numpy as jnp
+
 from rnn_jax.arrays.checks import check_array
 from rnn_jax.arrays.masking import check_mask, fill_masked
 from rnn_jax.arrays.products import affine
@@ -167,7 +169,7 @@ def read_of(
     """What a sweep reads, and which targets ``[T, B]`` are in the vocabulary."""
     wanted, known = known_ids(fill_masked(targets, mask), w.shape[how.vocab_axis])
     rows = features.reshape(-1, features.shape[-1]).astype(w.dtype)
-    read: ReadOut = vary_alike(ReadOut(rows, w, b, wanted.reshape(-1)))
+    read: ReadOut = vary_alike(ReadOut(rows, w, b, wanted.reshape(-1).astype(jnp.int32)))
     return read, known
 
 

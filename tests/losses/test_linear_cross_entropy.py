@@ -157,6 +157,20 @@ def test_narrow_products_have_wide_sums() -> None:
     close(fused[0], r.cross_entropy(logits, targets), atol=1e-6)  # products of bfloat16 are exact
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("wide", [False, True])
+def test_no_dtype_is_promoted_by_surprise(dtype: Any, wide: bool) -> None:
+    with jax.enable_x64(wide), jax.numpy_dtype_promotion("strict"):
+        x, w, b, targets = drawn(5, STEPS, WORDS, dtype)
+        narrow = targets.astype(jnp.uint8)
+
+        def loss(x: Any, w: Any, b: Any) -> Any:
+            return r.linear_cross_entropy(x, w, b, narrow, chunk=4, label_smoothing=0.1)
+
+        found = compiled(jax.grad(loss, (0, 1, 2)))(x, w, b)
+    assert all(leaf.dtype == dtype for leaf in found)
+
+
 def test_the_logits_are_never_held() -> None:
     rows, words = 64, 50_000
     shapes = (rows, 8), (8, words), (words,)
