@@ -6,7 +6,8 @@ from benchmarks.group import COLUMNS, Group
 from benchmarks.measuring import language
 from benchmarks.measuring.case import Case, Options
 from benchmarks.measuring.workloads import Language
-from benchmarks.reporting.sections import plain
+from benchmarks.peers import OURS
+from benchmarks.reporting.sections import PLAIN_COLUMNS, plain
 
 __all__ = ["GROUP"]
 
@@ -17,9 +18,12 @@ _WORKLOADS: dict[bool, tuple[Language, ...]] = {
 }
 
 
+_NAMES = (OURS, language.LOGITS, language.OPTAX, "torch", language.TORCH_CHUNKED)
+
+
 def _cases(options: Options) -> list[Case]:
     return [
-        language.case(GROUP.name, workload, "step", options, rank=1 + index % 2)
+        language.case(GROUP.name, workload, "step", options, rank=1 + index % 2, names=_NAMES)
         for index, workload in enumerate(_WORKLOADS[options.quick])
     ]
 
@@ -28,6 +32,11 @@ GROUP = Group(
     "vocabulary",
     _cases,
     COLUMNS,
-    "Softmax over growing vocabularies, whole training steps.",
-    plain(),
+    "Softmax over growing vocabularies, whole training steps of plain SGD. "
+    f"`{language.LOGITS}` is our step by a loss that has all logits, `{language.OPTAX}` a scan of "
+    "the equations with optax's loss and optimiser, "
+    f"`{language.TORCH_CHUNKED}` PyTorch with its own loss without logits "
+    "(`torch.nn.functional.linear_cross_entropy`). temp_mb is what a compiled program holds beside "
+    "its arguments and results; PyTorch has no such figure.",
+    plain((*PLAIN_COLUMNS, "temp_mb")),
 )

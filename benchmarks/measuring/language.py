@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import lax
 
 import rnn_jax
@@ -21,9 +22,22 @@ from benchmarks.measuring.timing import first_call
 from benchmarks.measuring.updates import first_update, rounding_of
 from benchmarks.measuring.workloads import Arrays, Language
 from benchmarks.peers import OURS
-from benchmarks.peers.language_ours import train_step, updates_of
+from benchmarks.peers.language_ours import (
+    optimizer_of,
+    to_workload,
+    train_step,
+    updates_of,
+    with_logits,
+)
 
-__all__ = ["case", "check_step", "expected_logits", "expected_step", "prepare_ours"]
+__all__ = [
+    "LOGITS", "OPTAX", "TORCH_CHUNKED",
+    "case", "check_step", "expected_logits", "expected_step", "prepare_ours",
+]  # fmt: skip
+
+# Beside ours and PyTorch: our step by a loss that has all logits, the plain equations with optax's
+# loss and optimiser, and PyTorch's own loss without logits.
+LOGITS, OPTAX, TORCH_CHUNKED = "rnn_jax-logits", "jax-optax", "torch-chunked"
 
 
 def case(
@@ -60,12 +74,14 @@ def _open(workload: Language, pass_name: str) -> Callable[[str], Prepared]:
     def prepare(name: str) -> Prepared:
         for prepare_twin in first:
             prepare_twin(name)
-        if name == OURS:
-            prepared = prepare_ours(workload, arrays, tokens, pass_name)
+        if name in (OURS, LOGITS, OPTAX):
+            prepared = prepare_ours(workload, arrays, tokens, pass_name, name)
         else:
             from benchmarks.peers import language_pytorch
 
-            prepared = language_pytorch.prepare_training(workload, arrays, tokens, pass_name)
+            prepared = language_pytorch.prepare_training(
+                workload, arrays, tokens, pass_name, chunked=name == TORCH_CHUNKED
+            )
         got = prepared.result()
         if not wanted:
             wanted.append(expected_step(workload, arrays, tokens[0]))
@@ -93,10 +109,14 @@ def check_step(workload: Language, got: Arrays, want: Arrays) -> None:
 
 
 def prepare_ours(
-    workload: Language, arrays: Arrays, tokens: np.ndarray, pass_name: str
+    workload: Language, arrays: Arrays, tokens: np.ndarray, pass_name: str, name: str = OURS
 ) -> Prepared:
     """A call of one step, or of as many as there are batches of tokens."""
-    state, step = train_step(workload, arrays)
+    if name == OPTAX:
+        state, step = _plain_step(workload, arrays)
+    else:
+        loss = with_logits if name == LOGITS else rnn_jax.cross_entropy
+        state, step = train_step(workload, arrays, loss=loss)
     before = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
     drawn = "randomized" in workload.truncation or workload.noise is not None
     key = jax.random.key(workload.seed) if drawn else None
@@ -139,10 +159,32 @@ def prepare_ours(
         fresh = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), before)
         after, metrics = advance(fresh, 1)
         loss = metrics["loss"] if pass_name == "step" else metrics[0] / metrics[1]
-        return {"loss": np.asarray(loss), **updates_of(workload, before, after)}
+        named = dict if name == OPTAX else partial(to_workload, workload)
+        return {"loss": np.asarray(loss), **updates_of(workload, before, after, named)}
 
     steps = 1 if pass_name == "step" else count
     return program.prepared(call, result, start, steps=steps, equations=workload.equations)
+
+
+def _plain_step(workload: Language, arrays: Arrays) -> tuple[Any, Any]:
+    """What one writes without a library: a scan of the equations, optax's loss and optimiser."""
+    optimizer = optimizer_of(workload)
+    # Copies, for a training state is given away.
+    params = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), arrays)
+
+    def loss(params: Any, batch: rnn_jax.Batch) -> jax.Array:
+        logits = expected_logits(workload, params, batch.inputs)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
+        return jnp.mean(losses)
+
+    def step(state: Any, batch: rnn_jax.Batch, *, key: Any = None) -> Any:
+        value, grads = jax.value_and_grad(loss)(state.params, batch)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        after = rnn_jax.TrainState(params, opt_state, None, state.step + 1)
+        return after, {"loss": value, "tokens": jnp.float32(batch.targets.size)}
+
+    return rnn_jax.TrainState(params, optimizer.init(params), None, jnp.zeros((), jnp.int32)), step
 
 
 def expected_logits(workload: Language, params: Any, tokens: Any) -> jax.Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,7 +16,10 @@ from benchmarks.measuring.workloads import Arrays, Language
 from benchmarks.peers.ours import CELLS
 from rnn_jax.recurrence.unroll import Backend
 
-__all__ = ["model_of", "optimizer_of", "params_of", "to_workload", "train_step", "updates_of"]
+__all__ = [
+    "model_of", "optimizer_of", "params_of", "to_workload", "train_step", "updates_of",
+    "with_logits",
+]  # fmt: skip
 
 
 def model_of(workload: Language, backend: Backend = "auto") -> Any:
@@ -94,25 +99,39 @@ def optimizer_of(workload: Language) -> Any:
     return optax.chain(optax.clip_by_global_norm(workload.clip), rule)
 
 
-def updates_of(workload: Language, before: Any, after: Any) -> dict[str, np.ndarray]:
+def updates_of(
+    workload: Language, before: Any, after: Any, named_of: Callable[[Any], Any] | None = None
+) -> dict[str, np.ndarray]:
     """What a step did to the parameters, after minus before, and Adam's means after it.
 
-    The means stand under ``mean.NAME``.
+    The means stand under ``mean.NAME``. ``named_of`` gives parameters their names in the workload,
+    those of our model without it.
     """
+    named_of = named_of or partial(to_workload, workload)
     moved = jax.tree.map(
         lambda a, b: np.asarray(a, np.float64) - np.asarray(b, np.float64),
         after.params,
         before.params,
     )
-    named = to_workload(workload, moved)
+    named = dict(named_of(moved))
     if workload.optimizer == "adam":
-        means = to_workload(workload, optax.tree_utils.tree_get(after.opt_state, "mu"))
+        means = named_of(optax.tree_utils.tree_get(after.opt_state, "mu"))
         named |= {f"mean.{name}": mean for name, mean in means.items()}
     return {name: np.asarray(array) for name, array in named.items()}
 
 
-def train_step(workload: Language, arrays: Arrays, backend: Backend = "auto") -> tuple[Any, Any]:
+def with_logits(logits: Any, targets: Any, *, mask: Any = None, reduction: Any = "mean") -> Any:
+    """`rnn_jax.cross_entropy` as a loss of one's own, which is given all logits."""
+    return rnn_jax.cross_entropy(logits, targets, mask=mask, reduction=reduction)
+
+
+def train_step(
+    workload: Language,
+    arrays: Arrays,
+    backend: Backend = "auto",
+    loss: Any = rnn_jax.cross_entropy,
+) -> tuple[Any, Any]:
     """The state before the first step, and the step."""
     model, optimizer = model_of(workload, backend), optimizer_of(workload)
     state = rnn_jax.init_train_state(model, optimizer, params_of(workload, arrays))
-    return state, rnn_jax.make_train_step(model, optimizer)
+    return state, rnn_jax.make_train_step(model, optimizer, loss=loss)

@@ -37,6 +37,12 @@ class _Model:
         return list(dict.fromkeys(trained))
 
     def logits(self, tokens: Any, states: Any = None) -> tuple[Any, Any]:
+        """``[T, B, V]``, and the states after the last step."""
+        features, after = self.features(tokens, states)
+        return self.readout(features), after
+
+    def features(self, tokens: Any, states: Any = None) -> tuple[Any, Any]:
+        """What the read-out is applied to, and the states after the last step."""
         import torch
 
         if self.embedding is not None:
@@ -45,12 +51,12 @@ class _Model:
             one_hot = torch.nn.functional.one_hot(tokens, self.workload.vocab)
             xs = one_hot.to(self.readout.weight.dtype)
         if self.workload.noise is not None:
-            return self.readout(self._noisy(xs, *self.workload.noise)), None
+            return self._noisy(xs, *self.workload.noise), None
         after = []
         for stack, state in zip(self.stacks, states or [None] * len(self.stacks), strict=True):
             xs, state = stack(xs, state)
             after.append(state)
-        return self.readout(xs), after
+        return xs, after
 
     def _noisy(self, xs: Any, inputs: float, between: float, outputs: float, weights: float) -> Any:
         """The stack with dropout, as AWD-LSTM's own code has it."""
@@ -172,12 +178,25 @@ def _optimizer(workload: Language, parameters: list[Any]) -> Any:
 
 
 def prepare_training(
-    workload: Language, arrays: Arrays, tokens: np.ndarray, pass_name: str
+    workload: Language,
+    arrays: Arrays,
+    tokens: np.ndarray,
+    pass_name: str,
+    *,
+    chunked: bool = False,
 ) -> Prepared:
     """A step on the first batch, or with the pass "fit" a loop over all of them.
 
     The loop is the usual one. It reads a loss once a call, where others do it once a step, so that
     a device need not be waited for.
+
+    Args:
+      workload: the model and its shapes.
+      arrays: its parameters.
+      tokens: the batches, ``[N, T + 1, B]``.
+      pass_name: "step" or "fit".
+      chunked: by `torch.nn.functional.linear_cross_entropy` with its own choice of chunks, which
+        does not hold all logits; it came with PyTorch 2.13.
     """
     if pass_name not in ("step", "fit"):
         raise Unavailable("eager: there is no call of many steps")
@@ -185,6 +204,9 @@ def prepare_training(
         raise Unavailable("PyTorch has no such truncation")
     import torch
 
+    functional = torch.nn.functional
+    if chunked and not hasattr(functional, "linear_cross_entropy"):
+        raise Unavailable(f"PyTorch {torch.__version__} has no linear_cross_entropy")
     model = _build(workload, arrays)
     parameters = model.parameters()
     optimizer = _optimizer(workload, parameters)
@@ -193,9 +215,17 @@ def prepare_training(
 
     def step(batch: Any) -> Any:
         optimizer.zero_grad()
-        logits, _ = model.logits(batch[:-1])
-        logits = logits.reshape(-1, workload.vocab)
-        loss = torch.nn.functional.cross_entropy(logits, batch[1:].reshape(-1))
+        targets = batch[1:].reshape(-1)
+        if chunked:
+            features = model.features(batch[:-1])[0].flatten(0, 1)
+            w, b = model.readout.weight, model.readout.bias
+            options = torch.nn.LinearCrossEntropyOptions()
+            loss = functional.linear_cross_entropy(
+                features, w, targets, linear_bias=b, options=options
+            )
+        else:
+            logits, _ = model.logits(batch[:-1])
+            loss = functional.cross_entropy(logits.reshape(-1, workload.vocab), targets)
         loss.backward()
         if workload.clip is not None:
             torch.nn.utils.clip_grad_norm_(parameters, workload.clip)

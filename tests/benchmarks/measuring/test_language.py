@@ -36,8 +36,19 @@ def test_half_a_step_is_held_to_the_oracle_in_float32(monkeypatch: pytest.Monkey
         language._open(workload, "step")("rnn_jax")
 
 
-def train_step_of(workload: Language, arrays: Any, *, rate: float) -> Any:
-    return train_step(replace(workload, learning_rate=rate), arrays)
+def train_step_of(workload: Language, arrays: Any, *, rate: float, loss: Any) -> Any:
+    return train_step(replace(workload, learning_rate=rate), arrays, loss=loss)
+
+
+@pytest.mark.parametrize("name", [language.LOGITS, language.OPTAX, language.TORCH_CHUNKED])
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_the_other_softmaxes_take_the_oracles_step(name: str, cell: str) -> None:
+    if name == language.TORCH_CHUNKED:
+        functional = pytest.importorskip("torch").nn.functional
+        if not hasattr(functional, "linear_cross_entropy"):
+            pytest.skip("PyTorch has had linear_cross_entropy since 2.13")
+    workload = replace(SMALL, cell=cell, clip=None)
+    language._open(workload, "step")(name).call()
 
 
 @pytest.mark.parametrize("kind", TRUNCATIONS[1:])
