@@ -34,18 +34,31 @@ __all__ = [
 
 
 class Apart(NamedTuple):
-    """A model that ends in a linear read-out, in its two parts.
+    """A model that ends in a read-out, in its two parts.
 
     features: the model without it, whose outputs are what is read out.
     read_out: from the model's parameters to the matrix, the bias or None, and the axis of the
       matrix along which the model's outputs lie.
     path: where in the parameters ``{"w": …, "b"?: …}`` of the read-out stands that nothing else
       reads; None where something does, as the embedding of a tied model.
+    loss: where the read-out is no such matrix, from the model's parameters, features and targets
+      to the cross-entropy, with the options of `rnn_jax.models.softmax.Softmax.loss`.
     """
 
     features: BaseLayer
     read_out: Callable[[Params], tuple[Array, Array | None, int]]
     path: tuple[str, ...] | None
+    loss: Callable[..., Array] | None = None
+
+    def within(
+        self, features: BaseLayer, part: Callable[[Params], Params], path: tuple[str, ...] | None
+    ) -> Apart:
+        """The same of a larger model, of whose parameters this one's are a ``part``."""
+        read_out, loss = self.read_out, self.loss
+        whole = None
+        if loss is not None:
+            whole = lambda params, *args, **options: loss(part(params), *args, **options)  # noqa: E731
+        return Apart(features, lambda params: read_out(part(params)), path, whole)
 
 
 class BaseLayer:

@@ -70,9 +70,7 @@ class MixedPrecision(BaseLayer):
         if apart is None:
             return None
         inner: Any = apart.features
-        read_out = apart.read_out
-        features = dataclasses.replace(self, layer=inner)
-        return Apart(features, lambda params: read_out(self.rounded(params)), None)
+        return apart.within(dataclasses.replace(self, layer=inner), self.rounded, None)
 
     @property
     def encode(self) -> Callable[..., Carry]:

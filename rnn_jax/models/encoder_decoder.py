@@ -114,9 +114,9 @@ class EncoderDecoder(BaseLayer):
     @property
     def apart(self) -> Apart:
         """Everything but the decoder's read-out, and its matrix."""
-        decoder = self.decoder
-        path = None if decoder.tied else ("decoder", "readout")
-        return Apart(Features(self), lambda params: decoder.matrix(params["decoder"]), path)
+        apart = self.decoder.apart
+        path = None if apart.path is None else ("decoder", *apart.path)
+        return apart.within(Features(self), lambda params: params["decoder"], path)
 
     def run_features(
         self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool

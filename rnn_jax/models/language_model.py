@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from rnn_jax.host.checks import check_members, member, positive
 from rnn_jax.layers import Embedding
 from rnn_jax.layers.base import Apart, BaseLayer, adapted, check_layer, run
 from rnn_jax.models.read_out import Features, read_out
+from rnn_jax.models.softmax import Softmax
 from rnn_jax.types import Along, Array, Carry, Layer, Params
 
 __all__ = ["LanguageModel", "language_model"]
@@ -30,9 +32,18 @@ class LanguageModel(BaseLayer):
     embedding_size: int | None = None
     bias: bool = True
     tied: bool = False
+    readout: Softmax | None = None
 
     def __post_init__(self) -> None:
         positive(vocab_size=self.vocab_size)
+        if self.readout is not None:
+            if not isinstance(self.readout, Softmax):
+                raise ValueError(
+                    f"readout must be an adaptive_softmax or sampled_softmax, not {self.readout!r}"
+                )
+            if self.tied:
+                raise ValueError("a tied read-out is the embedding: leave out tied or readout")
+            self.readout.check(self.vocab_size)
         size = None if self.embedding is None else self.embedding.size
         if self.tied and (size is None or self.layer.output_size not in (None, size)):
             raise ValueError(
@@ -80,6 +91,9 @@ class LanguageModel(BaseLayer):
         input_size = self.embedding_size or self.vocab_size
         params["layer"] = self.layer.init(layer_key, input_size)
         features = self.layer.output_size or input_size
+        if self.readout is not None:
+            own = self.readout.init(readout_key, features, self.vocab_size, bias=self.bias)
+            return {**params, "readout": own}
         readout = (
             {} if self.tied else {"w": uniform_fan_in(readout_key, (features, self.vocab_size))}
         )
@@ -101,13 +115,24 @@ class LanguageModel(BaseLayer):
         Logits at masked steps are those of a zero feature vector; losses mask them.
         """
         carry, ys = self.run_features(params, carry, xs, along, every=every)
+        if self.readout is not None:
+            return carry, self.readout.logits(params["readout"], ys)
         w, b, axis = self.matrix(params)
         return carry, read_out({"w": w if axis else w.T, "b": b}, ys)
 
     @property
     def apart(self) -> Apart:
         """Everything below the read-out, and its matrix; that of an embedding lies as it is."""
-        return Apart(Features(self), self.matrix, None if self.tied else ("readout",))
+        softmax = self.readout
+        if softmax is None:
+            return Apart(Features(self), self.matrix, None if self.tied else ("readout",))
+        own: Any = softmax  # for the function below
+
+        def loss(params: Params, *args: Any, **options: Any) -> Array:
+            found: Array = own.loss(params["readout"], *args, **options)
+            return found
+
+        return Apart(Features(self), self.matrix, None, loss)
 
     def matrix(self, params: Params) -> tuple[Array, Array | None, int]:
         """The read-out's ``w``, ``b`` and the axis of the vocabulary; see `Apart`."""
@@ -140,6 +165,7 @@ def language_model(
     embedding_size: int | None = None,
     bias: bool = True,
     tied: bool = False,
+    readout: Softmax | None = None,
 ) -> LanguageModel:
     """A language model: embedding, recurrent part, linear read-out.
 
@@ -157,6 +183,8 @@ def language_model(
       bias: whether the read-out has a bias.
       tied: whether the read-out's matrix is the embedding's, transposed; the layer's outputs must
         have its size.
+      readout: an `adaptive_softmax` or a `sampled_softmax` in the place of one matrix for all
+        words, for large vocabularies.
 
     Returns:
       A `Model`: ``init(key)``, ``apply(params, carry, int[T, B]) -> (carry, float[T, B, V])``.
@@ -178,4 +206,4 @@ def language_model(
       and Wolf, Using the output embedding to improve language models, EACL 2017.
     """
     check_layer("language_model", layer)
-    return LanguageModel(vocab_size, layer, embedding_size, bias, tied)
+    return LanguageModel(vocab_size, layer, embedding_size, bias, tied, readout)

@@ -15,6 +15,7 @@ import numpy as np
 
 from rnn_jax.jaxprs import is_traced
 from rnn_jax.layers.base import BaseLayer, inside
+from rnn_jax.models.softmax import Softmax
 from rnn_jax.truncation.kinds import Truncation
 from rnn_jax.types import Array, Batch, Layer, Model
 
@@ -188,7 +189,9 @@ def shape_of(batch_shape: Any) -> tuple[int, ...]:
 
 def drawn_by(model: Model) -> str | None:
     """What draws noise in a model, ``dropout(0.5) and randomized(0.9)``; None if nothing does."""
-    names = [part.noise for part in inside(model) if isinstance(part, BaseLayer | Truncation)]
+    names = [
+        part.noise for part in inside(model) if isinstance(part, BaseLayer | Softmax | Truncation)
+    ]
     found = dict.fromkeys(name for name in names if name)
     return " and ".join(found) or None
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from rnn_jax.layers.base import adapted
+from rnn_jax.layers.base import Apart, adapted
 from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.losses.linear_cross_entropy import linear_cross_entropy
 from rnn_jax.training.checks import mask_of
@@ -33,12 +33,13 @@ def make_objective(model: Model, loss: Callable[..., Array]) -> Callable[..., Me
     """``(params, carry, batch, *, key, rows, **options) -> Measured``; options are the loss's.
 
     `cross_entropy` becomes `linear_cross_entropy` where the model ends in a linear read-out: the
-    same values, which hold no logits where these are many. A loss of another kind takes part by an
+    same values, which hold no logits where these are many. A read-out of another kind has a loss of
+    its own, which draws what it draws from the key. A loss of another kind takes part by an
     attribute ``of_features``, a function with the arguments of `linear_cross_entropy`.
     """
-    of_features = _of_features(loss)
-    apart = None if of_features is None else adapted(model).apart
-    whole: Any = model if apart is None else apart.features
+    apart = adapted(model).apart
+    of_features = None if apart is None else _of_features(apart, loss)
+    whole: Any = model if apart is None or of_features is None else apart.features
 
     def objective(
         params: Params,
@@ -51,23 +52,32 @@ def make_objective(model: Model, loss: Callable[..., Array]) -> Callable[..., Me
     ) -> Measured:
         new, outputs = forward(whole, params, carry, batch, key=key, rows=rows)
         mask = mask_of(outputs, batch.mask)
-        if apart is None or of_features is None:
+        if of_features is None:
             value = loss(outputs, batch.targets, mask=mask, **options)
         else:
-            w, b, axis = apart.read_out(params)
-            value = of_features(outputs, w, b, batch.targets, mask=mask, vocab_axis=axis, **options)
+            value = of_features(params, outputs, batch.targets, mask=mask, key=key, **options)
         return Measured(new, outputs, mask, value)
 
     return objective
 
 
-def _of_features(loss: Callable[..., Array]) -> Callable[..., Array] | None:
-    """The loss of the features and the matrix of a read-out; None where it wants the outputs."""
-    own: Callable[..., Array] | None = getattr(loss, "of_features", None)
-    if own is not None:
-        return own
+def _of_features(apart: Apart, loss: Callable[..., Array]) -> Callable[..., Array] | None:
+    """``(params, features, targets, *, mask, key, **options)``; None where outputs are wanted."""
     given = options_of_features(loss)
-    return None if given is None else partial(linear_cross_entropy, **given)
+    if apart.loss is not None:
+        return None if given is None else partial(apart.loss, **given)
+    known = None if given is None else partial(linear_cross_entropy, **given)
+    own: Callable[..., Array] | None = getattr(loss, "of_features", known)
+    if own is None:
+        return None
+
+    def of_matrix(
+        params: Params, features: Array, targets: Array, *, key: Array | None, **options: Any
+    ) -> Array:
+        w, b, axis = apart.read_out(params)
+        return own(features, w, b, targets, vocab_axis=axis, **options)
+
+    return of_matrix
 
 
 def options_of_features(loss: Any) -> dict[str, Any] | None:
