@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rnn_jax.types import Array, Params
 
-__all__ = ["at_path", "replace_at"]
+__all__ = ["at_path", "has_path", "replace_at"]
 
 
 def at_path(params: Params, path: tuple[str, ...]) -> Params:
@@ -12,6 +12,15 @@ def at_path(params: Params, path: tuple[str, ...]) -> Params:
     for name in path:
         params = params[name]
     return params
+
+
+def has_path(params: Params, path: tuple[str, ...]) -> bool:
+    """Whether there is an entry at ``path``."""
+    for name in path:
+        if not isinstance(params, dict) or name not in params:
+            return False
+        params = params[name]
+    return True
 
 
 def replace_at(params: Params, path: tuple[str, ...], leaf: Array | None) -> Params:

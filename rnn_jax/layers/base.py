@@ -43,22 +43,36 @@ class Apart(NamedTuple):
       reads; None where something does, as the embedding of a tied model.
     loss: where the read-out is no such matrix, from the model's parameters, features and targets
       to the cross-entropy, with the options of `rnn_jax.models.softmax.Softmax.loss`.
+    draw: from a key, targets and a mask to the words of a training step, ``drawn`` of that loss.
+    tables: where in the parameters the tables stand of which a step reads the rows of these only.
     """
 
     features: BaseLayer
     read_out: Callable[[Params], tuple[Array, Array | None, int]]
     path: tuple[str, ...] | None
     loss: Callable[..., Array] | None = None
+    draw: Callable[[Array, Array, Array | None], Any] | None = None
+    tables: tuple[tuple[str, ...], ...] = ()
 
     def within(
-        self, features: BaseLayer, part: Callable[[Params], Params], path: tuple[str, ...] | None
+        self,
+        features: BaseLayer,
+        part: Callable[[Params], Params],
+        place: tuple[str, ...] = (),
+        *,
+        path: bool = True,
     ) -> Apart:
-        """The same of a larger model, of whose parameters this one's are a ``part``."""
+        """The same of a larger model, of whose parameters this one's are a ``part``, at ``place``.
+
+        path: whether the part is that entry itself, whose read-out can be changed in place.
+        """
         read_out, loss = self.read_out, self.loss
+        tables = tuple((*place, *table) for table in self.tables)
+        own = None if self.path is None or not path else (*place, *self.path)
         whole = None
         if loss is not None:
             whole = lambda params, *args, **options: loss(part(params), *args, **options)  # noqa: E731
-        return Apart(features, lambda params: read_out(part(params)), path, whole)
+        return Apart(features, lambda params: read_out(part(params)), own, whole, self.draw, tables)
 
 
 class BaseLayer:

@@ -70,7 +70,7 @@ class MixedPrecision(BaseLayer):
         if apart is None:
             return None
         inner: Any = apart.features
-        return apart.within(dataclasses.replace(self, layer=inner), self.rounded, None)
+        return apart.within(dataclasses.replace(self, layer=inner), self.rounded, path=False)
 
     @property
     def encode(self) -> Callable[..., Carry]:

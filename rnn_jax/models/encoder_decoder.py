@@ -114,9 +114,8 @@ class EncoderDecoder(BaseLayer):
     @property
     def apart(self) -> Apart:
         """Everything but the decoder's read-out, and its matrix."""
-        apart = self.decoder.apart
-        path = None if apart.path is None else ("decoder", *apart.path)
-        return apart.within(Features(self), lambda params: params["decoder"], path)
+        place = "decoder"
+        return self.decoder.apart.within(Features(self), lambda params: params[place], (place,))
 
     def run_features(
         self, params: Params, carry: Carry, xs: Array, along: Along, *, every: bool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -126,13 +126,14 @@ class LanguageModel(BaseLayer):
         softmax = self.readout
         if softmax is None:
             return Apart(Features(self), self.matrix, None if self.tied else ("readout",))
-        own: Any = softmax  # for the function below
-
-        def loss(params: Params, *args: Any, **options: Any) -> Array:
-            found: Array = own.loss(params["readout"], *args, **options)
-            return found
-
-        return Apart(Features(self), self.matrix, None, loss)
+        return Apart(
+            Features(self),
+            self.matrix,
+            None,
+            lambda params, *args, **options: softmax.loss(params["readout"], *args, **options),
+            partial(softmax.draw, vocab_size=self.vocab_size),
+            tuple(("readout", name) for name in softmax.tables),
+        )
 
     def matrix(self, params: Params) -> tuple[Array, Array | None, int]:
         """The read-out's ``w``, ``b`` and the axis of the vocabulary; see `Apart`."""

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from rnn_jax.losses.reduction import Reduction
 from rnn_jax.types import Array, Params
 
-__all__ = ["Softmax"]
+__all__ = ["Drawn", "Softmax"]
+
+
+class Drawn(NamedTuple):
+    """The words that one training step reads, of a read-out that does not read them all.
+
+    ids: ``int[n]``, a word as often as it is read.
+    rows: ``int[n]``, where in the tables that are at hand their rows stand: `ids` in whole tables.
+    mask: ``bool[n]``, of which of them it is no target that is masked; None: of all.
+    log_expected: ``float[S]``, the logarithm of how often each of the last S was expected there.
+    """
+
+    ids: Array
+    rows: Array
+    mask: Array | None
+    log_expected: Array
 
 
 class Softmax:
@@ -13,6 +30,11 @@ class Softmax:
 
     A class is a frozen dataclass of hyperparameters and adds the methods below.
     """
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The parameters ``[V, …]`` of which a step reads the rows of the words drawn only."""
+        return ()
 
     @property
     def noise(self) -> str | None:
@@ -30,6 +52,10 @@ class Softmax:
         """``[…, V]``, whose softmax is the model's distribution, exactly."""
         raise NotImplementedError
 
+    def draw(self, key: Array, targets: Array, mask: Array | None, vocab_size: int) -> Drawn | None:
+        """The words that the step with this key reads; None: all of them."""
+        return None
+
     def loss(
         self,
         params: Params,
@@ -39,10 +65,7 @@ class Softmax:
         mask: Array | None = None,
         reduction: Reduction = "mean",
         label_smoothing: float = 0.0,
-        key: Array | None = None,
+        drawn: Drawn | None = None,
     ) -> Array:
-        """What `cross_entropy` of `logits` is, without them; with a key, what training minimises.
-
-        Without a key it is exact.
-        """
+        """What `cross_entropy` of `logits` is, without them: exactly, or over the words drawn."""
         raise NotImplementedError

@@ -10,7 +10,7 @@ import optax
 
 from rnn_jax.losses.cross_entropy import Reduction, cross_entropy
 from rnn_jax.runs.settings import TrainConfig
-from rnn_jax.training import schedules, sgd
+from rnn_jax.training import lazy, schedules, sgd
 from rnn_jax.training.averaging import asgd, ema
 from rnn_jax.training.rules import Rule, halve, plateau, start_averaging
 from rnn_jax.training.step import Loss
@@ -31,12 +31,13 @@ def make_optimizer(
       ValueError: it has, and does not; or the warm-up leaves no step of the training.
     """
     rate = _learning_rate(config, steps_per_epoch)
-    plain = not (config.clip or config.momentum or config.weight_decay)
-    optimizer = (
-        sgd(rate)
-        if config.optimizer == "sgd" and plain
-        else optax.inject_hyperparams(partial(_chain, config))(learning_rate=rate)
-    )
+    optimizer: optax.GradientTransformation
+    if config.optimizer == "sgd" and not (config.momentum or config.weight_decay):
+        optimizer = sgd(rate, clip=config.clip or None)
+    else:
+        optimizer = optax.inject_hyperparams(partial(_chain, config))(learning_rate=rate)
+    if config.lazy:
+        return lazy(optimizer)
     kind, number = config.averaging
     if kind == "ema":
         optimizer = ema(optimizer, number)

@@ -7,6 +7,7 @@ from rnn_jax.training.fed import Fed
 from rnn_jax.training.fit import Diverged, fit
 from rnn_jax.training.history import History
 from rnn_jax.training.joining import joined
+from rnn_jax.training.lazy import Lazy, lazy
 from rnn_jax.training.loop import make_evaluate, make_train_steps
 from rnn_jax.training.progress import Listener, Progress
 from rnn_jax.training.report import TrainingReport
@@ -29,6 +30,7 @@ __all__ = [
     "EMAState",
     "Fed",
     "History",
+    "Lazy",
     "Listener",
     "PlainSGD",
     "Progress",
@@ -47,6 +49,7 @@ __all__ = [
     "halve",
     "init_train_state",
     "joined",
+    "lazy",
     "learning_rate",
     "make_evaluate",
     "make_train_step",

@@ -13,7 +13,7 @@ from rnn_jax.training.checks import mask_of
 from rnn_jax.training.forward import forward
 from rnn_jax.types import Array, Batch, Carry, Model, Params, Share
 
-__all__ = ["Measured", "make_objective", "options_of_features", "unwrapped"]
+__all__ = ["Measured", "draws_words", "make_objective", "options_of_features", "unwrapped"]
 
 
 class Measured(NamedTuple):
@@ -30,11 +30,11 @@ class Measured(NamedTuple):
 
 
 def make_objective(model: Model, loss: Callable[..., Array]) -> Callable[..., Measured]:
-    """``(params, carry, batch, *, key, rows, **options) -> Measured``; options are the loss's.
+    """``(params, carry, batch, *, key, rows, drawn, **options) -> Measured``, options of the loss.
 
     `cross_entropy` becomes `linear_cross_entropy` where the model ends in a linear read-out: the
     same values, which hold no logits where these are many. A read-out of another kind has a loss of
-    its own, which draws what it draws from the key. A loss of another kind takes part by an
+    its own, over the words ``drawn`` by the read-out. A loss of another kind takes part by an
     attribute ``of_features``, a function with the arguments of `linear_cross_entropy`.
     """
     apart = adapted(model).apart
@@ -48,6 +48,7 @@ def make_objective(model: Model, loss: Callable[..., Array]) -> Callable[..., Me
         *,
         key: Array | None = None,
         rows: Array | int | Share | None = None,
+        drawn: Any = None,
         **options: Any,
     ) -> Measured:
         new, outputs = forward(whole, params, carry, batch, key=key, rows=rows)
@@ -55,14 +56,21 @@ def make_objective(model: Model, loss: Callable[..., Array]) -> Callable[..., Me
         if of_features is None:
             value = loss(outputs, batch.targets, mask=mask, **options)
         else:
-            value = of_features(params, outputs, batch.targets, mask=mask, key=key, **options)
+            value = of_features(params, outputs, batch.targets, mask=mask, drawn=drawn, **options)
         return Measured(new, outputs, mask, value)
 
     return objective
 
 
+def draws_words(model: Model, loss: Callable[..., Array]) -> Apart | None:
+    """The parts of a model whose training steps with this loss read some words only, or None."""
+    apart = adapted(model).apart
+    sampled = apart is not None and apart.tables and options_of_features(loss) is not None
+    return apart if sampled else None
+
+
 def _of_features(apart: Apart, loss: Callable[..., Array]) -> Callable[..., Array] | None:
-    """``(params, features, targets, *, mask, key, **options)``; None where outputs are wanted."""
+    """``(params, features, targets, *, mask, drawn, **options)``; None where it wants outputs."""
     given = options_of_features(loss)
     if apart.loss is not None:
         return None if given is None else partial(apart.loss, **given)
@@ -72,7 +80,7 @@ def _of_features(apart: Apart, loss: Callable[..., Array]) -> Callable[..., Arra
         return None
 
     def of_matrix(
-        params: Params, features: Array, targets: Array, *, key: Array | None, **options: Any
+        params: Params, features: Array, targets: Array, *, drawn: Any, **options: Any
     ) -> Array:
         w, b, axis = apart.read_out(params)
         return own(features, w, b, targets, vocab_axis=axis, **options)

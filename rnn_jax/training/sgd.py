@@ -10,24 +10,29 @@ __all__ = ["PlainSGD", "sgd"]
 
 
 class PlainSGD(optax.GradientTransformation):
-    """An optax optimiser whose update is ``-η g`` and nothing else.
+    """An optax optimiser whose update is ``-η g``, clipped or not, and nothing else.
 
     A row of the input matrix that a batch does not use has no gradient, and this optimiser then
     leaves it alone: `make_train_step` updates the used rows only.
     """
 
+    clipped: bool = False
 
-def sgd(rate: float) -> PlainSGD:
-    """Plain gradient descent ``p ← p - η ∇p``, without momentum, decay or clipping.
+
+def sgd(rate: float, *, clip: float | None = None) -> PlainSGD:
+    """Plain gradient descent ``p ← p - η ∇p``, without momentum or decay.
 
     As ``optax.inject_hyperparams(optax.sgd)``, so that the learning rate stands in the optimiser's
     state; with it a train step touches only those rows of the input matrix that the batch uses.
+    With ``clip`` the gradient is scaled to that norm where it is longer, as by
+    ``optax.clip_by_global_norm``; a row that is used twice counts once in the norm.
 
     Args:
       rate: ``η``, the learning rate.
+      clip: the largest norm of the gradient of all parameters; None: any.
 
     Raises:
-      ValueError: it is no number, or not finite.
+      ValueError: the rate is no number, or not finite; ``clip`` is not positive.
 
     Example:
       >>> import jax.numpy as jnp, optax
@@ -41,4 +46,14 @@ def sgd(rate: float) -> PlainSGD:
     # Arrays, traced ones too, and schedules are optax's to take.
     if rate is None or isinstance(rate, str) or (number and not math.isfinite(rate)):
         raise ValueError(f"the learning rate must be a finite number, not {rate!r}")
-    return PlainSGD(*optax.inject_hyperparams(optax.sgd)(learning_rate=rate))
+    if clip is None:
+        return PlainSGD(*optax.inject_hyperparams(optax.sgd)(learning_rate=rate))
+    if not (isinstance(clip, int | float) and 0 < clip < math.inf):
+        raise ValueError(f"clip must be a positive number, or None, not {clip!r}")
+
+    def clipped(learning_rate: float) -> optax.GradientTransformation:
+        return optax.chain(optax.clip_by_global_norm(clip), optax.sgd(learning_rate))
+
+    made = PlainSGD(*optax.inject_hyperparams(clipped)(learning_rate=rate))
+    made.clipped = True
+    return made

@@ -10,11 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from rnn_jax.arrays.checks import all_finite, check_array, is_key
-from rnn_jax.arrays.paths import at_path, replace_at
-from rnn_jax.arrays.tokens import is_ids
-from rnn_jax.jaxprs import spec_of, varying_axes
+from rnn_jax.arrays.paths import replace_at
 from rnn_jax.layers.activation_penalty import penalised_part, penalties_over
-from rnn_jax.layers.base import adapted
 from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.recurrence.layouts import batch_shape_of
 from rnn_jax.training.across import Across, Found, check_mean, part_that_counts
@@ -30,8 +27,9 @@ from rnn_jax.training.checks import (
     shape_of,
 )
 from rnn_jax.training.descent import make_descent
+from rnn_jax.training.lazy import Lazy
 from rnn_jax.training.objective import make_objective
-from rnn_jax.training.rows import add_rows, gather_rows
+from rnn_jax.training.reducing import make_begin
 from rnn_jax.training.sgd import PlainSGD
 from rnn_jax.types import Array, Batch, Carry, Model, Params, Share
 
@@ -126,11 +124,6 @@ def check_state(state: Any) -> None:
     check_array("the state's step", state.step, "int[]")
 
 
-def _is_distributed(inputs: Array) -> bool:
-    """Whether devices see inputs of their own, and JAX is to add up what each does to a table."""
-    return bool(varying_axes(inputs)) or any(axes is not None for axes in spec_of(inputs))
-
-
 def make_train_step(
     model: Model,
     optimizer: optax.GradientTransformation,
@@ -146,8 +139,8 @@ def make_train_step(
     ``l, ∇ = value_and_grad(loss(model(params, inputs), targets))``, then the optimiser's update.
     The carry from the batch before is a constant of the step: gradients stop between batches. Where
     the batch has ``resets``, the carry is the initial one, and no gradient passes.
-    With `sgd` only those rows of the input matrix that the batch uses are differentiated and
-    updated; the result is the same.
+    With `sgd`, clipped or not, only those rows of the input matrix that the batch uses are
+    differentiated and updated; the result is the same. With `lazy` that is so by any optimiser.
 
     Args:
       model: a `Model`, truncated or not.
@@ -205,9 +198,10 @@ def make_train_step(
         across = Across(axis_name, summed, counts_first=penalised_part(model) is not None)
         model = penalties_over(model, axis_name)
     measure = make_objective(model, loss)
-    update = optax.with_extra_args_support(optimizer).update
-    plain = isinstance(optimizer, PlainSGD)
-    path = adapted(model).input_table if plain else None
+    begin = make_begin(model, optimizer, loss, axis_name)
+    inner = optimizer.inner if isinstance(optimizer, Lazy) else optimizer
+    update = optax.with_extra_args_support(inner).update
+    plain = isinstance(inner, PlainSGD) and not inner.clipped
     descend = make_descent(model, loss) if plain and across is None else None
 
     def train_step(
@@ -222,21 +216,17 @@ def make_train_step(
         if key is not None and not noise:
             raise ValueError("a step made with noise=False takes no key: leave out one of the two")
         batch = batch_of(batch)
-        ids, mask = batch.inputs, batch.mask
-        batch_shape_of(ids)
+        shape = batch_shape_of(batch.inputs)
         check_array("the targets of a batch", batch.targets, "[T, B]")
-        rows = path if is_ids(ids) and not _is_distributed(ids) else None
-        params = state.params
-        if rows is not None:
-            params, renumbered = gather_rows(params, rows, ids, mask)
-            batch = batch._replace(inputs=renumbered)
+        begun = begin(state.params, state.opt_state, batch, key)
+        params, batch = begun.params, begun.batch
 
         first: Array | int | Share | None = 0 if noise == "by row" else None
         if across is not None:
-            first = across.rows(batch_shape_of(ids)[0], by_row=noise == "by row")
+            first = across.rows(shape[0], by_row=noise == "by row")
 
         def objective(params: Params) -> tuple[Array, Found]:
-            found = measure(params, state.carry, batch, key=key, rows=first)
+            found = measure(params, state.carry, batch, key=key, rows=first, drawn=begun.drawn)
             check_loss(found.loss)
             counts = None
             if across is not None:
@@ -258,7 +248,7 @@ def make_train_step(
             value_of = partial(across.value, objective)
         with optimizer_errors_explained(optimizer, state):
             updates, opt_state = update(
-                grads, state.opt_state, params, value=value, grad=grads, value_fn=value_of
+                grads, begun.opt_state, params, value=value, grad=grads, value_fn=value_of
             )
         carry = None if state.carry is None else found.carry
         metrics = {"loss": value, "tokens": found.tokens}
@@ -266,18 +256,12 @@ def make_train_step(
             # Squares, because optimisers take those of a gradient.
             bound = () if descended is None else descended.bound
             good = all_finite((value, jax.tree.map(jnp.square, (grads, bound))))
-            opt_state, carry = _where(good, (opt_state, carry), (state.opt_state, state.carry))
+            opt_state, carry = _where(good, (opt_state, carry), (begun.opt_state, state.carry))
             # What is added, not the sum: of a table only some rows are touched. No sum changes
             # with a negative zero.
             updates = _where(good, updates, jax.tree.map(lambda u: jnp.full_like(u, -0.0), updates))
             metrics["skipped"] = ~good
-        if rows is not None:
-            table = at_path(state.params, rows)
-            table = add_rows(table, ids, mask, at_path(updates, rows))
-            rest = replace_at(params, rows, None), replace_at(updates, rows, None)
-            params = replace_at(optax.apply_updates(*rest), rows, table)
-        else:
-            params = optax.apply_updates(params, updates)
+        params, opt_state = begun.finish(params, updates, opt_state)
         if descended is not None:
 
             def change(old: Array, grad: Array) -> Array:

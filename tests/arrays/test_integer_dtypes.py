@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ import pytest
 import rnn_jax as r
 from rnn_jax.arrays.tokens import as_index, look_up
 from rnn_jax.text import random_batches
-from rnn_jax.training.rows import add_rows, gather_rows
+from rnn_jax.training.rows import Used, add_rows, gather_rows, index_of
 
 DTYPES = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
 V = 300  # more than 8 bits hold
@@ -52,11 +53,20 @@ def test_every_dtype_means_the_same_ids(dtype: str, x64: bool) -> None:
                 plain = jax.value_and_grad(r.cross_entropy)(logits, ids.astype(jnp.int32))
                 np.testing.assert_allclose(loss, plain[0], rtol=1e-6)
                 np.testing.assert_allclose(gradient, plain[1], rtol=1e-5, atol=1e-8)
-            small, new = jax.jit(lambda i: gather_rows({"w": table}, ("w",), i, None))(ids)
-            np.testing.assert_array_equal(look_up(small["w"], new)[..., 0], expected)
-            ones = jnp.ones((4, 1), table.dtype)
-            changed = jax.jit(lambda i: add_rows(table, i, None, ones))(ids)  # noqa: B023
-            assert (changed - table).sum() == 4 - outside
+            for once in (False, True):
+                looked_up, change = jax.jit(partial(_by_rows, table, once=once))(ids)
+                np.testing.assert_array_equal(looked_up[..., 0], expected)
+                distinct = len(np.unique(np.asarray(given)[np.isfinite(expected)]))
+                assert change.sum() == (distinct if once else 4 - outside)
+
+
+def _by_rows(table: Any, ids: Any, *, once: bool) -> Any:
+    """``table[ids]``, and what is added to the table where each row that is used gets a one."""
+    rows, positions = index_of(ids, None, once=once)
+    tables = [Used(("w",), rows)]
+    small = gather_rows({"w": table}, tables)
+    ones = {"w": jnp.ones(small["w"].shape, table.dtype)}
+    return look_up(small["w"], positions), add_rows({"w": table}, tables, ones)["w"] - table
 
 
 @pytest.mark.parametrize("dtype", DTYPES[:-2])

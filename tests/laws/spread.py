@@ -162,6 +162,20 @@ def losses() -> None:
     check(classifier, batch._replace(targets=batch.targets[0]), [2, 4], noise="by row")
 
 
+def tables() -> None:
+    """Optimisers that touch the used rows of tables only, and words drawn for a whole batch."""
+    words = 40  # of which no batch uses all
+    plain = r.language_model(words, LSTM, embedding_size=3)
+    sampled = r.language_model(words, LSTM, embedding_size=3, readout=r.sampled_softmax(7))
+    for model in (plain, sampled):
+        for optimizer in (r.lazy(optax.adam(0.1)), r.sgd(0.1, clip=0.1), r.lazy(r.sgd(0.1))):
+            for masked in (False, True):
+                check(model, batch_for(IDS, masked=masked), [4], optimizer=optimizer)
+    summed = partial(r.cross_entropy, reduction="sum")
+    lazily = r.lazy(optax.chain(optax.clip_by_global_norm(0.1), optax.adam(0.1)))
+    check(sampled, batch_for(IDS), [2, 8], optimizer=lazily, loss=summed, summed=True)
+
+
 def single() -> None:
     """In float32, and in products of bfloat16."""
     for how in (True, "by row"):

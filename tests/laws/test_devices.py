@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-PARTS = ("table", "noise", "losses", "single", "skipped", "compiled", "fits", "errors")
+PARTS = (
+    "table", "noise", "losses", "tables", "single", "skipped", "compiled", "fits", "errors",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -14,6 +14,7 @@ import pytest
 from rnn_jax import runs
 from rnn_jax.runs.settings import TrainConfig
 from rnn_jax.training.averaging import averaged
+from rnn_jax.training.lazy import Lazy
 from rnn_jax.training.rules import learning_rate
 from rnn_jax.training.sgd import PlainSGD
 
@@ -69,9 +70,24 @@ def test_the_default_is_what_it_was() -> None:
         np.testing.assert_array_equal(first["w"], second["w"])
     plain: Any = {"optimizer": "sgd", "clip": 0.0}
     assert isinstance(runs.make_optimizer(TrainConfig(**plain)), PlainSGD)
+    clipped: Any = runs.make_optimizer(TrainConfig(**plain | {"clip": 0.5}))
+    assert isinstance(clipped, PlainSGD) and clipped.clipped
     decaying = TrainConfig(**plain, schedule="cosine")
     assert isinstance(runs.make_optimizer(decaying, 3), PlainSGD)
     assert not isinstance(runs.make_optimizer(TrainConfig(**plain, momentum=0.9)), PlainSGD)
+
+
+def test_lazy_is_around_all_else() -> None:
+    optimizer: Any = runs.make_optimizer(TrainConfig(optimizer="adamw", lazy=True))
+    assert isinstance(optimizer, Lazy)
+    one, other = (
+        runs.make_optimizer(TrainConfig(optimizer="adamw", lazy=lazy)).init(PARAMS)
+        for lazy in (True, False)
+    )
+    assert jax.tree.map(jnp.shape, one) == jax.tree.map(jnp.shape, other)
+    for more in ({"accumulate": 2}, {"average": "ema:0.9"}):
+        with pytest.raises(ValueError, match="--lazy goes by the words of one batch"):
+            TrainConfig(lazy=True, **more)
 
 
 def first_updates(count: int, **settings: Any) -> list[Any]:

@@ -48,6 +48,7 @@ BEFORE: dict[str, Any] = {
     "weight_decay": None,
     "accumulate": 1,
     "average": "none",
+    "lazy": False,
     "label_smoothing": 0.0,
     "activation_penalty": 0.0,
     "temporal_penalty": 0.0,

@@ -61,6 +61,11 @@ class OptimizationSettings(Options):
         "gradient, default 0.",
     )
     clip: float = option(1.0, "Largest global norm of the gradient; 0: no clipping.")
+    lazy: bool = option(
+        False,
+        "Leave alone, with its moments, what belongs to words that a batch does not use: for large "
+        "vocabularies; not the same training, but by sgd.",
+    )
     accumulate: int = option(1, "Steps whose gradients are put together to one update.")
     average: str = option(
         "none",
@@ -80,7 +85,12 @@ class OptimizationSettings(Options):
         self.require("decay_factor", 0 < self.decay_factor < 1, "between 0 and 1")
         self._check_readers("schedule", _SCHEDULES)
         self._check_readers("optimizer", _OPTIMIZERS)
-        _ = self.averaging
+        kind, _ = self.averaging
+        if self.lazy and (self.accumulate > 1 or kind != "none"):
+            raise ValueError(
+                "--lazy goes by the words of one batch, and --accumulate and --average by more: "
+                "leave out one of them"
+            )
 
     @property
     def scheduled(self) -> bool:
