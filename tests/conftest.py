@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 import tempfile
+import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -39,6 +40,31 @@ settings.register_profile("repeatable", settings.get_profile("local"), derandomi
 settings.load_profile("repeatable" if os.environ.get("CI") else "local")
 
 _cache = tempfile.TemporaryDirectory(prefix="rnn_jax-tests-")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--one-in",
+        type=int,
+        default=1,
+        metavar="N",
+        help="every test function, but one in N of the cases of each",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the first case of each function, and those that a hash of their names picks."""
+    share: int = config.getoption("--one-in")
+    seen: set[str] = set()
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        function = item.nodeid.partition("[")[0]
+        picked = function not in seen or zlib.crc32(item.nodeid.encode()) % share == 0
+        (kept if picked else left_out).append(item)
+        seen.add(function)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = kept
 
 
 # In hooks rather than a fixture, so that the doctests of rnn_jax are under it too.
