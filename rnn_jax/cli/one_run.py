@@ -8,6 +8,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -96,17 +97,22 @@ def train_one(
         )
     print(f"unigram perplexity {unigram:.1f}: what the {config.unit}s' frequencies alone give\n")
     begun = resume and (folder.path / CHECKPOINT).exists()
-    params = data.initial_parameters if begun else _initial(data)
     if begun and folder.steps is not None:
         print(f"goes on from step {folder.steps:,}\n")
-    print(parameter_summary(params))
+    print(parameter_summary(data.parameter_shapes))
     print(f"\nPython {platform.python_version()}, JAX {jax.__version__}, {_shown(mesh)}\n")
     with ExitStack() as stack:
         listeners: list[Any] = [stack.enter_context(TrainingReport())]
         if extras.tensorboard:
             listeners.append(stack.enter_context(TensorBoard(folder.path)))
         ended = fit(
-            folder, data, *listeners, resume=resume, learning_rate=rate, params=params, mesh=mesh
+            folder,
+            data,
+            *listeners,
+            resume=resume,
+            learning_rate=rate,
+            params=None if begun else partial(_initial, data),
+            mesh=mesh,
         )
     rows = folder.read_metrics()
     plot_loss(folder, rows, data.unigram_loss)
@@ -129,7 +135,7 @@ def train_one(
         _test(folder, data, extras)
     samples = sample_texts(
         data.model,
-        folder.load_parameters(like=data.initial_parameters),
+        folder.load_parameters(like=data.parameter_shapes),
         data.vocabulary,
         config,
         seed=config.seed,
@@ -156,7 +162,7 @@ def _test_sha256(data: RunData, extras: Extras) -> str | None:
 def _test(folder: RunFolder, data: RunData, extras: Extras) -> None:
     """Evaluate on the text of ``--test``, print the figures and keep them in the folder."""
     assert data.config.test is not None
-    params = folder.load_parameters(like=data.initial_parameters, best=folder.has_best)
+    params = folder.load_parameters(like=data.parameter_shapes, best=folder.has_best)
     run = Run(data.model, params, data.vocabulary, data.config)
     figures = on_another(run, data.config.test, processes=extras.processes)
     which = "best" if folder.has_best else "latest"
@@ -176,7 +182,7 @@ def follow_one(
     """What a process does that is not the first of a training: its share of the steps alone."""
     mesh = _mesh(data, extras)
     begun = resume and folder is not None and (folder.path / CHECKPOINT).exists()
-    params = data.initial_parameters if begun else _initial(data)
+    params = None if begun else partial(_initial, data)
     ended = fit(folder, data, resume=resume, learning_rate=rate, params=params, mesh=mesh)
     if ended == "interrupted":
         raise typer.Exit(130)
@@ -212,7 +218,7 @@ def _initial(data: RunData) -> Params:
         return data.initial_parameters
     before = open_folder(data.config.init_from)
     try:
-        return before.load_parameters(like=data.initial_parameters, best=before.has_best)
+        return before.load_parameters(like=data.parameter_shapes, best=before.has_best)
     except OtherTree as error:
         raise ValueError(
             f"the parameters of --init-from {data.config.init_from} do not fit: leave out --cell, "

@@ -74,18 +74,19 @@ def save_noted(
     path: str | os.PathLike[str], params: Params, beside: Mapping[str, Any] | None
 ) -> None:
     """As `save_params`, with a JSON object beside the tensors, under the same checksum."""
-    from safetensors.numpy import save
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
 
     named = _named(params)
     flat = {name: _storable(name, leaf) for name, leaf in named}
     _check_names([name for name, _ in named])
     try:
         with atomic_path(Path(path)) as temporary:
-            temporary.write_bytes(save(flat, written_notes(params, flat, beside)))
-    except OSError as error:
-        raise ValueError(
-            f"cannot write {os.fspath(path)} ({reason(error)}): choose another path"
-        ) from None
+            # From the arrays to the disk, without a copy of them all as bytes.
+            save_file(flat, temporary, written_notes(params, flat, beside))
+    except (OSError, SafetensorError) as error:
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        raise ValueError(f"cannot write {os.fspath(path)} ({why}): choose another path") from None
 
 
 def load_params(path: str | os.PathLike[str], like: Params = None) -> Params:

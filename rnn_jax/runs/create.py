@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -246,7 +247,8 @@ def _is_ours(path: Path, names: list[str]) -> bool:
 
 def _is_leftover(name: str) -> bool:
     """Whether a file is what a killed process left of one it was writing."""
-    return name in (_LOCK, ".writable") or is_of_run(target_of(name) or "") or is_aside(name)
+    ours = name in (_LOCK, ".writable") or is_of_run(target_of(name) or "") or is_aside(name)
+    return ours or re.fullmatch(r"\.tmp[A-Za-z0-9]{6}", name) is not None  # safetensors' own
 
 
 def _remove(path: Path) -> None:

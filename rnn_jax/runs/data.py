@@ -68,10 +68,15 @@ class RunData:
         """The run's model, not truncated."""
         return make_model(self.config, len(self.vocabulary))
 
-    @cached_property
+    @property
     def initial_parameters(self) -> Params:
-        """The parameters that the run starts from."""
+        """The parameters that the run starts from, made anew; nothing holds them for long."""
         return self.model.init(jax.random.key(self.config.seed))
+
+    @property
+    def parameter_shapes(self) -> Params:
+        """Their shapes and dtypes."""
+        return jax.eval_shape(self.model.init, jax.random.key(0))
 
     @property
     def batch_bytes(self) -> int:

@@ -26,7 +26,7 @@ def fit(
     *listeners: Listener,
     resume: bool = False,
     learning_rate: float | None = None,
-    params: Params = None,
+    params: Params | Callable[[], Params] = None,
     mesh: Mesh | None = None,
 ) -> str:
     """Train as the configuration says; metrics, checkpoints and parameters go into the folder.
@@ -38,7 +38,7 @@ def fit(
       resume: begin from the checkpoint in the folder; from the start if the run was stopped before
         there was one.
       learning_rate: of a resumed run from here on; None keeps the one it had.
-      params: to begin with; None for the run's own.
+      params: to begin with, or a function that makes them; None for the run's own.
       mesh: devices to spread batches over, as `rnn_jax.fit` takes it.
 
     Returns:
@@ -64,7 +64,7 @@ def fit(
                 epochs=config.epochs,
                 steps=config.steps,
                 key=jax.random.key(config.seed),
-                params=data.initial_parameters if params is None else params,
+                params=(lambda: data.initial_parameters) if params is None else params,
                 loss=training_loss(config),
                 summed=config.in_sentences,
                 stateful=config.stateful,

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -62,7 +63,7 @@ def fit(
     steps: int | None = None,
     seconds: float | None = None,
     key: Array | None = None,
-    params: Params = None,
+    params: Params | Callable[[], Params] = None,
     loss: Loss = cross_entropy,
     summed: bool = False,
     stateful: bool = False,
@@ -102,7 +103,8 @@ def fit(
         steps and seconds, what is over first. A training that goes on counts what it had before by
         ``seconds``, and ends in the bits that the clock allows.
       key: of the initial parameters and of all noise.
-      params: to begin with, copied; those of ``model.init`` by default.
+      params: to begin with, copied, or a function that makes them, which saves the copy; those of
+        ``model.init`` by default.
       loss: as for `make_train_step`.
       summed: whether it is summed over a batch's tokens, and not their mean.
       stateful: whether each batch continues the one before it within an epoch, in ``data`` and in
@@ -174,10 +176,15 @@ def fit(
         check_batches(data)
     at_first = None if key is None else jax.random.fold_in(key, 0)
     noise = None if key is None else jax.random.fold_in(key, 1)
+    make: Any = params
     if params is None:
         assert at_first is not None
-        params = model.init(at_first)
-    check_params(params)
+        make = partial(model.init, at_first)
+    begin = make() if callable(make) else make
+    check_params(begin)
+    if not callable(make):  # what is handed in is not to be used up
+        begin = jax.tree.map(jnp.copy, begin)
+    shapes = jax.eval_shape(lambda tree: tree, begin)
     if resume and folder is None:
         raise ValueError("resume=True goes on from a folder: pass folder=")
     devices = None if mesh is None else devices_of(mesh)
@@ -190,9 +197,8 @@ def fit(
             if batches is not None:
                 check(name, batches)  # of what is fed each piece, when it is read
     batch_shape = (epoch(0)[0].batch_size,) if stateful else None
-    state = init_train_state(
-        model, optimizer, jax.tree.map(jnp.copy, params), batch_shape=batch_shape
-    )
+    state = init_train_state(model, optimizer, begin, batch_shape=batch_shape)
+    del begin  # the state's from here on
     if devices is not None:
         epoch = devices.epochs(epoch)
         epoch(0)
@@ -215,7 +221,7 @@ def fit(
         position, history = Position(by_row=devices is not None), History([])
         if processes.count > 1:
             lengths = (epochs, steps, seconds, evaluate_every, evaluate_every_steps, patience)
-            leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(params)]
+            leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state.params)]
             processes.check_same("key= or data", checksum_of_json(began_with))
             processes.check_same("how long to train or when to evaluate", checksum_of_json(lengths))
             processes.check_same("the parameters to begin with", checksum(*leaves))
@@ -272,7 +278,7 @@ def fit(
         )
         state, failure = train(plan, state, position, history)
         if history.best_params is None and store is not None:
-            history.best_params = best_of(store, params)
+            history.best_params = best_of(store, shapes)
         history.best_params = jax.tree.map(jnp.asarray, history.best_params)
     signum = int(processes.most(interrupted() or 0)) or None
     if failure is not None:

@@ -301,7 +301,11 @@ class _Training:
         plan = self.plan
         began = time.perf_counter() if began is None else began
         params = averaged(run.state.opt_state, run.state.params)
-        state, params = on_host((run.state, params))
+        own = params is run.state.params  # and then one copy serves
+        if self.best is not None and self.best[1]["step"] == self.at.step:
+            params = self.best[0]
+        state, params = on_host((run.state._replace(params=None) if own else run.state, params))
+        state = state._replace(params=params) if own else state
         position = {**dataclasses.asdict(self.at), "began_with": plan.began_with}
         if plan.store is None or plan.store.best_written is self.best:
             self.best = None  # until then it goes along

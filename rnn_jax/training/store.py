@@ -73,7 +73,12 @@ def on_host(tree: Any) -> Any:
     Of keys, as an optimiser may hold, their data. What is spread over the devices of several
     processes is sent to each, so that all of them must come here.
     """
-    return jax.tree.map(lambda leaf: np.array(leaf), jax.device_get(whole(_plain(tree))))
+    return jax.tree.map(_copied, jax.device_get(whole(_plain(tree))), tree)
+
+
+def _copied(leaf: Any, of: Any) -> np.ndarray:
+    """A copy of one's own; what has been on the host all the time is one."""
+    return of if isinstance(of, np.ndarray) else np.array(leaf)
 
 
 def from_host(tree: Any, like: Any) -> Any:

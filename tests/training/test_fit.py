@@ -512,3 +512,19 @@ def test_bad_data() -> None:
     sourced = rnn_jax.Windows(DATA.inputs, DATA.targets, None, None, DATA.inputs)
     with pytest.raises(ValueError, match="reads no source"):
         fit(sourced, epochs=1, stateful=False)
+
+
+def test_parameters_may_come_from_a_function() -> None:
+    made = []
+
+    def params() -> Any:
+        made.append(MODEL.init(jax.random.key(5)))
+        return made[-1]
+
+    options: Any = {"key": jax.random.key(0), "steps": 3}
+    given, _ = rnn_jax.fit(
+        MODEL, rnn_jax.sgd(0.1), DATA, params=MODEL.init(jax.random.key(5)), **options
+    )
+    state, _ = rnn_jax.fit(MODEL, rnn_jax.sgd(0.1), DATA, params=params, **options)
+    assert len(made) == 1
+    jax.tree.map(np.testing.assert_array_equal, given.params, state.params)
