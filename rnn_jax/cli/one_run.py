@@ -63,13 +63,13 @@ class Extras:
     compare: whether to close with the time of a step.
     tensorboard: whether to write metrics for TensorBoard.
     devices: to train on, a number or "all"; None for the first one.
-    processes: how many tokenise.
+    processes: how many tokenise; None: as many as its level is worth.
     """
 
     compare: bool = True
     tensorboard: bool = False
     devices: str | None = None
-    processes: int = 1
+    processes: int | None = 1
 
 
 def train_one(

@@ -23,7 +23,7 @@ from rnn_jax.cli.options import with_options
 from rnn_jax.cli.processes import settings_of, together
 from rnn_jax.cli.runs import unusual
 from rnn_jax.cli.seeds import train_seeds
-from rnn_jax.cli.tokenize import PROCESSES, worker_count
+from rnn_jax.cli.tokenize import PROCESSES, check_processes
 from rnn_jax.runs import TrainConfig, latest_folder, open_folder
 
 __all__ = ["train"]
@@ -81,11 +81,12 @@ def train(
     ] = True,
 ) -> None:
     """Train a language model, sample from it, and time its step against the NumPy baseline."""
+    check_processes(processes)
     extras = Extras(
         compare=compare,
         tensorboard=tensorboard,
         devices=devices,
-        processes=worker_count(processes),
+        processes=processes,
     )
     settings = settings_of(config, given, devices, resume)
     with together(coordinator, num_processes, process_id, join_timeout, settings) as leads:

@@ -115,7 +115,7 @@ def prepare(
     config: TrainConfig,
     *,
     vocabulary: text.Vocabulary | None = None,
-    processes: int = 1,
+    processes: int | None = 1,
     progress: Progress | None = None,
 ) -> RunData:
     """Find, tokenise and cut the corpus of a configuration, however large it is.
@@ -123,7 +123,8 @@ def prepare(
     Args:
       config: the configuration.
       vocabulary: the vocabulary of an existing run; None makes one of the training text.
-      processes: how many tokenise a text that was not tokenised before.
+      processes: how many tokenise a text that was not tokenised before, as for
+        `tokenize_source`.
       progress: called now and then with the bytes tokenised and their total.
 
     Raises:
@@ -168,7 +169,7 @@ def prepare(
 def hash_of_test(
     config: TrainConfig,
     vocabulary: text.Vocabulary,
-    processes: int = 1,
+    processes: int | None = 1,
     progress: Progress | None = None,
 ) -> str | None:
     """The hash of the text of ``--test``, which is to be there at the end; None without one.
@@ -188,7 +189,7 @@ def other_tokens(
     config: TrainConfig,
     corpus: str | Sequence[str],
     vocabulary: text.Vocabulary,
-    processes: int = 1,
+    processes: int | None = 1,
     progress: Progress | None = None,
 ) -> TokenFile:
     """Another text in the vocabulary of a run."""
