@@ -25,6 +25,7 @@ from rnn_jax.cli.runs import unusual
 from rnn_jax.cli.seeds import train_seeds
 from rnn_jax.cli.tokenize import PROCESSES, check_processes
 from rnn_jax.runs import TrainConfig, latest_folder, open_folder
+from rnn_jax.training.joining import JOIN_WAIT
 
 __all__ = ["train"]
 
@@ -74,8 +75,12 @@ def train(
         int | None, typer.Option(help="The number of this one, from 0; with HOST:PORT.")
     ] = None,
     join_timeout: Annotated[
-        float, typer.Option(help="Seconds within which all processes must have come.")
-    ] = 300.0,
+        float,
+        typer.Option(
+            help="Seconds within which all processes must have come; more on a cluster that starts "
+            "them slowly."
+        ),
+    ] = JOIN_WAIT,
     compare: Annotated[
         bool, typer.Option(help="Close with the step time against the NumPy baseline.")
     ] = True,
