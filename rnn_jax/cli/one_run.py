@@ -39,6 +39,7 @@ from rnn_jax.runs import (
 )
 from rnn_jax.runs.data import hash_of_test
 from rnn_jax.runs.evaluation import unknown_is_trained
+from rnn_jax.runs.tested import TEST
 from rnn_jax.training.processes import processes_of
 from rnn_jax.training.report import TrainingReport
 from rnn_jax.training.store import CHECKPOINT
@@ -48,7 +49,6 @@ from rnn_jax.types import Params
 __all__ = ["Extras", "continued", "data_again", "data_of", "follow_one", "new", "train_one"]
 
 
-_TEST = "test.json"
 # What may change when a run goes on; anything else would make it another run.
 _RESUMABLE = (
     "epochs", "steps", "evaluate_every", "evaluate_every_steps", "early_stop", "save_every", "keep",
@@ -162,7 +162,7 @@ def _test(folder: RunFolder, data: RunData, extras: Extras) -> None:
     which = "best" if folder.has_best else "latest"
     print(f"test, by the {which} parameters: {said(figures)}\n")
     row = json_safe({**figures, "parameters": which})
-    folder.write_text(_TEST, json.dumps(row, ensure_ascii=False) + "\n")
+    folder.write_text(TEST, json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def follow_one(
@@ -254,7 +254,7 @@ def continued(
         test = _test_sha256(data, extras)
         if folder.test_sha256 not in (None, test):
             raise _changed(f"--test {data.config.test}", folder)
-        (folder.path / _TEST).unlink(missing_ok=True)  # of the parameters before
+        (folder.path / TEST).unlink(missing_ok=True)  # of the parameters before
         _save_settings(folder, data, test)
         yield folder, data
 
