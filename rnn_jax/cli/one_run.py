@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from rnn_jax.cli.devices import mesh_of
 from rnn_jax.cli.evaluate import on_another, said
 from rnn_jax.cli.processes import OWN
-from rnn_jax.cli.report import parameter_summary, tokenizing
+from rnn_jax.cli.report import long_evaluation, parameter_summary, tokenizing
 from rnn_jax.cli.table import json_safe
 from rnn_jax.host.checksums import checksum_of_json
 from rnn_jax.interop.tensors import OtherTree
@@ -101,6 +101,8 @@ def train_one(
         print(f"goes on from step {folder.steps:,}\n")
     print(parameter_summary(params))
     print(f"\nPython {platform.python_version()}, JAX {jax.__version__}, {_shown(mesh)}\n")
+    if not begun and (note := long_evaluation(data)):
+        print(note, flush=True)
     with ExitStack() as stack:
         listeners: list[Any] = [stack.enter_context(TrainingReport())]
         if extras.tensorboard:

@@ -49,6 +49,7 @@ class RunData:
     left_out: the sentences that are longer than ``max_length``.
     valid_sha256: the hash of ``valid``, if there is one.
     unknown: the targets of ``valid`` that the vocabulary lacks.
+    evaluated: the number of targets in one evaluation.
     """
 
     config: TrainConfig
@@ -62,6 +63,7 @@ class RunData:
     left_out: int = 0
     valid_sha256: str | None = None
     unknown: int = 0
+    evaluated: int = 0
 
     @cached_property
     def model(self) -> Model:
@@ -163,6 +165,7 @@ def prepare(
         left_out(tokens),
         valid_sha256,
         unknown,
+        target_number(held_out),
     )
 
 
