@@ -10,7 +10,7 @@ import typer
 
 from rnn_jax.cli.report import tokenizing
 from rnn_jax.cli.table import json_safe
-from rnn_jax.cli.tokenize import PROCESSES, worker_count
+from rnn_jax.cli.tokenize import PROCESSES, check_processes
 from rnn_jax.host.files import Row
 from rnn_jax.runs import Run, RunFolder, TrainConfig, evaluator, load_run, open_folder, prepare
 from rnn_jax.runs.evaluation import bits_per_unit, evaluate_text
@@ -45,21 +45,21 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
 ) -> None:
     """Loss and perplexity of a run's parameters on the text it was evaluated on, or another."""
-    workers = worker_count(processes)
+    check_processes(processes)
     if not corpus:
         for flag, value in (("--column", column), ("--held-out", held_out)):
             if value is not None:
                 raise ValueError(
                     f"{flag} is for another text: give that as --corpus, or leave it out"
                 )
-        result = _on_its_own(open_folder(run), run, best, workers)
+        result = _on_its_own(open_folder(run), run, best, processes)
     else:
         loaded = load_run(run, best=best)
-        result = on_another(loaded, corpus, column=column, held_out=held_out, processes=workers)
+        result = on_another(loaded, corpus, column=column, held_out=held_out, processes=processes)
     print(json.dumps(json_safe(result)) if as_json else said(result))
 
 
-def _on_its_own(folder: RunFolder, run: str, best: bool, processes: int) -> Row:
+def _on_its_own(folder: RunFolder, run: str, best: bool, processes: int | None) -> Row:
     config = folder.config
     params = folder.load_parameters(best=best)
     with tokenizing() as progress:
@@ -83,7 +83,7 @@ def on_another(
     *,
     column: str | None = None,
     held_out: float | None = None,
-    processes: int = 1,
+    processes: int | None = 1,
 ) -> Row:
     """The figures of a run on another text."""
     with tokenizing() as progress:

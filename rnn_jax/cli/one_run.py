@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from rnn_jax.cli.devices import mesh_of
 from rnn_jax.cli.evaluate import on_another, said
 from rnn_jax.cli.processes import OWN
-from rnn_jax.cli.report import parameter_summary, tokenizing
+from rnn_jax.cli.report import long_evaluation, parameter_summary, tokenizing
 from rnn_jax.cli.table import json_safe
 from rnn_jax.host.checksums import checksum_of_json
 from rnn_jax.interop.tensors import OtherTree
@@ -40,6 +40,7 @@ from rnn_jax.runs import (
 )
 from rnn_jax.runs.data import hash_of_test
 from rnn_jax.runs.evaluation import unknown_is_trained
+from rnn_jax.runs.tested import TEST
 from rnn_jax.training.processes import processes_of
 from rnn_jax.training.report import TrainingReport
 from rnn_jax.training.store import CHECKPOINT
@@ -49,7 +50,6 @@ from rnn_jax.types import Params
 __all__ = ["Extras", "continued", "data_again", "data_of", "follow_one", "new", "train_one"]
 
 
-_TEST = "test.json"
 # What may change when a run goes on; anything else would make it another run.
 _RESUMABLE = (
     "epochs", "steps", "evaluate_every", "evaluate_every_steps", "early_stop", "save_every", "keep",
@@ -64,13 +64,13 @@ class Extras:
     compare: whether to close with the time of a step.
     tensorboard: whether to write metrics for TensorBoard.
     devices: to train on, a number or "all"; None for the first one.
-    processes: how many tokenise.
+    processes: how many tokenise; None: as many as its level is worth.
     """
 
     compare: bool = True
     tensorboard: bool = False
     devices: str | None = None
-    processes: int = 1
+    processes: int | None = 1
 
 
 def train_one(
@@ -101,6 +101,8 @@ def train_one(
         print(f"goes on from step {folder.steps:,}\n")
     print(parameter_summary(data.parameter_shapes))
     print(f"\nPython {platform.python_version()}, JAX {jax.__version__}, {_shown(mesh)}\n")
+    if not begun and (note := long_evaluation(data)):
+        print(note, flush=True)
     with ExitStack() as stack:
         listeners: list[Any] = [stack.enter_context(TrainingReport())]
         if extras.tensorboard:
@@ -168,7 +170,7 @@ def _test(folder: RunFolder, data: RunData, extras: Extras) -> None:
     which = "best" if folder.has_best else "latest"
     print(f"test, by the {which} parameters: {said(figures)}\n")
     row = json_safe({**figures, "parameters": which})
-    folder.write_text(_TEST, json.dumps(row, ensure_ascii=False) + "\n")
+    folder.write_text(TEST, json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def follow_one(
@@ -260,7 +262,7 @@ def continued(
         test = _test_sha256(data, extras)
         if folder.test_sha256 not in (None, test):
             raise _changed(f"--test {data.config.test}", folder)
-        (folder.path / _TEST).unlink(missing_ok=True)  # of the parameters before
+        (folder.path / TEST).unlink(missing_ok=True)  # of the parameters before
         _save_settings(folder, data, test)
         yield folder, data
 

@@ -9,12 +9,14 @@ from contextlib import contextmanager
 
 import jax
 
+from rnn_jax.runs import RunData
 from rnn_jax.training.report import bar, is_terminal
 from rnn_jax.types import Params
 
-__all__ = ["parameter_summary", "tokenizing"]
+__all__ = ["long_evaluation", "parameter_summary", "tokenizing"]
 
 _EVERY = 10.0  # seconds from one plain line to the next
+_MANY = 1 << 20  # targets, whose evaluation takes a second or more
 
 
 def parameter_summary(params: Params) -> str:
@@ -33,6 +35,20 @@ def parameter_summary(params: Params) -> str:
     ]
     rows.append(("parameters in all", "", sum(size for _, _, size in rows)))
     return "\n".join(f"{name:<22} {shape:<14} {size:>9,}" for name, shape, size in rows)
+
+
+def long_evaluation(data: RunData) -> str | None:
+    """What to say before the parameters that a run begins with are evaluated, where that lasts."""
+    if data.evaluated < _MANY:
+        return None
+    remedy = "a shorter --valid"
+    if data.config.valid is None:
+        size = data.tokens + (data.evaluated if data.config.held_out else 0)
+        remedy = f"--held-out {_MANY / size:.1g}"
+    return (
+        f"evaluating on {data.evaluated:,} tokens, before the first step and each time after it; "
+        f"{remedy} takes less time"
+    )
 
 
 @contextmanager

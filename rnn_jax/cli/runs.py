@@ -66,13 +66,16 @@ def _sorted(summaries: list[RunSummary], sort: Sort) -> list[RunSummary]:
 def _lines(summaries: Sequence[RunSummary]) -> list[str]:
     usable = [run.settings for run in summaries if run.usable]
     names = differing(usable)
+    tested = any(run.test_loss is not None for run in summaries)
     lines = []
     if len(usable) > 1:
         lines += [_common(usable[0], names), ""]
     header = [
         *("run", "state"),
         *map(as_flag, names),
-        *("best loss", "perplexity", "at epoch", "last loss", "tokens/s", "started", "duration"),
+        *("best loss", "perplexity", "at epoch", "last loss"),
+        *(["test loss"] if tested else []),
+        *("tokens/s", "started", "duration"),
     ]
     table = [
         [
@@ -83,6 +86,7 @@ def _lines(summaries: Sequence[RunSummary]) -> list[str]:
             number(run.best.get("perplexity"), ",.2f"),
             number(run.best.get("epoch"), ".4g"),
             number(run.last.get("loss"), ".4f"),
+            *([number(run.test_loss, ".4f")] if tested else []),
             number(run.tokens_per_second, ",.0f"),
             run.started or "–",
             duration(run.seconds),

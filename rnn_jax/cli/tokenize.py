@@ -17,9 +17,11 @@ from rnn_jax.text import DEFAULT_CORPUS, TokenFile, Tokenizing, find_source, tok
 from rnn_jax.text.token_file import SUFFIX
 from rnn_jax.text.tokenizing import sole_writer
 
-__all__ = ["PROCESSES", "tokenize", "worker_count"]
+__all__ = ["PROCESSES", "check_processes", "tokenize"]
 
-PROCESSES = "Processes that tokenise; default: one for each core."
+PROCESSES = (
+    "Processes that tokenise; default: one for each core, and one alone for bytes and characters."
+)
 
 _EVERY = 2.0  # seconds between two lines of progress
 
@@ -52,7 +54,7 @@ def tokenize(
         raise ValueError(f"--out {out} does not end in {SUFFIX}: name it {path.stem}{SUFFIX}")
     if path.exists() and not force:
         raise ValueError(f"--out {out} exists: choose another name, or --force to replace it")
-    workers = worker_count(processes)
+    check_processes(processes)
     source = find_source(corpus or [DEFAULT_CORPUS], column=column)
     try:
         with sole_writer(path):
@@ -61,7 +63,7 @@ def tokenize(
                 source,
                 path,
                 settings,
-                processes=workers,
+                processes=processes,
                 progress=_Lines(),
             )
     except Locked as error:
@@ -87,16 +89,10 @@ def tokenize(
     print(f"{out}: {path.stat().st_size / 1e6:,.1f} MB in {took:.1f} s, {rate:.1f} MB/s")
 
 
-def worker_count(processes: int | None) -> int:
-    """How many processes tokenise: as asked for, or one for each core that this one may use."""
+def check_processes(processes: int | None) -> None:
+    """Raise ValueError for a number of processes that cannot be."""
     if processes is not None and processes < 1:
         raise ValueError(f"--processes must be at least 1, not {processes}")
-    if processes is not None:
-        return processes
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
 
 
 class _Lines:

@@ -23,8 +23,9 @@ from rnn_jax.cli.options import with_options
 from rnn_jax.cli.processes import settings_of, together
 from rnn_jax.cli.runs import unusual
 from rnn_jax.cli.seeds import train_seeds
-from rnn_jax.cli.tokenize import PROCESSES, worker_count
+from rnn_jax.cli.tokenize import PROCESSES, check_processes
 from rnn_jax.runs import TrainConfig, latest_folder, open_folder
+from rnn_jax.training.joining import JOIN_WAIT
 
 __all__ = ["train"]
 
@@ -74,18 +75,23 @@ def train(
         int | None, typer.Option(help="The number of this one, from 0; with HOST:PORT.")
     ] = None,
     join_timeout: Annotated[
-        float, typer.Option(help="Seconds within which all processes must have come.")
-    ] = 300.0,
+        float,
+        typer.Option(
+            help="Seconds within which all processes must have come; more on a cluster that starts "
+            "them slowly."
+        ),
+    ] = JOIN_WAIT,
     compare: Annotated[
         bool, typer.Option(help="Close with the step time against the NumPy baseline.")
     ] = True,
 ) -> None:
     """Train a language model, sample from it, and time its step against the NumPy baseline."""
+    check_processes(processes)
     extras = Extras(
         compare=compare,
         tensorboard=tensorboard,
         devices=devices,
-        processes=worker_count(processes),
+        processes=processes,
     )
     settings = settings_of(config, given, devices, resume)
     with together(coordinator, num_processes, process_id, join_timeout, settings) as leads:

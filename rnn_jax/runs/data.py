@@ -49,6 +49,7 @@ class RunData:
     left_out: the sentences that are longer than ``max_length``.
     valid_sha256: the hash of ``valid``, if there is one.
     unknown: the targets of ``valid`` that the vocabulary lacks.
+    evaluated: the number of targets in one evaluation.
     """
 
     config: TrainConfig
@@ -62,6 +63,7 @@ class RunData:
     left_out: int = 0
     valid_sha256: str | None = None
     unknown: int = 0
+    evaluated: int = 0
 
     @cached_property
     def model(self) -> Model:
@@ -120,7 +122,7 @@ def prepare(
     config: TrainConfig,
     *,
     vocabulary: text.Vocabulary | None = None,
-    processes: int = 1,
+    processes: int | None = 1,
     progress: Progress | None = None,
 ) -> RunData:
     """Find, tokenise and cut the corpus of a configuration, however large it is.
@@ -128,7 +130,8 @@ def prepare(
     Args:
       config: the configuration.
       vocabulary: the vocabulary of an existing run; None makes one of the training text.
-      processes: how many tokenise a text that was not tokenised before.
+      processes: how many tokenise a text that was not tokenised before, as for
+        `tokenize_source`.
       progress: called now and then with the bytes tokenised and their total.
 
     Raises:
@@ -167,13 +170,14 @@ def prepare(
         left_out(tokens),
         valid_sha256,
         unknown,
+        target_number(held_out),
     )
 
 
 def hash_of_test(
     config: TrainConfig,
     vocabulary: text.Vocabulary,
-    processes: int = 1,
+    processes: int | None = 1,
     progress: Progress | None = None,
 ) -> str | None:
     """The hash of the text of ``--test``, which is to be there at the end; None without one.
@@ -193,7 +197,7 @@ def other_tokens(
     config: TrainConfig,
     corpus: str | Sequence[str],
     vocabulary: text.Vocabulary,
-    processes: int = 1,
+    processes: int | None = 1,
     progress: Progress | None = None,
 ) -> TokenFile:
     """Another text in the vocabulary of a run."""

@@ -54,7 +54,7 @@ def evaluate_text(
     *,
     column: str | None = None,
     held_out: float = 0.0,
-    processes: int = 1,
+    processes: int | None = 1,
     progress: Progress | None = None,
 ) -> Evaluation:
     """The loss of a run's model on a text, tokenised as the run's own, in the run's vocabulary.
@@ -69,7 +69,7 @@ def evaluate_text(
       corpus: name of a corpus, or path of a file or a folder; or several.
       column: of a ``.csv`` file that holds the text; by default that of the run.
       held_out: evaluate on the last part of the text; 0: on all of it.
-      processes: how many tokenise.
+      processes: how many tokenise, as for `tokenize_source`.
       progress: called now and then with the bytes tokenised and their total.
 
     Raises:

@@ -17,6 +17,7 @@ from rnn_jax.host.files import Row, reason
 from rnn_jax.host.locks import holder
 from rnn_jax.runs.finding import is_of_fit, looks_like_run
 from rnn_jax.runs.folder import FORMAT, TOKENIZER, RunFolder
+from rnn_jax.runs.tested import figures_of_test
 from rnn_jax.training.store import BEST, PARAMETERS
 
 __all__ = [
@@ -45,6 +46,7 @@ class RunSummary:
     content: all of ``config.json``.
     step: optimiser steps done.
     seconds: how long it trained, evaluations included, pauses before a resume not.
+    test: the figures on the text of ``--test``; empty where there are none.
     """
 
     folder: str
@@ -55,6 +57,7 @@ class RunSummary:
     content: Row = field(default_factory=dict)
     step: int | None = None
     seconds: float | None = None
+    test: Row = field(default_factory=dict)
 
     @property
     def usable(self) -> bool:
@@ -71,6 +74,11 @@ class RunSummary:
         """The evaluation with the lowest loss; empty where there is none."""
         finite = [row for row in self.rows if _finite(row["loss"]) is not None]
         return min(finite, key=lambda row: row["loss"], default={})
+
+    @property
+    def test_loss(self) -> float | None:
+        """The loss on the text of ``--test``."""
+        return _finite(self.test.get("loss"))
 
     @property
     def started(self) -> str | None:
@@ -108,6 +116,7 @@ class RunSummary:
             "best_perplexity": best.get("perplexity"),
             "best_epoch": best.get("epoch"),
             "last_loss": _finite(last.get("loss")),
+            "test_loss": self.test_loss,
             "tokens_per_second": self.tokens_per_second,
             "started": self.started,
             "seconds": self.seconds,
@@ -216,6 +225,7 @@ def _summary(name: str, path: Path, content: Row) -> RunSummary:
         content,
         step,
         seconds[-1] if seconds else None,
+        figures_of_test(path),
     )
     return summary if training or not _is_done(summary) else replace(summary, state="done")
 

@@ -29,7 +29,7 @@ def tokens_of(
     *,
     corpus: str | Sequence[str] | None = None,
     vocabulary: text.Vocabulary | None = None,
-    processes: int = 1,
+    processes: int | None = 1,
     progress: Progress | None = None,
 ) -> TokenFile:
     """The tokens of a configuration's text, or of another one that is read in the same way.
@@ -38,7 +38,7 @@ def tokens_of(
         config: the configuration.
         corpus: another text.
         vocabulary: that of an existing run; by default one is made of the text.
-        processes: how many tokenise.
+        processes: how many tokenise, as for `tokenize_source`.
         progress: called now and then with the bytes read and their total.
 
     Raises:

@@ -18,7 +18,7 @@ from rnn_jax.text.tokenize import normalize_letters, sentence_spans
 from rnn_jax.text.vocabulary import SENTENCE_END, SENTENCE_START
 from rnn_jax.text.words import Words
 
-__all__ = ["Gap", "Numbered", "Reader", "narrow", "number", "subwords"]
+__all__ = ["Gap", "Numbered", "Reader", "narrow", "needed", "number", "subwords"]
 
 # What is between letters where only letters are kept: nothing, other characters, a line's end.
 Gap = Literal[0, 1, 2]
@@ -75,6 +75,16 @@ def number(chunk: Chunk, reader: Reader) -> Numbered:
     if reader.level == "word":
         return _words(chunk, reader)
     return (_letters if reader.letters_only else _characters)(chunk, reader)
+
+
+def needed(reader: Reader) -> list[str]:
+    """The modules that `number` needs, some of which it imports when it is first called."""
+    modules = [__name__]
+    if reader.sentences:
+        modules += ["nltk.tokenize", f"punkt.data.{reader.language}"]
+    elif reader.level == "subword":
+        modules += ["tokenizers"]
+    return modules
 
 
 def narrow(ids: NDArray[np.integer[Any]], size: int) -> NDArray[np.unsignedinteger[Any]]:

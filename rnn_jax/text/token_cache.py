@@ -31,7 +31,7 @@ def cached_tokens(
     *,
     column: str = "body",
     vocabulary: Vocabulary | None = None,
-    processes: int = 1,
+    processes: int | None = 1,
     progress: Progress | None = None,
 ) -> TokenFile:
     """The token file of a corpus, from the cache where it is there.

@@ -27,7 +27,7 @@ from rnn_jax.text.chunks import (
 )
 from rnn_jax.text.formats import Reading
 from rnn_jax.text.joining import Joined
-from rnn_jax.text.numbering import Reader, narrow, number
+from rnn_jax.text.numbering import Reader, narrow, needed, number
 from rnn_jax.text.sources import Source
 from rnn_jax.text.spool import Spool
 from rnn_jax.text.subwords import subword_file, subwords
@@ -40,7 +40,7 @@ from rnn_jax.text.vocabulary import (
     most_frequent,
     reference_vocabulary,
 )
-from rnn_jax.text.workers import in_order
+from rnn_jax.text.workers import in_order, worker_count
 
 __all__ = ["Progress", "Tokenizing", "sole_writer", "tokenize_source"]
 
@@ -49,9 +49,6 @@ Progress = Callable[[int, int], None]
 _FORMAT = 2  # increased whenever the pipeline below changes what it computes
 _SUBWORDS = "file:"
 _CHUNK, _SLOW_CHUNK = 1 << 20, 1 << 18  # characters; the latter of what takes a second
-# Bytes of a corpus that are worth the seconds in which processes begin.
-_WORTH = {"word": 1 << 25, "char": 1 << 27, "byte": 1 << 28, "subword": 1 << 23}
-_WORTH_SENTENCES = 1 << 20
 _STRANGE = 100  # tokens outside the vocabulary that are named in the file
 
 
@@ -157,7 +154,7 @@ def tokenize_source(
     settings: Tokenizing,
     *,
     vocabulary: Vocabulary | None = None,
-    processes: int = 1,
+    processes: int | None = 1,
     progress: Progress | None = None,
 ) -> None:
     """Write the token file of a corpus; memory grows with the number of distinct words alone.
@@ -176,8 +173,10 @@ def tokenize_source(
         out: the file; it is written whole or not at all.
         settings: how the text becomes tokens.
         vocabulary: that of an existing model; by default one is made of the text.
-        processes: how many tokenise; a short text is tokenised by this one alone. A script that
-            asks for several needs an ``if __name__ == "__main__":`` around what it does.
+        processes: how many tokenise; None: one for each core, or this one alone at the levels that
+            several would not make faster, bytes and characters. A short text is tokenised by this
+            one alone. A script that asks for several, or for None, needs an
+            ``if __name__ == "__main__":`` around what it does.
         progress: called now and then with the bytes read and their total.
 
     Raises:
@@ -198,10 +197,7 @@ def tokenize_source(
     """
     out, reader, reading = Path(out), settings.reader(), Reading()
     noted = {**settings.settings(reader), "column": source.column}
-    worth = _WORTH_SENTENCES if reader.sentences else _WORTH[reader.level]
-    processes = 1 if source.size < worth else processes
-    if processes < 1:
-        raise ValueError(f"--processes must be at least 1, not {processes}")
+    workers = worker_count(processes, reader, source.size)
     if out.exists() and any(out.samefile(path) for path in source.files):
         raise ValueError(f"{out} is a file of the corpus itself: name another token file")
     fixed = _fixed_vocabulary(reader)
@@ -229,9 +225,7 @@ def tokenize_source(
         hashes: deque[bytes] = deque()
         parts = _work(source, reader, reading, hashes if limited else None)
         work = stack.enter_context(closing(parts))
-        results = in_order(
-            partial(number, reader=reader), work, processes, preload="rnn_jax.text.numbering"
-        )
+        results = in_order(partial(number, reader=reader), work, workers, preload=needed(reader))
         total, digest = source.size, hashlib.sha256()
         for numbered in stack.enter_context(closing(results)):
             try:

@@ -15,6 +15,8 @@ _ACROSS = re.compile(r"""''|(?<!\S)'|'(?!\S)|[^\S ]"|[^\S \n\t\r]""")
 _ENDS = ".])}>\"'»”’"
 # The words of letters alone that NLTK takes apart.
 _CONTRACTED = {"cannot", "gimme", "gonna", "gotta", "lemme", "wanna"}
+# What NLTK takes off the end of every word of letters and digits.
+_MARKS = ",;:?!"
 _MOST = 1 << 18  # entries of a table
 _LONGEST = 64  # characters; what is longer is hardly seen twice
 
@@ -50,8 +52,11 @@ class Words:
         return tokens
 
     def _split(self, word: str, table: dict[str, list[str]]) -> list[str]:
-        if word.isascii() and word.isalnum() and word.lower() not in _CONTRACTED:
+        marks = _MARKS + "." * (table is self._last)
+        if _plain(word):
             tokens = [word]
+        elif word[-1] in marks and _plain(word[:-1]):
+            tokens = [word[:-1], word[-1]]
         # A word that no rule knows stands for what is before or behind.
         elif table is self._first:
             tokens = tokenize_words(f"{word} x")[:-1]
@@ -64,3 +69,8 @@ class Words:
                 table.clear()
             table[word] = tokens
         return tokens
+
+
+def _plain(word: str) -> bool:
+    """Whether NLTK leaves a word as it is, wherever it stands."""
+    return word.isascii() and word.isalnum() and word.lower() not in _CONTRACTED

@@ -20,8 +20,9 @@ from rnn_jax.host.peers import Peers
 from rnn_jax.jaxprs import cluster
 from rnn_jax.training.processes import Processes
 
-__all__ = ["ABANDONED", "joined"]
+__all__ = ["ABANDONED", "JOIN_WAIT", "joined"]
 
+JOIN_WAIT = 50.0  # seconds; who is killed before joining costs the others so many
 ABANDONED = 75  # the exit code of a process that others have left: "try again", in sysexits.h
 _OF_OTHERS = re.compile("Gloo|NCCL|onnection|coordination|UNAVAILABLE")
 _LOCAL = re.compile(r"localhost|127\..*|::1")
@@ -34,7 +35,7 @@ def joined(
     process_id: int | None = None,
     *,
     same: Mapping[str, Any] | None = None,
-    wait: float = 300.0,
+    wait: float = JOIN_WAIT,
 ) -> Iterator[int]:
     """Join other processes, so that `jax.devices` and `fit` have the devices of all of them.
 
@@ -50,7 +51,7 @@ def joined(
       num_processes, process_id: how many there are, and the number of this one, from 0; None with
         ``"auto"``.
       same: what must not differ from process to process, by names.
-      wait: seconds within which all must have come.
+      wait: seconds within which all must have come, more on a cluster that starts them slowly.
 
     Yields:
       The number of this process.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import shlex
 import signal
 from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
+from typer.main import get_command
 
-from rnn_jax.cli import main
+from rnn_jax.cli import app, main
+from rnn_jax.training.joining import joined
 from tests.groups import Group, left, rows
 
 TRAIN = shlex.split(
@@ -55,6 +58,13 @@ def test_processes_that_cannot_join_are_one_sentence(
     assert main(["train", *TRAIN, *shlex.split(options), "--out", str(out)]) == 2
     assert sentence in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_who_is_killed_before_joining_costs_the_others_less_than_a_minute() -> None:
+    command = get_command(app).commands["train"]  # type: ignore[attr-defined]
+    (option,) = [one for one in command.params if one.name == "join_timeout"]
+    default = inspect.signature(joined).parameters["wait"].default
+    assert option.default == default < 60
 
 
 def test_a_task_of_a_cluster_that_trains_by_itself_says_so(

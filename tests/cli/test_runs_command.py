@@ -56,6 +56,27 @@ def test_runs_in_json_has_a_line_a_run(two_runs: Path, capsys: pytest.CaptureFix
     assert slow["best_loss"] is None
 
 
+def test_runs_shows_the_loss_on_the_test_text_where_there_is_one(
+    two_runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = two_runs / "runs" / "fast" / "test.json"
+    for content, shown in (
+        ('{"loss": 1.25, "parameters": "best"}', "1.2500"),
+        ('{"loss": null}', None),
+        ('{"loss": 1', None),
+        ("[1]", None),
+    ):
+        path.write_text(content)
+        assert main(["runs", "--sort", "loss"]) == 0
+        _, _, header, fast, slow = capsys.readouterr().out.splitlines()
+        assert ("test loss" in header) == (shown is not None)
+        if shown is not None:
+            assert fast.split()[7] == shown and slow.split()[7] == "–"
+        assert main(["runs", "--json", "--sort", "loss"]) == 0
+        losses = [json.loads(line)["test_loss"] for line in capsys.readouterr().out.splitlines()]
+        assert losses == [None if shown is None else 1.25, None]
+
+
 @pytest.mark.parametrize("sort", list(_KEYS))
 def test_runs_can_be_in_any_order(
     two_runs: Path, sort: str, capsys: pytest.CaptureFixture[str]

@@ -247,7 +247,7 @@ def test_a_long_text_is_cut_where_a_sentence_begins(
 def test_several_processes_write_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokenizing, "_WORTH_SENTENCES", 0)
+    monkeypatch.setattr("rnn_jax.text.workers._WORTH_SENTENCES", 0)
     monkeypatch.setattr(tokenizing, "_SLOW_CHUNK", 2000)
     limits: dict[str, dict[str, Any]] = {"all": {}, "few": {"max_sentences": 40}}
     for name, limit in limits.items():
@@ -379,6 +379,15 @@ PARTS = (
     *("''", "``", "..", "--", "'s", "n't", "'ll", "can", "not", "cannot", "wanna", "GIMME", " 't"),
     *("is", "d'ye", "more'n", "word", "Word.", "3,000", "a.b."),
 )
+
+
+@pytest.mark.parametrize("word", ["house", "3", "a1", "cannot", "Gonna", "can", "n", "s", "dr"])
+def test_marks_behind_a_word_are_taken_off_as_nltk_does(word: str) -> None:
+    words = Words()
+    for mark in (*",;:?!.", "", "?!", ",,", ".,"):
+        for form in ("{} x", "x {} x", "x {}", "{} {} {}"):
+            sentence = form.format(*[word + mark] * 3)
+            assert words(sentence) == tokenize_words(sentence), repr(sentence)
 
 
 @pytest.mark.parametrize("seed", range(8))
