@@ -13,7 +13,8 @@ import pytest
 
 import rnn_jax as r
 from rnn_jax.losses import chunked
-from tests.cases import QUICK
+from rnn_jax.training.objective import make_objective
+from tests.cases import CAUSAL, QUICK, SIZE, Case
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -125,3 +126,32 @@ def test_plain_descent_never_holds_the_gradient_of_the_matrix() -> None:
     matrix, logits = 8 * 70_000 * 4, 160 * 70_000 * 4
     assert temporaries(optimizer) < logits / 3  # of a chunk: logits, exponentials, gradients
     assert temporaries(optimizer) < temporaries(optax.sgd(0.5)) - matrix / 2
+
+
+@pytest.mark.parametrize("case", CAUSAL, ids=str)
+def test_every_cell_and_layer_has_the_loss_and_gradients_of_all_logits(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_chunks(monkeypatch)
+    tagged = r.sequence_tagger(WORDS, case.member, input_size=SIZE)
+    model: Any = case.member if case.model else tagged
+    xs = case.inputs(4, (2,))
+    mask = jnp.array([[True, True], [True, False], [True, True], [False, False]])
+    rng = np.random.default_rng(0)
+    classes = model.output_size or WORDS
+    data = r.Batch(xs, jnp.asarray(rng.integers(0, classes, (4, 2))), mask)
+    params = jax.tree.map(lambda p: p.astype(float), model.init(jax.random.key(0)))
+
+    def all_logits(logits: Any, targets: Any, *, mask: Any) -> Any:
+        return r.cross_entropy(logits, targets, mask=mask)
+
+    def both(params: Any, key: Any) -> Any:
+        found = []
+        for loss in (r.cross_entropy, all_logits):
+            measure = make_objective(model, loss)
+            value: Any = lambda p, m=measure: m(p, None, data, key=key).loss  # noqa: E731
+            found.append(jax.value_and_grad(value)(params))
+        return found
+
+    got, want = jax.jit(both, compiler_options=QUICK)(params, jax.random.key(1))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13), got, want)
