@@ -34,6 +34,9 @@ def lazy(optimizer: optax.GradientTransformation) -> Lazy:
     reaches a row only when it is used. Where a zero gradient changes nothing anyway, as by `sgd`
     with or without clipping or by Adagrad, lazy and dense are the same.
 
+    A tied embedding is read by every softmax, and an `encoder_decoder` reads several tables: of
+    these all rows are updated, as by ``optimizer``.
+
     What an optimiser does must be element by element, or by the norm of the whole gradient, which
     is that of the rows that are used, a word that occurs twice counting as one. What has a norm of
     each table, such as LAMB, is another one here. Averages of parameters are taken of all rows: put

@@ -88,6 +88,8 @@ def test_lazy_is_around_all_else() -> None:
     for more in ({"accumulate": 2}, {"average": "ema:0.9"}):
         with pytest.raises(ValueError, match="--lazy goes by the words of one batch"):
             TrainConfig(lazy=True, **more)
+    with pytest.raises(ValueError, match="nothing to leave alone with --tied"):
+        TrainConfig(lazy=True, tied=True, hidden_size=8, embedding_size=8)
 
 
 def first_updates(count: int, **settings: Any) -> list[Any]:

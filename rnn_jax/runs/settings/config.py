@@ -112,6 +112,11 @@ class TrainConfig(CourseSettings, OptimizationSettings, BatchSettings, ModelSett
                 f"--min-lr {self.min_lr:g} is above the learning rate, {self.learning_rate:g}: "
                 "lower it, or raise --lr"
             )
+        if self.lazy and self.tied:
+            raise ValueError(
+                "--lazy has nothing to leave alone with --tied, whose embedding every softmax reads: "
+                "leave out one of them"
+            )
         if self.cell == "echo-state" and (self.weight_decay or self.optimizer == "adamw"):
             raise ValueError(
                 "--weight-decay would wear the fixed weights of --cell echo-state away: use "
