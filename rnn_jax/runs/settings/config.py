@@ -114,8 +114,8 @@ class TrainConfig(CourseSettings, OptimizationSettings, BatchSettings, ModelSett
             )
         if self.lazy and self.tied:
             raise ValueError(
-                "--lazy has nothing to leave alone with --tied, whose embedding every softmax reads: "
-                "leave out one of them"
+                "--lazy has nothing to leave alone with --tied, whose embedding every softmax "
+                "reads: leave out one of them"
             )
         if self.cell == "echo-state" and (self.weight_decay or self.optimizer == "adamw"):
             raise ValueError(
