@@ -76,11 +76,13 @@ from rnn_jax.losses.linear_cross_entropy import linear_cross_entropy
 from rnn_jax.losses.mean_squared_error import mean_squared_error
 from rnn_jax.losses.ridge import ridge
 from rnn_jax.models import (
+    AdaptiveSoftmax,
     EncoderDecoder,
     LanguageModel,
     SampledSoftmax,
     SequenceClassifier,
     SequenceTagger,
+    adaptive_softmax,
     encoder_decoder,
     language_model,
     sampled_softmax,
@@ -152,6 +154,7 @@ __all__ = [
     "LSTM",
     "ASGDState",
     "ActivationPenalty",
+    "AdaptiveSoftmax",
     "BaseCell",
     "BaseLayer",
     "Batch",
@@ -212,6 +215,7 @@ __all__ = [
     "Windows",
     "Zoneout",
     "activation_penalty",
+    "adaptive_softmax",
     "all_carries",
     "asgd",
     "averaged",

@@ -108,6 +108,12 @@ MODELS: dict[str, tuple[Any, bool]] = {
         r.language_model(SIZE, r.serial(r.dropout(0.2), r.recurrent(r.elman(3))), embedding_size=4),
         True,
     ),
+    "lm-adaptive-softmax": (
+        r.language_model(
+            SIZE, r.recurrent(r.elman(3)), readout=r.adaptive_softmax([1, 3], factor=1.5)
+        ),
+        True,
+    ),
 }
 
 

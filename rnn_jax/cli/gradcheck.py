@@ -23,6 +23,7 @@ def gradcheck(
     learned_carry: Annotated[bool, typer.Option(help="As for train.")] = False,
     residual: Annotated[bool, typer.Option(help="As for train.")] = False,
     tied: Annotated[bool, typer.Option(help="As for train.")] = False,
+    softmax: Annotated[str, typer.Option(help="As for train.")] = "full",
     bptt: Annotated[str, typer.Option(help="Truncation, as for train.")] = "sliding:1000",
     seed: Annotated[int, typer.Option(help="Seed of the parameters.")] = 0,
 ) -> None:
@@ -49,6 +50,7 @@ def gradcheck(
         learned_carry=learned_carry,
         residual=residual,
         tied=tied,
+        softmax=softmax,
         batching="random",  # in which a learned state is read
         bptt=bptt,
         seed=seed,

@@ -17,7 +17,7 @@ from rnn_jax.losses.cross_entropy import check_smoothing, cross_entropy, known_i
 from rnn_jax.losses.reduction import Reduction, check_reduction, reduce_loss
 from rnn_jax.types import Array
 
-__all__ = ["check_read_out", "linear_cross_entropy", "read_of", "total"]
+__all__ = ["check_read_out", "check_targets", "linear_cross_entropy", "read_of", "total"]
 
 
 def linear_cross_entropy(
@@ -118,7 +118,6 @@ def check_read_out(
     check_reduction(reduction)
     check_array("the features", features, "float[T, B, H]")
     check_array("the matrix w", w, "float[H, V]")
-    check_array("the targets", targets, "int[T, B]")
     if vocab_axis not in (0, 1):
         raise ValueError(
             f"vocab_axis must be 1, for w of [H, V], or 0, for [V, H], not {vocab_axis!r}"
@@ -136,6 +135,14 @@ def check_read_out(
         check_array("the bias b", b, "float[V]")
         if b.shape != (size,):
             raise ValueError(f"a bias of shape {b.shape} does not fit {size} words: pass [{size}]")
+    check_targets(features, targets, mask, size)
+    return size
+
+
+def check_targets(features: Array, targets: Array, mask: Array | None, size: int) -> None:
+    """Raise ValueError unless these are targets of the features, in a vocabulary of ``size``."""
+    check_array("the features", features, "float[T, B, H]")
+    check_array("the targets", targets, "int[T, B]")
     if targets.shape != features.shape[:-1]:
         raise ValueError(
             f"targets of shape {targets.shape} do not fit features of shape {features.shape}: "
@@ -145,7 +152,6 @@ def check_read_out(
         raise ValueError(f"targets must be token ids, integers, not {targets.dtype}")
     check_mask(mask, targets.shape)
     check_ids(targets, size, mask, what="target")
-    return size
 
 
 def _losses(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,7 +12,8 @@ import numpy as np
 from rnn_jax.layers.activation_penalty import without_penalties
 from rnn_jax.losses.cross_entropy import cross_entropy
 from rnn_jax.reference.gradient_check import GradientReport, gradient_check
-from rnn_jax.types import Model
+from rnn_jax.training.objective import make_objective
+from rnn_jax.types import Batch, Model
 
 __all__ = ["check_gradients"]
 
@@ -46,11 +48,11 @@ def check_gradients(model: Model, *, seed: int = 0) -> GradientReport:
         x, y = jnp.arange(4), jnp.arange(1, 5)
 
         network = without_penalties(model)  # whose gradient is not of the loss
+        objective = make_objective(network, partial(cross_entropy, reduction="sum"))
 
         @jax.jit
         def loss(leaves: list[Any]) -> Any:
-            _, logits = network.apply(jax.tree.unflatten(tree, leaves), None, x)
-            return cross_entropy(logits, y, reduction="sum")
+            return objective(jax.tree.unflatten(tree, leaves), None, Batch(x, y)).loss
 
         gradients = dict(zip(names, map(np.asarray, jax.grad(loss)(leaves)), strict=True))
         arrays = dict(zip(names, map(np.asarray, leaves), strict=True))

@@ -16,6 +16,7 @@ from rnn_jax.layers import (
 from rnn_jax.models import language_model
 from rnn_jax.runs.cells import make_cell
 from rnn_jax.runs.settings import ModelSettings, TrainConfig
+from rnn_jax.runs.softmax import make_softmax
 from rnn_jax.truncation import parse_truncation, truncate
 from rnn_jax.types import Layer, Model
 
@@ -47,6 +48,7 @@ def make_model(config: ModelSettings, vocab_size: int) -> Model:
         embedding_size=config.embedding_size or None,
         bias=config.bias,
         tied=config.tied,
+        readout=make_softmax(config.softmax, vocab_size),
     )
     return model if config.dtype == "float32" else mixed_precision(model, config.dtype)
 

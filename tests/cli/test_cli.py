@@ -144,6 +144,9 @@ def test_gradcheck_passes_and_fails_where_it_must(capsys: pytest.CaptureFixture[
     learned = shlex.split("--cell lstm --learned-carry --bptt full")
     assert main(["gradcheck", "--vocab-size", "6", "--hidden-size", "3", *learned]) == 0
     assert "layer.carry.c: 3 parameters" in capsys.readouterr().out
+    clusters = shlex.split("--softmax adaptive:2,4 --bptt full")
+    assert main(["gradcheck", "--vocab-size", "6", "--hidden-size", "3", *clusters]) == 0
+    assert "readout.tails.1.down: 3 parameters" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -227,6 +230,8 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
         ("gradcheck --bptt no", "--bptt"),
         ("gradcheck --cell echo-state", "--cell echo-state is fixed"),
         ("gradcheck --tied", "--tied takes an embedding of the size of the outputs"),
+        ("gradcheck --softmax adaptive", "--softmax adaptive is for vocabularies of 1000 words"),
+        ("gradcheck --softmax adaptive:5,100", "the last cutoff must be below 100"),
         ("unknown-command", "unknown-command"),
     ],
 )

@@ -36,6 +36,10 @@ TRAIN: dict[str, tuple[list[str], list[str]]] = {
     "--hidden-size": (["3", "5"], ["0", "-1", "1000000000", "2147483648", "9" * 30, "3.0"]),
     "--num-layers": (["1", "2"], ["0", "-1", "1001", "1000000000"]),
     "--embedding-size": (["0", "4"], ["-1", "1000000000", "2147483647", "9" * 30]),
+    "--softmax": (
+        ["full", "adaptive:3,6", "sampled:4"],
+        ["", "adaptive", "adaptive:6,3", "adaptive:3,99999", "sampled:0", "sampled:99999", "x"],
+    ),
     "--dropout": (["0", "0.3"], ["1", "-1", "nan", "0.999999999999"]),
     "--bptt": (
         ["full", "chunked:3", "sliding:2"],
@@ -85,7 +89,14 @@ GRADCHECK: dict[str, tuple[list[str], list[str]]] = {
     "--num-layers": (["1"], ["0", "1000000000"]),
     **{
         name: TRAIN[name]
-        for name in ("--cell", "--embedding-size", "--hidden-size", "--bptt", "--proj-size")
+        for name in (
+            "--cell",
+            "--embedding-size",
+            "--hidden-size",
+            "--bptt",
+            "--proj-size",
+            "--softmax",
+        )
     },
 }
 SMALL = [

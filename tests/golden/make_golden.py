@@ -9,6 +9,8 @@ and the gradients of ``Σ w·ys + Σ v·final`` with respect to all that went in
 library's own layout: time-major for PyTorch, batch-major for Keras. PyTorch's are float64; Keras'
 are float32, because its sums of float64 are. ``next-token.npz`` is a whole Keras model instead, the
 many-to-one LSTM of the recipe of that name: its forward pass and three steps of RMSprop.
+``adaptive-softmax.npz`` is PyTorch's ``AdaptiveLogSoftmaxWithLoss``, for
+`tests/models/test_adaptive_softmax.py`.
 """
 
 from __future__ import annotations
@@ -73,6 +75,26 @@ def torch_case(name: str, kind: str, options: dict[str, Any]) -> None:
     for key, weights in module.named_parameters():
         arrays |= {f"weights/{key}": weights, f"gradients/weights/{key}": weights.grad}
     save(name, {key: tensor.detach().numpy() for key, tensor in arrays.items()} | {"kind": kind})
+
+
+def adaptive_softmax_arrays(seed: int = 0) -> dict[str, Any]:
+    """PyTorch's adaptive softmax of 23 words: log-probabilities, outputs, loss and gradients."""
+    torch: Any = importlib.import_module("torch")
+    torch.manual_seed(seed)
+    module = torch.nn.AdaptiveLogSoftmaxWithLoss(
+        12, 23, cutoffs=[3, 8, 9], div_value=2.0, head_bias=True, dtype=torch.float64
+    )
+    inputs = torch.randn(60, 12, dtype=torch.float64, requires_grad=True)
+    targets = torch.cat([torch.arange(23), torch.randint(23, (37,))])
+    output, loss = module(inputs, targets)
+    loss.backward()
+    arrays = {
+        "inputs": inputs, "targets": targets, "log_prob": module.log_prob(inputs),
+        "output": output, "loss": loss, "gradients/inputs": inputs.grad,
+    }  # fmt: skip
+    for key, weights in module.named_parameters():
+        arrays |= {f"weights/{key}": weights, f"gradients/weights/{key}": weights.grad}
+    return {key: tensor.detach().numpy() for key, tensor in arrays.items()}
 
 
 def keras_case(name: str, kind: str, options: dict[str, Any]) -> None:
@@ -142,6 +164,7 @@ def main() -> None:
     """All files."""
     for name, case in TORCH.items():
         torch_case(name, *case)
+    save("adaptive-softmax", adaptive_softmax_arrays())
     for name, case in KERAS.items():
         keras_case(name, *case)
     next_token_case()

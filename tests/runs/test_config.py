@@ -32,6 +32,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "weight_drop": {"weight_drop": 0.5},
     "residual": {"residual": True},
     "tied": {"tied": True},
+    "softmax": {"softmax": "adaptive:2,4"},
     "dropout": {"dropout": 0.5},
     "variational_dropout": {"dropout": 0.5, "variational_dropout": True},
     "embedding_size": {"embedding_size": 0},
@@ -64,9 +65,13 @@ def test_every_option_acts_on_every_cell_or_is_refused(cell: str) -> None:
         assert not same or not np.array_equal(changed, ys), name
 
 
+# What changes the sizes, or does not go with another option.
+APART = ("bias", "proj_size", "num_layers", "softmax")
+
+
 def everything(cell: str) -> dict[str, Any]:
     """All options that a cell takes together."""
-    names = [n for n in OPTIONS if fits(cell, n) and n not in ("bias", "proj_size", "num_layers")]
+    names = [n for n in OPTIONS if fits(cell, n) and n not in APART]
     chosen = {k: v for name in names for k, v in OPTIONS[name].items()}
     return SMALL | chosen | {"embedding_size": H, "num_layers": 1, "batching": "random"}
 
@@ -76,7 +81,9 @@ def everything(cell: str) -> dict[str, Any]:
     [(cell, everything(cell)) for cell in CELLS]
     + [("lstm", {"proj_size": 3, "weight_drop": 0.5, "residual": True, "remat": True})]
     + [("gru", {"activation_penalty": 2.0, "temporal_penalty": 1.0, "dropout": 0.1})]
-    + [("tanh", {"label_smoothing": 0.1})],
+    + [("tanh", {"label_smoothing": 0.1})]
+    + [("gru", {"softmax": kind, "optimizer": "sgd"}) for kind in ("adaptive:2,4", "sampled:5")]
+    + [("gru", {"softmax": "adaptive:3", "dtype": "bfloat16", "bptt": "tail:3"})],
 )
 def test_every_cell_trains_a_step_and_comes_back_from_a_file(
     cell: str, options: dict[str, Any], tmp_path: Path
@@ -137,6 +144,25 @@ def test_default_models_are_what_they_were() -> None:
     one_hot = runs.make_model(TrainConfig(embedding_size=0, dropout=0.1, cell="lstm"), 50)
     lstm = rnn_jax.recurrent(rnn_jax.lstm(256, forget_bias=1.0))
     assert one_hot == rnn_jax.language_model(50, rnn_jax.serial(lstm, drop))
+
+
+def test_softmaxes_are_those_of_the_library() -> None:
+    def readout(softmax: str, vocab_size: int) -> Any:
+        model: Any = runs.make_model(ModelSettings(softmax=softmax), vocab_size)
+        return model.readout
+
+    assert readout("full", 50) is None
+    assert readout("adaptive", 40_000) == rnn_jax.adaptive_softmax([2000, 10_000])
+    assert readout("adaptive", 1000) == rnn_jax.adaptive_softmax([50, 250])
+    assert readout(" adaptive:7, 20", 50) == rnn_jax.adaptive_softmax([7, 20])
+    assert readout("sampled:50", 50) == rnn_jax.sampled_softmax(50)
+    for softmax, sentence in {
+        "adaptive": "is for vocabularies of 1000 words and more, and this one has 50: leave it out",
+        "adaptive:7,50": "does not fit a vocabulary of 50: the last cutoff must be below 50",
+        "sampled:51": "draws more words than the 50 of the vocabulary: draw fewer",
+    }.items():
+        with pytest.raises(ValueError, match=f"^--softmax {softmax} {sentence}"):
+            readout(softmax, 50)
 
 
 def test_residual_layers_begin_where_sizes_agree() -> None:
@@ -227,6 +253,22 @@ def test_penalties_stand_around_the_last_dropout() -> None:
         ({"temporal_penalty": 1.0, "batching": "sentences"}, "--temporal-penalty is weighed agai"),
         ({"activation_penalty": 1.0, "bptt": "sliding:2"}, "--activation-penalty is of all steps"),
         ({"activation_penalty": -1.0}, "--activation-penalty must be finite and at least 0"),
+        (
+            {"tied": True, "embedding_size": 256, "softmax": "adaptive"},
+            "--tied reads out by the em",
+        ),
+        (
+            {"label_smoothing": 0.1, "softmax": "sampled:9"},
+            "--label-smoothing gives every word a share, and --softmax sampled:9 does not",
+        ),
+        *(
+            ({"softmax": softmax}, f"--softmax '{softmax}' is none: write full, adaptive, adaptive")
+            for softmax in ("", "full:3", "adaptive:", "adaptive:9,3", "adaptive:0,3", "sampled")
+        ),
+        *(
+            ({"softmax": softmax}, f"--softmax '{softmax}' is none: .* or sampled:1024 with the n")
+            for softmax in ("adaptive:2.5", "sampled:1,2", "sampled:-1", f"sampled:{10**60}")
+        ),
         ({"dtype": "float16"}, "--dtype must be one of float32, bfloat16"),
     ],
 )

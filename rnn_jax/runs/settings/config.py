@@ -33,6 +33,7 @@ BEFORE: dict[str, Any] = {
     "learned_carry": False,
     "residual": False,
     "tied": False,
+    "softmax": "full",
     "variational_dropout": False,
     "weight_drop": 0.0,
     "zoneout": 0.0,
@@ -107,6 +108,11 @@ class TrainConfig(CourseSettings, OptimizationSettings, BatchSettings, ModelSett
             )
         for name in ("activation_penalty", "temporal_penalty"):
             self._check_penalty(name)
+        if self.label_smoothing and self.softmax.strip() != "full":
+            raise ValueError(
+                f"--label-smoothing gives every word a share, and --softmax {self.softmax} does "
+                "not compute them all while training: leave out one of them"
+            )
         if self.min_lr > self.learning_rate:
             raise ValueError(
                 f"--min-lr {self.min_lr:g} is above the learning rate, {self.learning_rate:g}: "

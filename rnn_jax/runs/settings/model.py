@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from rnn_jax.host.options import Options, flag, option
 from rnn_jax.runs.cells import CELLS, WITH
+from rnn_jax.runs.softmax import parse_softmax
 
 __all__ = ["ModelSettings"]
 
@@ -40,6 +41,12 @@ class ModelSettings(Options):
         False, "Layers add to their input; the first one only where the sizes agree."
     )
     tied: bool = option(False, "The read-out's matrix is the embedding's, transposed.")
+    softmax: str = option(
+        "full",
+        "Read-out: full, one matrix; for large vocabularies adaptive, clusters by frequency that "
+        "begin at V/20 and V/4, adaptive:2000,10000 for others; or sampled:1024, of so many drawn "
+        "words while training.",
+    )
     dropout: float = option(0.0, "Dropout rate before, between and after the layers.")
     variational_dropout: bool = option(
         False, "--dropout drops the same features in all steps of a window or sentence."
@@ -74,6 +81,12 @@ class ModelSettings(Options):
         self.one_of("cell", CELLS)
         self._check_cell()
         self._check_sizes()
+        kind, _ = parse_softmax(self.softmax)
+        if self.tied and kind != "full":
+            raise ValueError(
+                f"--tied reads out by the embedding, and --softmax {self.softmax} by parameters of "
+                "its own: leave out one of them"
+            )
         if self.variational_dropout and not self.dropout:
             raise ValueError(
                 "--variational-dropout says how --dropout drops, and its rate is 0: give one, such "
