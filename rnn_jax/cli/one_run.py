@@ -248,7 +248,8 @@ def data_of(config: TrainConfig, extras: Extras) -> RunData:
         data = prepare(config, vocabulary=vocabulary, processes=extras.processes, progress=progress)
     check_memory(data.model)
     check_bytes(data.batch_bytes, f"the logits of a batch of --batch-size {config.batch_size} take")
-    _ = _initial(data)
+    if config.init_from is not None:
+        _initial(data)  # which says what does not fit
     return data
 
 

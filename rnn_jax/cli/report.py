@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -44,7 +45,10 @@ def long_evaluation(data: RunData) -> str | None:
     remedy = "a shorter --valid"
     if data.config.valid is None:
         size = data.tokens + (data.evaluated if data.config.held_out else 0)
-        remedy = f"--held-out {_MANY / size:.1g}"
+        share = _MANY / size
+        digit = 10.0 ** math.floor(math.log10(share))
+        # Rounded down: what is said must take less than what is.
+        remedy = f"--held-out {math.floor(share / digit) * digit:.1g}"
     return (
         f"evaluating on {data.evaluated:,} tokens, before the first step and each time after it; "
         f"{remedy} takes less time"

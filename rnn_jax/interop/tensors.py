@@ -82,7 +82,7 @@ def save_noted(
     _check_names([name for name, _ in named])
     try:
         with atomic_path(Path(path)) as temporary:
-            # From the arrays to the disk, without a copy of them all as bytes.
+            # From the arrays to the disk: all of them are at no time one array of bytes.
             save_file(flat, temporary, written_notes(params, flat, beside))
     except (OSError, SafetensorError) as error:
         why = reason(error) if isinstance(error, OSError) else str(error)

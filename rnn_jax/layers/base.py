@@ -38,17 +38,17 @@ class Apart(NamedTuple):
 
     features: the model without it, whose outputs are what is read out.
     read_out: from the model's parameters to the matrix, the bias or None, and the axis of the
-      matrix along which the model's outputs lie.
+      matrix along which the model's outputs lie; None where the read-out is something else.
     path: where in the parameters ``{"w": …, "b"?: …}`` of the read-out stands that nothing else
       reads; None where something does, as the embedding of a tied model.
-    loss: where the read-out is no such matrix, from the model's parameters, features and targets
+    loss: where there is no such matrix, from the model's parameters, features and targets
       to the cross-entropy, with the options of `rnn_jax.models.softmax.Softmax.loss`.
     draw: from a key, targets and a mask to the words of a training step, ``drawn`` of that loss.
     tables: where in the parameters the tables stand of which a step reads the rows of these only.
     """
 
     features: BaseLayer
-    read_out: Callable[[Params], tuple[Array, Array | None, int]]
+    read_out: Callable[[Params], tuple[Array, Array | None, int]] | None
     path: tuple[str, ...] | None
     loss: Callable[..., Array] | None = None
     draw: Callable[[Array, Array, Array | None], Any] | None = None
@@ -69,10 +69,13 @@ class Apart(NamedTuple):
         read_out, loss = self.read_out, self.loss
         tables = tuple((*place, *table) for table in self.tables)
         own = None if self.path is None or not path else (*place, *self.path)
-        whole = None
-        if loss is not None:
-            whole = lambda params, *args, **options: loss(part(params), *args, **options)  # noqa: E731
-        return Apart(features, lambda params: read_out(part(params)), own, whole, self.draw, tables)
+
+        def of_part(function: Callable[..., Any] | None) -> Callable[..., Any] | None:
+            if function is None:
+                return None
+            return lambda params, *args, **options: function(part(params), *args, **options)
+
+        return Apart(features, of_part(read_out), own, of_part(loss), self.draw, tables)
 
 
 class BaseLayer:
@@ -149,7 +152,7 @@ class BaseLayer:
 
     @property
     def apart(self) -> Apart | None:
-        """Of a model that ends in a linear read-out, its two parts: a loss may want no outputs."""
+        """Of a model that ends in a read-out, its two parts: a loss may want no outputs."""
         return None
 
     def initial_carry(self, batch_shape: tuple[int, ...], params: Params = None) -> Carry:

@@ -128,7 +128,7 @@ class LanguageModel(BaseLayer):
             return Apart(Features(self), self.matrix, None if self.tied else ("readout",))
         return Apart(
             Features(self),
-            self.matrix,
+            None,
             None,
             lambda params, *args, **options: softmax.loss(params["readout"], *args, **options),
             partial(softmax.draw, vocab_size=self.vocab_size),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,8 @@ from rnn_jax.arrays.masking import check_mask, fill_masked
 from rnn_jax.arrays.products import affine
 from rnn_jax.arrays.tokens import as_index, check_ids, is_ids, look_up
 from rnn_jax.cells.initializers import uniform_fan_in
-from rnn_jax.host.checks import positive
+from rnn_jax.host.checks import check_members, positive
+from rnn_jax.jaxprs import in_auto_mode, spec_of
 from rnn_jax.losses.cross_entropy import check_smoothing
 from rnn_jax.losses.linear_cross_entropy import linear_cross_entropy
 from rnn_jax.losses.reduction import Reduction, reduce_loss
@@ -69,9 +71,15 @@ class SampledSoftmax(Softmax):
         check_ids(targets, vocab_size, mask, what="target")
         samples = log_uniform(jax.random.fold_in(key, _OWN), self.samples, vocab_size)
         chance = log_uniform_probability(samples, vocab_size)
-        wanted = as_index(fill_masked(targets, mask)).reshape(-1)
-        ids = jnp.concatenate([wanted, samples.astype(wanted.dtype)])
-        valid = None if mask is None else jnp.append(mask, jnp.ones(self.samples, bool))
+
+        def together(
+            targets: Array, mask: Array | None, samples: Array
+        ) -> tuple[Array, Array | None]:
+            wanted = as_index(fill_masked(targets, mask)).reshape(-1)
+            ids = jnp.concatenate([wanted, samples.astype(wanted.dtype)])
+            return ids, None if mask is None else jnp.append(mask, jnp.ones(self.samples, bool))
+
+        ids, valid = in_auto_mode(together, (targets, mask, samples), ((None,), (None,)))
         return Drawn(ids, ids, valid, jnp.log(self.samples * chance))
 
     def loss(
@@ -86,6 +94,7 @@ class SampledSoftmax(Softmax):
         drawn: Drawn | None = None,
     ) -> Array:
         """The cross-entropy over all words or, in training, over the words drawn."""
+        check_members(self, params, "w")
         w, b = params["w"], params.get("b")
         if drawn is None:
             return linear_cross_entropy(
@@ -103,22 +112,43 @@ class SampledSoftmax(Softmax):
                 f"targets of shape {targets.shape} do not fit features of shape {features.shape}: "
                 "targets must have the features' shape without its last axis"
             )
-        dtype = state_dtype(w.dtype)
-        rows = fill_masked(features, mask).reshape(-1, features.shape[-1])
-        count = rows.shape[0]
-        own, others = drawn.rows[:count], drawn.rows[count:]
-        picked = (rows.astype(dtype) * look_up(w, own).astype(dtype)).sum(-1)
-        scores = affine(rows, look_up(w, others).T).astype(dtype)
-        if b is not None:
-            picked = picked + look_up(b, own)
-            scores = scores + look_up(b, others)[None]
-        # Each stands for as many words as one sample in this place was expected to; the target,
-        # which is there by itself, must not be there twice.
-        scores = scores - drawn.log_expected.astype(dtype)[None]
-        twice = drawn.ids[:count, None] == drawn.ids[None, count:]
-        scores = jnp.where(twice, -jnp.inf, scores)
-        normalizer = jnp.logaddexp(picked, jax.nn.logsumexp(scores, axis=-1))
-        return reduce_loss((normalizer - picked).reshape(targets.shape), mask, reduction)
+        if features.shape[-1] != w.shape[1]:
+            raise ValueError(
+                f"features of shape {features.shape} do not fit w of shape {w.shape}, a row a "
+                f"word: their last axis must be of {w.shape[1]}"
+            )
+        layout = spec_of(targets) if reduction == "none" else ()
+        (found,) = in_auto_mode(
+            partial(_of_drawn, reduction), (w, b, features, targets, mask, drawn), (layout,)
+        )
+        return found
+
+
+def _of_drawn(
+    reduction: Reduction,
+    w: Array,
+    b: Array | None,
+    features: Array,
+    targets: Array,
+    mask: Array | None,
+    drawn: Drawn,
+) -> tuple[Array]:
+    dtype = state_dtype(w.dtype)
+    rows = fill_masked(features, mask).reshape(-1, features.shape[-1])
+    count = rows.shape[0]
+    own, others = drawn.rows[:count], drawn.rows[count:]
+    picked = (rows.astype(dtype) * look_up(w, own).astype(dtype)).sum(-1)
+    scores = affine(rows, look_up(w, others).T).astype(dtype)
+    if b is not None:
+        picked = picked + look_up(b, own)
+        scores = scores + look_up(b, others)[None]
+    # Each stands for as many words as one sample in this place was expected to; the target,
+    # which is there by itself, must not be there twice.
+    scores = scores - drawn.log_expected.astype(dtype)[None]
+    twice = drawn.ids[:count, None] == drawn.ids[None, count:]
+    scores = jnp.where(twice, -jnp.inf, scores)
+    normalizer = jnp.logaddexp(picked, jax.nn.logsumexp(scores, axis=-1))
+    return (reduce_loss((normalizer - picked).reshape(targets.shape), mask, reduction),)
 
 
 def log_uniform_probability(ids: Array, vocab_size: int) -> Array:

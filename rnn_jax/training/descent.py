@@ -45,10 +45,16 @@ def make_descent(
     None for a model without a read-out of its own, or another loss than `cross_entropy`.
     """
     apart, given = adapted(model).apart, options_of_features(loss)
-    if apart is None or apart.path is None or given is None or given.get("reduction") == "none":
+    if (
+        apart is None
+        or apart.path is None
+        or apart.read_out is None
+        or given is None
+        or given.get("reduction") == "none"
+    ):
         return None
     features_model: Any = apart.features
-    place = apart.path
+    place, matrix_of = apart.path, apart.read_out
 
     def descend(
         params: Params,
@@ -58,7 +64,7 @@ def make_descent(
         key: Array | None,
         rows: Array | int | Share | None,
     ) -> Descended | None:
-        w, b, axis = apart.read_out(params)
+        w, b, axis = matrix_of(params)
         chunk = suggested_chunk(batch.targets.size, w.shape[1 - axis], w.shape[axis])
         if chunk is None or any(axes is not None for axes in spec_of(batch.targets)):
             return None

@@ -103,8 +103,8 @@ def fit(
         steps and seconds, what is over first. A training that goes on counts what it had before by
         ``seconds``, and ends in the bits that the clock allows.
       key: of the initial parameters and of all noise.
-      params: to begin with, copied, or a function that makes them, which saves the copy; those of
-        ``model.init`` by default.
+      params: to begin with, copied, or a function that makes them, which saves the copy: what it
+        gives is used up. Those of ``model.init`` by default.
       loss: as for `make_train_step`.
       summed: whether it is summed over a batch's tokens, and not their mean.
       stateful: whether each batch continues the one before it within an epoch, in ``data`` and in
@@ -182,8 +182,8 @@ def fit(
         make = partial(model.init, at_first)
     begin = make() if callable(make) else make
     check_params(begin)
-    if not callable(make):  # what is handed in is not to be used up
-        begin = jax.tree.map(jnp.copy, begin)
+    # What is handed in is not to be used up.
+    begin = jax.tree.map(jnp.asarray if callable(make) else jnp.copy, begin)
     shapes = jax.eval_shape(lambda tree: tree, begin)
     if resume and folder is None:
         raise ValueError("resume=True goes on from a folder: pass folder=")

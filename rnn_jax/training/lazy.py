@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import optax
 
-__all__ = ["Lazy", "lazy"]
+from rnn_jax.training.averaging import averaged
+from rnn_jax.types import Params
+
+__all__ = ["Lazy", "check_by_rows", "inner_of", "lazy"]
 
 _OUTERMOST = (
     "lazy() needs the tokens of a batch, which make_train_step and fit tell it where it is the "
@@ -34,13 +38,14 @@ def lazy(optimizer: optax.GradientTransformation) -> Lazy:
     reaches a row only when it is used. Where a zero gradient changes nothing anyway, as by `sgd`
     with or without clipping or by Adagrad, lazy and dense are the same.
 
-    A tied embedding is read by every softmax, and an `encoder_decoder` reads several tables: of
-    these all rows are updated, as by ``optimizer``.
+    A tied embedding is read by every softmax, an `encoder_decoder` reads several tables, and some
+    models, such as one whose first layer is `residual`, read none by ids alone: of these all rows
+    are updated, as by ``optimizer``.
 
     What an optimiser does must be element by element, or by the norm of the whole gradient, which
     is that of the rows that are used, a word that occurs twice counting as one. What has a norm of
-    each table, such as LAMB, is another one here. Averages of parameters are taken of all rows: put
-    `ema` and `asgd` aside.
+    each table, such as LAMB, is another one here. What puts several batches together, as
+    accumulated gradients and averages of parameters do, is refused.
 
     Args:
       optimizer: an optax optimiser, with clipping and schedules if there are any.
@@ -50,8 +55,9 @@ def lazy(optimizer: optax.GradientTransformation) -> Lazy:
       that any of them uses are updated; gradients are then whole.
 
     Raises:
-      ValueError: ``optimizer`` is none, or lazy already. By ``update``: it is called by another
-        optimiser, or by hand, without tokens.
+      ValueError: ``optimizer`` is none, or lazy already. By a step: it accumulates or averages, or
+        its moments have another shape than the parameters, as Adafactor's. By ``update``: it is
+        called by another optimiser, or by hand, without tokens.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, rnn_jax
@@ -80,3 +86,22 @@ def lazy(optimizer: optax.GradientTransformation) -> Lazy:
     made = Lazy(optimizer.init, update)
     made.inner = optimizer
     return made
+
+
+def inner_of(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The optimiser that `lazy` was given, or any other one itself."""
+    return optimizer.inner if isinstance(optimizer, Lazy) else optimizer
+
+
+def check_by_rows(opt_state: optax.OptState, params: Params) -> None:
+    """Raise ValueError for the state of an optimiser that puts several batches together."""
+
+    def accumulates(node: Any) -> bool:
+        return isinstance(node, optax.MultiStepsState)
+
+    several = any(map(accumulates, jax.tree.leaves(opt_state, is_leaf=accumulates)))
+    if several or averaged(opt_state, params) is not params:
+        raise ValueError(
+            "lazy() goes by the words of one batch, and accumulated gradients and averages of "
+            "parameters by more: leave out lazy(), or MultiSteps, ema and asgd"
+        )

@@ -76,13 +76,14 @@ def _of_features(apart: Apart, loss: Callable[..., Array]) -> Callable[..., Arra
         return None if given is None else partial(apart.loss, **given)
     known = None if given is None else partial(linear_cross_entropy, **given)
     own: Callable[..., Array] | None = getattr(loss, "of_features", known)
-    if own is None:
+    read_out = apart.read_out
+    if own is None or read_out is None:
         return None
 
     def of_matrix(
         params: Params, features: Array, targets: Array, *, drawn: Any, **options: Any
     ) -> Array:
-        w, b, axis = apart.read_out(params)
+        w, b, axis = read_out(params)
         return own(features, w, b, targets, vocab_axis=axis, **options)
 
     return of_matrix

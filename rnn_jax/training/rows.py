@@ -10,21 +10,15 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from rnn_jax.arrays.masking import fill_masked
+from rnn_jax.arrays.masking import expand, fill_masked
 from rnn_jax.arrays.paths import at_path, replace_at
 from rnn_jax.arrays.tokens import as_index, look_up
+from rnn_jax.jaxprs import in_auto_mode, varying_axes
 from rnn_jax.types import Array, Params
 
 __all__ = [
-    "Marks",
-    "Used",
-    "add_rows",
-    "gather_rows",
-    "index_of",
-    "mark_rows",
-    "mark_seen",
-    "merged",
-    "reduced",
+    "Marks", "Used", "add_rows", "gather_rows", "index_of", "keep_rows", "marks_of",
+    "marks_of_state", "put_rows", "reduced", "used_rows",
 ]  # fmt: skip
 
 # A row of no word, behind all that a table can have.
@@ -38,7 +32,7 @@ class Used(NamedTuple):
     """The rows of one table that a batch uses.
 
     path: where in the parameters the table ``[V, …]`` stands.
-    rows: ``int[n]``; what lies outside ``0 … V-1`` is a row of no word.
+    rows: ``int[n]``, of which what lies outside ``0 … V-1`` is a row of no word; or ``bool[V]``.
     """
 
     path: tuple[str, ...]
@@ -56,16 +50,34 @@ def index_of(ids: Array, mask: Array | None, *, once: bool) -> tuple[Array, Arra
     """
     if not once:
         index = as_index(fill_masked(ids, mask)).reshape(-1)
-        return index, jnp.arange(ids.size).reshape(ids.shape)
-    index = as_index(ids)
-    # An id below zero is as little a word as one behind the last, and like that one NaN.
-    index = jnp.where(index < 0, _NONE - 1, index)
-    if mask is not None:
-        index = jnp.where(mask, index, _NONE)
+        return jnp.minimum(index, _NONE - 1), jnp.arange(ids.size).reshape(ids.shape)
     rows, positions = jnp.unique(
-        index.reshape(-1), return_inverse=True, size=index.size, fill_value=_NONE
+        _or_none(ids, mask), return_inverse=True, size=ids.size, fill_value=_NONE
     )
     return rows, positions.reshape(ids.shape)
+
+
+def used_rows(ids: Array, mask: Array | None, vocab_size: int, axis_name: str | None) -> Array:
+    """``bool[V]``, whether a row is used, by the batch of any device."""
+
+    def flags(ids: Array, mask: Array | None) -> tuple[Array]:
+        rows = jnp.zeros(vocab_size, jnp.int32).at[_or_none(ids, mask)]
+        return (rows.max(1, mode="drop", wrap_negative_indices=False),)
+
+    (rows,) = in_auto_mode(flags, (ids, mask), ((None,),))
+    axes = (axis_name,) if axis_name is not None else tuple(varying_axes(rows))
+    if axes:
+        rows = lax.pmax(rows, axes)  # type: ignore[no-untyped-call]
+    found: Array = rows > 0
+    return found
+
+
+def _or_none(ids: Array, mask: Array | None) -> Array:
+    """``int[n]``, with `_NONE` where masked."""
+    index = as_index(ids)
+    # An id below zero is as little a word as one behind the last, and like that one NaN.
+    index = jnp.where(index < 0, _NONE - 1, jnp.minimum(index, _NONE - 1))
+    return (index if mask is None else jnp.where(mask, index, _NONE)).reshape(-1)
 
 
 def gather_rows(params: Params, tables: Sequence[Used]) -> Params:
@@ -75,9 +87,8 @@ def gather_rows(params: Params, tables: Sequence[Used]) -> Params:
     so that the gradient with respect to ``small`` needs no row the batch does not use.
     """
     for path, index in tables:
-        rows = look_up(at_path(params, path), index)
-        none = _beside(index == _NONE, rows)
-        params = replace_at(params, path, jnp.where(none, jnp.zeros_like(rows), rows))
+        rows = fill_masked(look_up(at_path(params, path), index), index != _NONE)
+        params = replace_at(params, path, rows)
     return params
 
 
@@ -90,36 +101,55 @@ def add_rows(params: Params, tables: Sequence[Used], updates: Params) -> Params:
     return params
 
 
-def mark_rows(
+def marks_of(params: Params, tables: Sequence[Used]) -> Marks:
+    """For each leaf of the parameters the rows of its table that are used, or a mark of none."""
+    marks = jax.tree.map(lambda _: _WHOLE, params)
+    for path, rows in tables:
+        marks = replace_at(marks, path, rows)
+    return marks
+
+
+def marks_of_state(
     optimizer: optax.GradientTransformation,
     opt_state: optax.OptState,
     params: Params,
     tables: Sequence[Used],
 ) -> Marks:
-    """Where in an optimiser's state tables of its own stand, such as moments, and their rows."""
-    return _marked(optimizer, opt_state, params, tables)
+    """The same for an optimiser's state, which has tables of its own, such as moments.
 
+    Raises:
+      ValueError: these have another shape than the parameters, or cannot be told from the rest.
+    """
 
-def mark_seen(
-    optimizer: optax.GradientTransformation,
-    opt_state: optax.OptState,
-    params: Params,
-    tables: Sequence[Used],
-    axis_name: str | None,
-) -> tuple[Marks, Marks]:
-    """Of parameters and state, the rows of each table that any device uses, ``bool[V]``."""
-    seen = []
-    for path, index in tables:
-        rows = jnp.zeros(at_path(params, path).shape[0], jnp.int32)
-        rows = rows.at[index].max(1, mode="drop", wrap_negative_indices=False)
-        if axis_name is not None:
-            rows = lax.pmax(rows, axis_name)  # type: ignore[no-untyped-call]
-        seen.append(Used(path, rows > 0))
-    return _by_leaf(params, seen), _marked(optimizer, opt_state, params, seen)
+    def mark_of(leaf: Any, mark: Any, param: Any) -> Any:
+        if mark is _WHOLE:
+            return _WHOLE
+        if leaf.shape != param.shape:
+            raise ValueError(
+                f"lazy() takes optimisers whose moments have the shape of the parameters, and one "
+                f"of a table {list(param.shape)} is {list(leaf.shape)}: use another optimiser, or "
+                "this one without lazy()"
+            )
+        return mark
+
+    try:
+        return optax.tree_utils.tree_map_params(
+            optimizer,
+            mark_of,
+            opt_state,
+            marks_of(params, tables),
+            params,
+            transform_non_params=lambda _: _WHOLE,
+        )
+    except (AttributeError, KeyError, TypeError):  # as of a part of the parameters alone
+        raise ValueError(
+            "lazy() cannot tell the moments in this optimiser's state: give it one that treats all "
+            "parameters alike, or leave it out"
+        ) from None
 
 
 def reduced(marks: Marks, state: Any) -> Any:
-    """The state with its tables reduced to the rows of `mark_rows`; rows of no word are zero."""
+    """The state with its tables reduced to the rows that are marked; rows of no word are zero."""
 
     def rows(index: Any, leaf: Array) -> Array:
         if index is _WHOLE:
@@ -131,41 +161,22 @@ def reduced(marks: Marks, state: Any) -> Any:
     return jax.tree.map(rows, marks, state)
 
 
-def merged(marks: Marks, old: Any, new: Any) -> Any:
-    """The old tables with the rows that are marked new; all that is no table is new.
+def put_rows(marks: Marks, old: Any, new: Any) -> Any:
+    """The old tables with rows of new ones, `reduced`, in place; all that is no table is new."""
 
-    ``new`` has, of each table, what `reduced` leaves of it; marked by `mark_seen`, all of it.
-    """
-
-    def merge(mark: Any, old: Array, new: Array) -> Array:
-        if mark is _WHOLE:
+    def put(index: Any, old: Array, new: Array) -> Array:
+        if index is _WHOLE:
             return new
-        if mark.dtype == bool:
-            return jnp.where(_beside(mark, new), new, old)
-        put: Array = old.at[mark].set(new, mode="drop", wrap_negative_indices=False)
-        return put
+        changed: Array = old.at[index].set(new, mode="drop", wrap_negative_indices=False)
+        return changed
 
-    return jax.tree.map(merge, marks, old, new)
+    return jax.tree.map(put, marks, old, new)
 
 
-def _marked(optimizer: Any, opt_state: Any, params: Params, tables: Sequence[Used]) -> Marks:
-    return optax.tree_utils.tree_map_params(
-        optimizer,
-        lambda _, mark: mark,
-        opt_state,
-        _by_leaf(params, tables),
-        transform_non_params=lambda _: _WHOLE,
-    )
+def keep_rows(marks: Marks, old: Any, new: Any) -> Any:
+    """The new tables with old rows where none is used; all that is no table is new."""
 
+    def keep(used: Any, old: Array, new: Array) -> Array:
+        return new if used is _WHOLE else jnp.where(expand(used, new), new, old)
 
-def _by_leaf(params: Params, tables: Sequence[Used]) -> Marks:
-    """For each leaf of the parameters the index of its table, or `_WHOLE`."""
-    marks = jax.tree.map(lambda _: _WHOLE, params)
-    for path, index in tables:
-        marks = replace_at(marks, path, index)
-    return marks
-
-
-def _beside(flags: Array, rows: Array) -> Array:
-    """``bool[n]`` with the axes of ``rows [n, …]``."""
-    return flags.reshape(flags.shape + (1,) * (rows.ndim - 1))
+    return jax.tree.map(keep, marks, old, new)

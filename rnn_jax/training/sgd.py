@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 
 import optax
 
@@ -23,7 +24,8 @@ def sgd(rate: float, *, clip: float | None = None) -> PlainSGD:
     """Plain gradient descent ``p ← p - η ∇p``, without momentum or decay.
 
     As ``optax.inject_hyperparams(optax.sgd)``, so that the learning rate stands in the optimiser's
-    state; with it a train step touches only those rows of the input matrix that the batch uses.
+    state; with it a train step touches only those rows of the input matrix that the batch uses,
+    where ids select these and nothing else reads them.
     With ``clip`` the gradient is scaled to that norm where it is longer, as by
     ``optax.clip_by_global_norm``; a row that is used twice counts once in the norm.
 
@@ -48,7 +50,8 @@ def sgd(rate: float, *, clip: float | None = None) -> PlainSGD:
         raise ValueError(f"the learning rate must be a finite number, not {rate!r}")
     if clip is None:
         return PlainSGD(*optax.inject_hyperparams(optax.sgd)(learning_rate=rate))
-    if not (isinstance(clip, int | float) and 0 < clip < math.inf):
+    real = isinstance(clip, numbers.Real) and not isinstance(clip, bool)
+    if not (real and 0 < clip < math.inf):
         raise ValueError(f"clip must be a positive number, or None, not {clip!r}")
 
     def clipped(learning_rate: float) -> optax.GradientTransformation:

@@ -27,7 +27,7 @@ from rnn_jax.training.checks import (
     shape_of,
 )
 from rnn_jax.training.descent import make_descent
-from rnn_jax.training.lazy import Lazy
+from rnn_jax.training.lazy import inner_of
 from rnn_jax.training.objective import make_objective
 from rnn_jax.training.reducing import make_begin
 from rnn_jax.training.sgd import PlainSGD
@@ -199,7 +199,7 @@ def make_train_step(
         model = penalties_over(model, axis_name)
     measure = make_objective(model, loss)
     begin = make_begin(model, optimizer, loss, axis_name)
-    inner = optimizer.inner if isinstance(optimizer, Lazy) else optimizer
+    inner = inner_of(optimizer)
     update = optax.with_extra_args_support(inner).update
     plain = isinstance(inner, PlainSGD) and not inner.clipped
     descend = make_descent(model, loss) if plain and across is None else None
@@ -218,7 +218,8 @@ def make_train_step(
         batch = batch_of(batch)
         shape = batch_shape_of(batch.inputs)
         check_array("the targets of a batch", batch.targets, "[T, B]")
-        begun = begin(state.params, state.opt_state, batch, key)
+        with optimizer_errors_explained(optimizer, state):
+            begun = begin(state.params, state.opt_state, batch, key)
         params, batch = begun.params, begun.batch
 
         first: Array | int | Share | None = 0 if noise == "by row" else None

@@ -207,6 +207,9 @@ def training(way: str) -> None:
     """Steps and compiled loops, with every form of update, and evaluation."""
     model = r.language_model(SIZE, r.recurrent(r.gru(3)))
     params = Case("lm", model, ids=True, model=True).init()
+    sampled = r.language_model(SIZE, r.recurrent(r.gru(3)), readout=r.sampled_softmax(3))
+    adaptive = r.language_model(SIZE, r.recurrent(r.gru(3)), readout=r.adaptive_softmax([2]))
+    others = [Case("lm", m, ids=True, model=True).init() for m in (sampled, adaptive)]
     data = CAUSAL[-1].inputs(6, (T, B))
     windows = r.Windows(data[:3], data[3:], resets=data[:3] % 4 == 0)
     summed = partial(r.cross_entropy, reduction="sum")
@@ -223,6 +226,17 @@ def training(way: str) -> None:
                 state, metrics = step(state, batch)
                 results.append((state.params, added_up((totals, metrics), rows)))
             results.append((state.params, added_up(r.make_evaluate(model)(params, windows), rows)))
+        batch = r.Batch(windows.inputs[0], windows.targets[0], mask)
+        for each, first, optimizer in (
+            (model, params, r.sgd(0.1, clip=0.1)),
+            (sampled, others[0], r.lazy(optax.adam(0.1))),
+            (adaptive, others[1], r.sgd(0.1)),
+        ):
+            step = r.make_train_step(each, optimizer, loss=summed)
+            state = r.TrainState(first, optimizer.init(first), None, jnp.zeros((), int))
+            key = jax.random.key(2) if each is sampled else None
+            state, metrics = step(state, batch, key=key)
+            results.append((state.params, added_up(metrics, rows)))
         return results
 
     def added_up(tree: Any, rows: Any) -> Any:

@@ -527,4 +527,6 @@ def test_parameters_may_come_from_a_function() -> None:
     )
     state, _ = rnn_jax.fit(MODEL, rnn_jax.sgd(0.1), DATA, params=params, **options)
     assert len(made) == 1
+    # Not copied: used up.
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(made[0]))
     jax.tree.map(np.testing.assert_array_equal, given.params, state.params)

@@ -193,6 +193,41 @@ def test_ids_outside_the_vocabulary_are_refused_or_nan() -> None:
         assert np.isnan(metrics["loss"])
 
 
+def test_the_largest_id_is_no_word_either() -> None:
+    model = MODELS["embedding"]
+    batch = batches(False, 1)[0]
+    batch = batch._replace(inputs=batch.inputs.at[0, 0].set(2**31 - 1))
+    for optimizer in (r.sgd(0.1), r.sgd(0.1, clip=1.0), r.lazy(optax.adam(0.1))):
+        step = jax.jit(r.make_train_step(model, optimizer), compiler_options=QUICK)
+        assert np.isnan(step(begun(model, optimizer), batch)[1]["loss"])
+
+
+@pytest.mark.parametrize("optimizer", [r.sgd(0.1), r.sgd(0.1, clip=1.0), r.lazy(optax.sgd(0.1))])
+def test_the_state_of_another_optimiser_is_one_sentence(optimizer: Any) -> None:
+    model = MODELS["embedding"]
+    with pytest.raises(ValueError, match="opt_state is not one of this optimiser"):
+        r.make_train_step(model, optimizer)(begun(model, optax.adam(0.1)), batches(False, 1)[0])
+
+
+def test_lazy_refuses_what_does_not_go_row_by_row() -> None:
+    model = r.language_model(300, LAYER, embedding_size=128)
+    several = optax.MultiSteps(optax.sgd(0.1), 2).gradient_transformation()
+    for optimizer, message in (
+        (several, "accumulated gradients and averages"),
+        (r.ema(r.sgd(0.1), 0.9), "accumulated gradients and averages"),
+        (optax.adafactor(0.1), "whose moments have the shape of the parameters"),
+        (
+            optax.partition(
+                {"all": optax.adam(0.1)}, lambda p: {**jax.tree.map(lambda _: "all", p)}
+            ),
+            "cannot tell the moments",
+        ),
+    ):
+        lazily = r.lazy(optimizer)
+        with pytest.raises(ValueError, match=message):
+            r.make_train_step(model, lazily)(begun(model, lazily), batches(False, 1)[0])
+
+
 def test_many_steps_in_one_call_are_as_many_calls() -> None:
     model, optimizer = MODELS["sampled"], r.lazy(optax.adam(0.1))
     data = batches(False)
