@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from rnn_jax import text
 from rnn_jax.losses.cross_entropy import cross_entropy
+from rnn_jax.losses.linear_cross_entropy import linear_cross_entropy
+from rnn_jax.losses.reduction import Reduction
 from rnn_jax.runs.config import TrainConfig
 from rnn_jax.runs.data import evaluated, other_tokens, target_counts, whole
 from rnn_jax.runs.load import Run
@@ -101,11 +104,7 @@ def evaluate_text(
         counts[ignored] = 0
     counted = int(counts.sum())
 
-    def loss(outputs: Array, targets: Array, *, mask: Array | None, reduction: Any) -> Array:
-        if ignored is not None:
-            mask = targets != ignored if mask is None else mask & (targets != ignored)
-        return cross_entropy(outputs, targets, mask=mask, reduction=reduction)
-
+    loss: Any = cross_entropy if ignored is None else _Without(ignored)
     nats, _ = make_evaluate(run.model, loss=loss)(run.params, batches, carry)
     return Evaluation(
         float(nats) / counted,
@@ -116,6 +115,39 @@ def evaluate_text(
         tuple(tokens.description["source"].get("strange", ())),
         tokens.sha256,
     )
+
+
+@dataclass(frozen=True)
+class _Without:
+    """The cross-entropy of all targets but one token, of outputs or of a read-out's features."""
+
+    token: int
+
+    def __call__(
+        self, outputs: Array, targets: Array, *, mask: Array | None, reduction: Reduction
+    ) -> Array:
+        mask = self._counted(targets, mask)
+        return cross_entropy(outputs, targets, mask=mask, reduction=reduction)
+
+    def of_features(
+        self,
+        features: Array,
+        w: Array,
+        b: Array | None,
+        targets: Array,
+        *,
+        mask: Array | None,
+        reduction: Reduction,
+        vocab_axis: int,
+    ) -> Array:
+        """The same, as `make_evaluate` asks for it."""
+        return linear_cross_entropy(
+            features, w, b, targets, mask=self._counted(targets, mask), reduction=reduction,
+            vocab_axis=vocab_axis,
+        )  # fmt: skip
+
+    def _counted(self, targets: Array, mask: Array | None) -> Array:
+        return targets != self.token if mask is None else mask & (targets != self.token)
 
 
 def unknown_is_trained(config: TrainConfig, vocabulary: text.Vocabulary) -> bool:

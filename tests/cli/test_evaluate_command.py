@@ -15,6 +15,7 @@ import pytest
 
 import rnn_jax
 from rnn_jax.cli import main
+from rnn_jax.losses import chunked
 from rnn_jax.runs import TrainConfig, create_folder, evaluate_text, prepare, sample_texts
 from tests.cli.test_cli import refusal
 from tests.runs.test_runs import SMALL
@@ -70,9 +71,17 @@ def test_the_own_text_is_evaluated_as_without_naming_it(
     assert 9 * own["tokens"] < whole["tokens"] < 11 * own["tokens"]
 
 
+@pytest.mark.parametrize("in_chunks", [False, True])
 def test_characters_nothing_was_learned_of_are_read_and_not_counted(
-    folders: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    in_chunks: bool,
+    folders: dict[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if in_chunks:  # as where logits are many
+        for name, value in {"_FEW_LOGITS": 0, "_MANY_LOGITS": 0, "_CHUNK": 7}.items():
+            monkeypatch.setattr(chunked, name, value)
     text = "So ☃ it☂ is ☃!"
     (tmp_path / "a.txt").write_text(text, encoding="utf-8")
     found = result(capsys, folders["characters"], "--corpus", str(tmp_path / "a.txt"))
