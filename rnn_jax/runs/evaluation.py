@@ -137,14 +137,11 @@ class _Without:
         targets: Array,
         *,
         mask: Array | None,
-        reduction: Reduction,
-        vocab_axis: int,
+        **options: Any,
     ) -> Array:
-        """The same, as `make_evaluate` asks for it."""
-        return linear_cross_entropy(
-            features, w, b, targets, mask=self._counted(targets, mask), reduction=reduction,
-            vocab_axis=vocab_axis,
-        )  # fmt: skip
+        """The same; the options are those of `linear_cross_entropy`."""
+        mask = self._counted(targets, mask)
+        return linear_cross_entropy(features, w, b, targets, mask=mask, **options)
 
     def _counted(self, targets: Array, mask: Array | None) -> Array:
         return targets != self.token if mask is None else mask & (targets != self.token)

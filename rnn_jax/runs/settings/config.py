@@ -16,6 +16,7 @@ from rnn_jax.runs.settings.optimization import (
     OptimizationSettings,
 )
 from rnn_jax.runs.settings.text import TextSettings
+from rnn_jax.runs.softmax import parse_softmax
 from rnn_jax.text import Tokenizing
 
 __all__ = ["BEFORE", "TrainConfig"]
@@ -108,7 +109,7 @@ class TrainConfig(CourseSettings, OptimizationSettings, BatchSettings, ModelSett
             )
         for name in ("activation_penalty", "temporal_penalty"):
             self._check_penalty(name)
-        if self.label_smoothing and self.softmax.strip() != "full":
+        if self.label_smoothing and parse_softmax(self.softmax)[0] != "full":
             raise ValueError(
                 f"--label-smoothing gives every word a share, and --softmax {self.softmax} does "
                 "not compute them all while training: leave out one of them"
