@@ -19,6 +19,9 @@ from rnn_jax.types import Model, Params
 __all__ = ["sample_texts"]
 
 _ROWS, _ROUNDS = 32, 20  # rows drawn at once, and how often at the most
+# A model that has not learnt to end a sentence ends none of the first 96 rows; the hundreds after
+# them would only take their time, which at 300,000 words is minutes.
+_HOPELESS = 3
 _MIN_LENGTH = 7
 
 
@@ -41,8 +44,9 @@ def sample_texts(
 
     A sentence is drawn word by word from its start marker (and the prefix), never the unknown
     word, until its end marker; one of fewer than ``min_length`` words, or without an end after
-    ``length`` words, is drawn anew. Should too few come, the longest of the others fill up, an
-    endless one with an ellipsis.
+    ``length`` words, is drawn anew. Should too few come (a model that ends none of its first 96
+    sentences is not asked again), the longest of the others fill up, an endless one with an
+    ellipsis.
 
     Args:
       model: the run's model.
@@ -89,6 +93,7 @@ def sample_texts(
     check_bytes(4 * rows * (length + len(vocabulary)), f"{count:,} texts of {length:,} tokens take")
     good: list[list[str]] = []
     rest: list[list[str]] = []
+    ends = not sentences
     key = jax.random.key(seed)
     for turn in range(_ROUNDS):
         _, drawn = generate(
@@ -106,11 +111,13 @@ def sample_texts(
         )
         for row in np.asarray(drawn).T.tolist():
             ended = stop in row
+            ends = ends or ended
             words = row[: row.index(stop)] if ended else row[:length]
             tokens = shown + vocabulary.decode(words)
             fine = not sentences or (ended and len(tokens) >= min_length)
             (good if fine else rest).append(tokens if ended or not sentences else [*tokens, "…"])
-        if len(good) >= count or temperature == 0:
+        hopeless = not ends and turn + 1 >= _HOPELESS
+        if len(good) >= count or temperature == 0 or hopeless:
             break
     rest.sort(key=len, reverse=True)
     return [units.joined(tokens) for tokens in (good + rest)[:count]]

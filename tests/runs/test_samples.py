@@ -1,0 +1,29 @@
+"""Texts sampled from a run's model: how often it is asked."""
+
+from __future__ import annotations
+
+import pytest
+
+from rnn_jax import runs
+from rnn_jax.runs import samples
+from rnn_jax.text import SENTENCE_END
+
+
+@pytest.mark.parametrize(("bias", "rounds"), [(-40.0, 3), (40.0, 20)])
+def test_a_model_that_ends_no_sentence_is_not_asked_for_ever(
+    monkeypatch: pytest.MonkeyPatch, bias: float, rounds: int
+) -> None:
+    """A bias of 40 ends every sentence before its first word: too short, so it is asked again."""
+    config = runs.TrainConfig(
+        corpus="comments-sample", max_sentences=60, hidden_size=8, embedding_size=6, seq_length=10
+    )
+    data = runs.prepare(config)
+    params = {**data.initial_parameters}
+    bias_vector = params["readout"]["b"].at[data.vocabulary.id(SENTENCE_END)].set(bias)
+    params["readout"] = {**params["readout"], "b": bias_vector}
+    turns = []
+    draw = samples.generate
+    monkeypatch.setattr(samples, "generate", lambda *a, **k: turns.append(1) or draw(*a, **k))
+    texts = runs.sample_texts(data.model, params, data.vocabulary, config, length=9, count=2)
+    assert len(turns) == rounds
+    assert [line.endswith("…") for line in texts] == [bias < 0] * 2
