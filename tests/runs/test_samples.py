@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from rnn_jax import runs
-from rnn_jax.runs import samples
+from rnn_jax.generation import generate
 from rnn_jax.text import SENTENCE_END
 
 
@@ -22,8 +24,12 @@ def test_a_model_that_ends_no_sentence_is_not_asked_for_ever(
     bias_vector = params["readout"]["b"].at[data.vocabulary.id(SENTENCE_END)].set(bias)
     params["readout"] = {**params["readout"], "b": bias_vector}
     turns = []
-    draw = samples.generate
-    monkeypatch.setattr(samples, "generate", lambda *a, **k: turns.append(1) or draw(*a, **k))
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        turns.append(options["key"])
+        return generate(*arguments, **options)
+
+    monkeypatch.setattr("rnn_jax.runs.samples.generate", counted)
     texts = runs.sample_texts(data.model, params, data.vocabulary, config, length=9, count=2)
     assert len(turns) == rounds
     assert [line.endswith("…") for line in texts] == [bias < 0] * 2

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from benchmarks.measuring.language import check_step
+from benchmarks.measuring.language import check_step, clipped_exactly
 from benchmarks.measuring.oracle import Tolerance, Wrong
 from benchmarks.measuring.updates import first_update, rounding_of
 from benchmarks.measuring.workloads import Language
@@ -56,3 +56,15 @@ def test_adam_is_held_to_the_oracle_by_its_updates_and_by_its_means() -> None:
         check_step(workload, {**unclipped, "loss": want["loss"]}, want)
     with pytest.raises(Wrong, match="its b is off"):
         check_step(workload, {**want, "b": -want["b"]}, want)
+
+
+def test_a_norm_that_is_a_little_off_is_forgiven_and_nothing_else_is() -> None:
+    workload = replace(PLAIN, clip=1.0)
+    want = {"loss": np.array(2.0), **first_update(workload, GRADIENT)}
+    off = {name: value if name == "loss" else 1.0002 * value for name, value in want.items()}
+    with pytest.raises(Wrong, match="is off by"):
+        check_step(workload, off, want)
+    check_step(workload, clipped_exactly(off, want), want)
+    for other in ({**off, "b": want["b"] * 1.001}, {n: 1.002 * want[n] for n in want}):
+        with pytest.raises(Wrong, match="is off by"):
+            check_step(workload, clipped_exactly(other, want), want)
