@@ -21,7 +21,7 @@ class LinearCell(BaseCell):
 
     ``z_t = x_t W_ih (+ b)``, ``a_t, b_t = coefficients(z_t)``, ``c_t = a_t ⊙ c_{t-1} + b_t``,
     ``y_t = read(c_t, z_t)``. The carry is one array ``c [B, H]``, and neither ``a`` nor ``b``
-    depends on it, so that `unroll` computes all steps together by an associative scan; with
+    depends on it, so that `unroll` computes all steps together by `linear_scan`; with
     ``backend="scan"`` they run one after the other, and forward-mode derivatives work, too. A cell
     adds ``init``, whose parameters hold ``w_ih`` (and ``b``, if there is one), and `coefficients`,
     which like `read` gets one step ``[B, …]`` or all of them ``[T, B, …]``.

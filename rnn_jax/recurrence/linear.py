@@ -1,4 +1,4 @@
-"""Linear recurrences ``c_t = a_t ⊙ c_{t-1} + b_t``, all steps in parallel."""
+"""Linear recurrences ``c_t = a_t ⊙ c_{t-1} + b_t``, on accelerators all steps in parallel."""
 
 from __future__ import annotations
 
@@ -28,11 +28,15 @@ def linear_scan(
     reverse: bool = False,
     **renamed: Never,
 ) -> Array:
-    """Every state of ``c_t = a_t ⊙ c_{t-1} + b_t``, by an associative scan.
+    """Every state of ``c_t = a_t ⊙ c_{t-1} + b_t``, for which no step need wait for another.
 
-    Some ``2 log₂ T`` steps one after the other in place of ``T``. With a ``gradient_scale`` ``g``,
-    the carry before step ``t`` is ``sg(c) + g_t (c - sg(c))``: the same values, its gradient times
-    ``g_t``. Where ``a_t = 0``, the state before it is not read; it may be NaN.
+    On accelerators by an associative scan, some ``2 log₂ T`` steps one after the other in place of
+    ``T``. A CPU takes one step after the other: the tree reads and writes several times as much,
+    and was slower at every shape tried.
+
+    With a ``gradient_scale`` ``g``, the carry before step ``t`` is ``sg(c) + g_t (c - sg(c))``: the
+    same values, its gradient times ``g_t``. Where ``a_t = 0``, the state before it is not read; it
+    may be NaN.
 
     The derivative is written as another linear scan, in the other direction. What follows from it
     works in either mode, to any order, under ``vmap`` and ``jit``, ``jax.hessian`` as well; only
@@ -95,23 +99,42 @@ def _directed(
 @jax.jit  # else, outside jit, each of the tree's many slices and sums is a call of its own
 def _plain(a: Array, b: Array, carry: Array, scale: Array | None) -> Array:
     """The states, whose derivatives JAX makes itself: of any order, in either mode."""
-    return _tree(a, b, carry, None)
+    return _by_platform(a, b, carry, None)
 
 
 @_plain.defjvp
 def _plain_derivative(primals: Any, tangents: Any) -> tuple[Array, Array]:
     a, b, carry, scale = primals
     if scale is None:
-        return jax.jvp(partial(_tree, factors=None), primals[:3], tangents[:3])
+        return jax.jvp(partial(_by_platform, factors=None), primals[:3], tangents[:3])
     factors = expand(scale, b).astype(b.dtype)
     shape = jnp.broadcast_shapes(a.shape, factors.shape)  # one for all rows has a factor in each
     tangent = expand(tangents[3], b).astype(b.dtype)
     a, a_dot = (jnp.broadcast_to(x, shape) for x in (a, tangents[0]))
-    return jax.jvp(_tree, (a, b, carry, factors), (a_dot, *tangents[1:3], tangent))
+    return jax.jvp(_by_platform, (a, b, carry, factors), (a_dot, *tangents[1:3], tangent))
+
+
+def _by_platform(a: Array, b: Array, carry: Array, factors: Array | None) -> Array:
+    states: Array = lax.platform_dependent(a, b, carry, factors, **FORMS)
+    return states
+
+
+def _sequence(a: Array, b: Array, carry: Array, factors: Array | None) -> Array:
+    """One step after the other: what the other forms are compared with."""
+
+    def body(before: Array, step: Any) -> tuple[Array, Array]:
+        a, b, factor = step
+        if factor is not None:
+            before = scale_gradient(before, factor)
+        state = _times(a, before) + b
+        return state, state
+
+    states: Array = lax.scan(body, carry, (a, b, factors))[1]
+    return states
 
 
 def _tree(a: Array, b: Array, carry: Array, factors: Array | None) -> Array:
-    """The associative scan itself."""
+    """An associative scan."""
     if not len(b):
         return b
 
@@ -119,8 +142,7 @@ def _tree(a: Array, b: Array, carry: Array, factors: Array | None) -> Array:
         (a1, b1, *g1), (a2, b2, *g2) = first, second
         if g2:
             a1, b1 = scale_gradient((a1, b1), g2[0])
-        # Where nothing is kept, what came before is not read: 0 * NaN would be NaN.
-        a, b = (jnp.where(a2 != 0, a2 * x, 0) for x in (a1, b1))
+        a, b = (_times(a2, x) for x in (a1, b1))
         return a, b + b2, *(x * y for x, y in zip(g1, g2, strict=True))
 
     steps = (a, b) if factors is None else (a, b, factors)
@@ -130,6 +152,14 @@ def _tree(a: Array, b: Array, carry: Array, factors: Array | None) -> Array:
     states: Array = lax.associative_scan(then, (a, b, *steps[2:]))[1]
     return states
 
+
+def _times(a: Array, before: Array) -> Array:
+    # Where nothing is kept, what came before is not read: 0 * NaN would be NaN.
+    return jnp.where(a != 0, a * before, 0)
+
+
+# By platform.
+FORMS = {"default": _tree, "cpu": _sequence}
 
 # The same, with a first derivative that is one linear scan more and keeps nothing of the tree.
 _states = jax.custom_vjp(_plain)

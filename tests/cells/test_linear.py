@@ -1,8 +1,9 @@
-"""Linear recurrences: the associative scan against a plain one, and the cells by hand."""
+"""Linear recurrences: both forms against a plain scan, and the cells by hand."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from jax import lax
 from jax.test_util import check_grads
 
 import rnn_jax as r
+from rnn_jax.recurrence import linear
 from rnn_jax.recurrence.gradient_scale import scale_gradient
 from tests.cases import CELLS, Case, assert_close, carry_loss, outputs_loss, quick_jit
 from tests.cells.test_cells import B, D, H, T, draw, run, sigmoid
@@ -47,6 +49,15 @@ def arguments(T: int, shape: tuple[int, ...], kind: str, seed: int = 0) -> tuple
     return a, normal(T, *shape), normal(*shape)
 
 
+@pytest.fixture(params=sorted(linear.FORMS))
+def every_form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The form of each platform, on this one."""
+    jax.clear_caches()  # what is compiled has chosen
+    monkeypatch.setitem(linear.FORMS, "cpu", linear.FORMS[request.param])
+    yield
+    jax.clear_caches()
+
+
 @quick_jit
 def derivatives(static: Any, args: Any, gate: Any) -> Any:
     """Values, gradients, and gradients of a sum of the gradients."""
@@ -63,6 +74,7 @@ def derivatives(static: Any, args: Any, gate: Any) -> Any:
     return jax.grad(sum_of_gradients, has_aux=True)(args)
 
 
+@pytest.mark.usefixtures("every_form")
 @pytest.mark.parametrize(
     "T, shape, kind, gated",
     [
@@ -85,6 +97,7 @@ def test_linear_scan(T: int, shape: tuple[int, ...], kind: str, gated: bool) -> 
     assert_close(derivatives((r.linear_scan, reverse), args, gate), expected)
 
 
+@pytest.mark.usefixtures("every_form")
 def test_gates_are_constants_to_first_order_and_not_to_second() -> None:
     args = arguments(4, (2, 2), "real")
     gate = jnp.full((4, 2), 0.7)
@@ -104,6 +117,7 @@ def test_linear_scan_against_differences() -> None:
     check_grads(r.linear_scan, arguments(3, (2,), "real"), order=2, modes=["rev"])
 
 
+@pytest.mark.usefixtures("every_form")
 def test_linear_scan_under_vmap_and_jit() -> None:
     batches = [arguments(5, (2, 3), "complex", seed) for seed in range(2)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves, 1), *batches)
