@@ -20,6 +20,7 @@ from rnn_jax.cli.evaluate import on_another, said
 from rnn_jax.cli.processes import OWN
 from rnn_jax.cli.report import long_evaluation, parameter_summary, tokenizing
 from rnn_jax.cli.table import json_safe
+from rnn_jax.cli.texts import shown
 from rnn_jax.host.checksums import checksum_of_json
 from rnn_jax.interop.tensors import OtherTree
 from rnn_jax.recipes.reference_step import compare_step_time
@@ -143,7 +144,7 @@ def train_one(
         seed=config.seed,
     )
     folder.write_text("samples.txt", "\n".join(samples) + "\n")
-    print("\n".join(samples))
+    print(shown(samples))
     if extras.compare:
         print(f"\n{compare_step_time()}")
     print(f"\nthe run is in {folder.path}; more: rnn-jax sample {folder.path}")

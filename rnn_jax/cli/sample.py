@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from rnn_jax.cli.texts import shown
 from rnn_jax.runs import open_folder, sample_texts
 
 __all__ = ["sample"]
@@ -59,4 +60,4 @@ def sample(
         min_length=min_length,
         seed=seed,
     )
-    print("\n".join(samples))
+    print(shown(samples))

@@ -77,11 +77,11 @@ def tokenize(
         ) from error
     took = time.monotonic() - begun
     with TokenFile.open(path) as tokens:
-        sentences = max(0, len(tokens.sentences) - 1)
+        sentences, documents = max(0, len(tokens.sentences) - 1), len(tokens.documents)
         parts = [
             f"{len(tokens):,} tokens",
             *([f"{sentences:,} sentences"] if sentences else []),
-            f"{len(tokens.documents):,} documents",
+            f"{documents:,} document{'s' * (documents != 1)}",
             f"vocabulary {len(tokens.vocabulary):,}",
         ]
     rate = source.size / 1e6 / max(took, 1e-9)

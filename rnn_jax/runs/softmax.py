@@ -33,8 +33,8 @@ def parse_softmax(text: str) -> tuple[Literal["full", "adaptive", "sampled"], tu
         if name == "sampled" and increasing and len(numbers) == 1:
             return "sampled", numbers
     raise ValueError(
-        f"--softmax {text!r} is none: write full, adaptive, adaptive:2000,10000 with cutoffs that "
-        "increase, or sampled:1024 with the number of words to draw"
+        f"--softmax {text!r} is not known: write full, adaptive, adaptive:2000,10000 with cutoffs "
+        "from 1 on that increase, or sampled:1024 with the number of words to draw, at least 1"
     )
 
 
@@ -63,7 +63,7 @@ def make_softmax(text: str, vocab_size: int) -> Softmax | None:
     if not numbers and vocab_size < _LEAST:
         raise ValueError(
             f"--softmax adaptive is for vocabularies of {_LEAST} words and more, and this one has "
-            f"{vocab_size}: leave it out, or name cutoffs as in adaptive:2000,10000"
+            f"{vocab_size}: leave it out, or name cutoffs of your own below {vocab_size}"
         )
     cutoffs = numbers or (vocab_size // 20, vocab_size // 4)
     if cutoffs[-1] >= vocab_size:

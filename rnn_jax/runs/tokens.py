@@ -109,6 +109,13 @@ def _check(tokens: TokenFile, config: TrainConfig) -> None:
     wanted = config.tokenizing.settings()
     names = [*_READING, *(["tokenizer_sha256"] if wanted["level"] == "file" else [])]
     differ = [name for name in names if tokens.settings.get(name) != wanted[name]]
+    if differ == ["sentences"]:  # of which a run has no flag: its level and batching say it
+        text = "sentences" if wanted["sentences"] else "a stream"
+        raise ValueError(
+            f"the token file {tokens.path} is not of {text}, as this run reads its text: tokenise "
+            f"it again with {_said('sentences', wanted)}"
+        )
+    differ = [name for name in differ if name != "sentences"]
     if differ:
         made = ", ".join(_said(name, tokens.settings) for name in differ)
         here = ", ".join(_said(name, wanted) for name in differ)

@@ -18,7 +18,7 @@ from rnn_jax.text.tokenize import normalize_letters, sentence_spans
 from rnn_jax.text.vocabulary import SENTENCE_END, SENTENCE_START
 from rnn_jax.text.words import Words
 
-__all__ = ["Gap", "Numbered", "Reader", "narrow", "needed", "number", "subwords"]
+__all__ = ["Gap", "Numbered", "Reader", "forget", "narrow", "needed", "number", "subwords"]
 
 # What is between letters where only letters are kept: nothing, other characters, a line's end.
 Gap = Literal[0, 1, 2]
@@ -93,6 +93,11 @@ def narrow(ids: NDArray[np.integer[Any]], size: int) -> NDArray[np.unsignedinteg
 
 
 _split_words = cache(Words)
+
+
+def forget() -> None:
+    """Free the tables of words that `number` has made in this process: of a long text, 100 MB."""
+    _split_words.cache_clear()
 
 
 def _separated(chunk: Chunk) -> tuple[list[str], list[int]]:

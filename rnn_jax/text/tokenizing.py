@@ -27,7 +27,7 @@ from rnn_jax.text.chunks import (
 )
 from rnn_jax.text.formats import Reading
 from rnn_jax.text.joining import Joined
-from rnn_jax.text.numbering import Reader, narrow, needed, number
+from rnn_jax.text.numbering import Reader, forget, narrow, needed, number
 from rnn_jax.text.sources import Source
 from rnn_jax.text.spool import Spool
 from rnn_jax.text.subwords import subword_file, subwords
@@ -207,6 +207,7 @@ def tokenize_source(
             "model: tokenise with the level of the model"
         )
     with ExitStack() as stack:
+        stack.callback(forget)
         try:
             spools = [stack.enter_context(Spool(out.parent)) for _ in range(3)]
         except OSError as error:

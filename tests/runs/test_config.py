@@ -262,11 +262,17 @@ def test_penalties_stand_around_the_last_dropout() -> None:
             "--label-smoothing gives every word a share, and --softmax sampled:9 does not",
         ),
         *(
-            ({"softmax": softmax}, f"--softmax '{softmax}' is none: write full, adaptive, adaptive")
+            (
+                {"softmax": softmax},
+                f"--softmax '{softmax}' is not known: write full, adaptive, adaptive",
+            )
             for softmax in ("", "full:3", "adaptive:", "adaptive:9,3", "adaptive:0,3", "sampled")
         ),
         *(
-            ({"softmax": softmax}, f"--softmax '{softmax}' is none: .* or sampled:1024 with the n")
+            (
+                {"softmax": softmax},
+                f"--softmax '{softmax}' is not known: .* or sampled:1024 with the n",
+            )
             for softmax in ("adaptive:2.5", "sampled:1,2", "sampled:-1", f"sampled:{10**60}")
         ),
         ({"dtype": "float16"}, "--dtype must be one of float32, bfloat16"),

@@ -168,7 +168,7 @@ def test_a_token_file_is_a_corpus(here: Path, capsys: pytest.CaptureFixture[str]
     for arguments, sentence in (
         (
             [],
-            "was made with --level char, --no-sentences, and this run reads its text with --level",
+            "was made with --level char, and this run reads its text with --level word: give the",
         ),
         (["--level", "char", "--letters-only"], "was made with --no-letters-only"),
         (["--level", "char", "--vocab-size", "5"], "has a vocabulary of 22 tokens, not --vocab"),
@@ -176,6 +176,11 @@ def test_a_token_file_is_a_corpus(here: Path, capsys: pytest.CaptureFixture[str]
         (["--level", "char", "--valid", "none.tokens"], "none.tokens cannot be read"),
     ):
         assert sentence in refusal(capsys, *train_it, *arguments, "--out", "bad")
+    # There is no flag of a run for that: its level and its batching say it.
+    streamed = ["tokenize", "--corpus", "b.txt", "--no-sentences", "--out", "stream.tokens"]
+    assert main(streamed) == 0
+    said = refusal(capsys, "train", *SIZES.split(), "--corpus", "stream.tokens", "--out", "bad")
+    assert "stream.tokens is not of sentences, as this run reads its text: tokenise it" in said
     assert main(["tokenize", "--corpus", "b.txt", "--level", "char", "--out", "b.tokens"]) == 0
     assert "its vocabulary has 11 tokens and not 22" in refusal(
         capsys, *train_it, "--level", "char", "--valid", "b.tokens", "--out", "bad"

@@ -41,7 +41,11 @@ class CourseSettings(Options):
     early_stop: int | None = option(
         None, "Stop after so many evaluations in a row without a new lowest loss."
     )
-    save_every: float = option(120.0, "Seconds between checkpoints within an epoch.")
+    save_every: float = option(
+        120.0,
+        "Seconds between checkpoints within an epoch; more where saving would take over a "
+        "hundredth of the time.",
+    )
     init_from: str | None = option(
         None,
         "Folder of a run to begin with: its best parameters, its vocabulary, and all of its "

@@ -64,7 +64,7 @@ class OptimizationSettings(Options):
     lazy: bool = option(
         False,
         "Leave alone, with its moments, what belongs to words that a batch does not use: for large "
-        "vocabularies; not the same training, but by sgd.",
+        "vocabularies, without --accumulate and --average; not the same training, but by sgd.",
     )
     accumulate: int = option(1, "Steps whose gradients are put together to one update.")
     average: str = option(
