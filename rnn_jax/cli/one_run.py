@@ -98,8 +98,9 @@ def train_one(
         )
     print(f"unigram perplexity {unigram:.1f}: what the {config.unit}s' frequencies alone give\n")
     begun = resume and (folder.path / CHECKPOINT).exists()
-    if begun and folder.steps is not None:
-        print(f"goes on from step {folder.steps:,}\n")
+    before = folder.steps if begun else None
+    if before is not None:
+        print(f"goes on from step {before:,}{_done_again(folder, before)}\n")
     print(parameter_summary(data.parameter_shapes))
     print(f"\nPython {platform.python_version()}, JAX {jax.__version__}, {_shown(mesh)}\n")
     if not begun and (note := long_evaluation(data)):
@@ -125,6 +126,8 @@ def train_one(
         else:
             print("\nstopped before the first step: this run leaves nothing behind")
         raise typer.Exit(130)
+    if ended == "done" and before is not None and folder.steps == before:
+        print("\nnothing was left to train: for more, give a larger --epochs or --steps")
     if ended == "no better" and rows:  # none is left where metrics.jsonl was damaged
         best = min(rows, key=lambda row: row["loss"])
         print(
@@ -134,6 +137,12 @@ def train_one(
         )
     if rows:
         print(f"\nperplexity {rows[-1]['perplexity']:.1f}, unigram {unigram:.1f}\n")
+        best = min(rows, key=lambda row: row["loss"])
+        if ended != "no better" and best["loss"] < rows[-1]["loss"]:
+            print(
+                f"the lowest, {best['perplexity']:.1f}, was that at epoch {best['epoch']:.6g}: "
+                "rnn-jax sample and evaluate read its parameters by --best\n"
+            )
     if config.test is not None:
         _test(folder, data, extras)
     samples = sample_texts(
@@ -148,6 +157,14 @@ def train_one(
     if extras.compare:
         print(f"\n{compare_step_time()}")
     print(f"\nthe run is in {folder.path}; more: rnn-jax sample {folder.path}")
+
+
+def _done_again(folder: RunFolder, saved: int) -> str:
+    """What a killed run has told of steps that it had not saved."""
+    told = max((row["step"] for row in folder.read_metrics()), default=0)
+    if told <= saved:
+        return ""
+    return f", its latest checkpoint; the steps up to {told:,}, told of before, are made again"
 
 
 def _save_settings(folder: RunFolder, data: RunData, test: str | None) -> None:

@@ -216,6 +216,11 @@ def _files(corpus: str) -> list[Path]:
             )
         return found
     names = ", ".join([DEFAULT_CORPUS, *NAMED_CORPORA])
+    if kind_of(path) is None and path.is_file():
+        raise ValueError(
+            f"--corpus {corpus} has a name of no kind that is read: give it one that ends in "
+            f"{endings}"
+        )
     if kind_of(path) is None:
         raise ValueError(
             f"--corpus {corpus} is unknown; give one of {names}, a folder, or the path of a .txt "

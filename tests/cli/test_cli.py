@@ -117,6 +117,16 @@ def test_resume_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert main(["train", "--resume", folder, "--epochs", "2", "--no-compare"]) == 0
     rows = [json.loads(s) for s in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [0, 1, 2]
+    capsys.readouterr()
+    # As after a kill: an evaluation was written, and no checkpoint since.
+    told = {**rows[-1], "step": rows[-1]["step"] + 5, "epoch": 2.5}
+    told.pop("checksum")
+    with (Path(folder) / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(told) + "\n")
+    assert main(["train", "--resume", folder, "--no-compare"]) == 0
+    printed = capsys.readouterr().out
+    assert "nothing was left to train: for more, give a larger --epochs or --steps" in printed
+    assert f"the steps up to {told['step']}, told of before, are made again" in printed
     sentence = refusal(capsys, "train", "--resume", folder, "--hidden-size", "9")
     assert "--hidden-size cannot change" in sentence
     assert "below the 2" in refusal(capsys, "train", "--resume", folder, "--epochs", "1")
