@@ -15,12 +15,22 @@ from rnn_jax.recurrence.sweeps import sweep_back
 __all__ = ["LOOPS", "run"]
 
 
+_LEAST, _MOST = 16_384, 65_536  # entries of a step's input product
+_CACHED = 2**18  # entries of the recurrent matrix, a megabyte
+
+
 def _two_halves(operands: Operands) -> int:
-    """2 where the halves of a batch are work enough to occupy a core each."""
+    """2 where that was faster on CPUs, of some 30 shapes tried: docs/speed.md has the table.
+
+    The halves must be work enough to occupy a core each. A recurrent matrix that leaves a core's
+    cache is read twice, and where a step's arrays are large XLA keeps both cores busy by itself.
+    """
     _, *batch_shape, width = operands.zs.shape
     if len(batch_shape) != 1 or not isinstance(batch_shape[0], int):  # exported for any B
         return 1
-    return 2 if batch_shape[0] % 2 == 0 and batch_shape[0] * width >= 16_384 else 1
+    (rows,) = batch_shape
+    cached = operands.w_hh.size <= _CACHED
+    return 2 if rows % 2 == 0 and cached and _LEAST < rows * width <= _MOST else 1
 
 
 # By platform; a fused kernel of a GPU would stand here under "cuda".
