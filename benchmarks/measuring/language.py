@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,7 +20,7 @@ from benchmarks.measuring.case import Case, Options
 from benchmarks.measuring.implementation import STEPS, Prepared, Program, compile_jax, wait
 from benchmarks.measuring.oracle import EQUATIONS, HALF, Wrong, check, tolerance
 from benchmarks.measuring.timing import first_call
-from benchmarks.measuring.updates import first_update, rounding_of
+from benchmarks.measuring.updates import DECAY, first_update, rounding_of
 from benchmarks.measuring.workloads import Arrays, Language
 from benchmarks.peers import OURS
 from benchmarks.peers.language_ours import (
@@ -87,31 +88,33 @@ def _open(workload: Language, pass_name: str) -> Callable[[str], Prepared]:
         got = prepared.result()
         if not wanted:
             wanted.append(expected_step(workload, arrays, tokens[0]))
-        if name in TORCHES and workload.clip is not None:
-            got = clipped_exactly(got, wanted[0])
+        if name in TORCHES and jax.default_backend() == "cpu":
+            got = clipped_exactly(workload, got, wanted[0])
         check_step(workload, got, wanted[0])
         return prepared
 
     return prepare
 
 
-def clipped_exactly(got: Arrays, want: Arrays) -> Arrays:
+def clipped_exactly(workload: Language, got: Arrays, want: Arrays) -> Arrays:
     """The updates of a step of PyTorch's as they are without the error of its norm.
 
     On a CPU PyTorch adds up the squares of a tensor one after another, and its norm of 4 million
-    entries is 7e-5 too small. Clipping hands that on, as one factor, to all updates (of Adam: to
-    its means alone). A factor within `_NORM_ERROR` of 1 is divided out; all else has to be right
-    as ever.
+    entries is 7e-5 too small. Where gradients are clipped, that makes all updates larger by one
+    factor (of Adam: its means alone). It is divided out where it is below 1 + `_NORM_ERROR`; all
+    else has to be right as ever.
     """
-    scaled = [name for name in want if name.startswith("mean.")]
-    scaled = scaled or [name for name in want if name != "loss"]
-    if not scaled:
+    means = [name for name in want if name.startswith("mean.")]
+    scaled = means or [name for name in want if name != "loss"]
+    squares = sum(float(np.vdot(want[name], want[name])) for name in scaled)
+    norm = squares**0.5 / ((1 - DECAY) if means else workload.learning_rate)
+    if workload.clip is None or not math.isclose(norm, workload.clip, rel_tol=1e-3):
         return got
     largest = max(scaled, key=lambda name: float(np.abs(want[name]).max(initial=0.0)))
     right = want[largest]
     size = float(np.vdot(right, right))
     factor = float(np.vdot(got[largest].astype(np.float64), right)) / size if size else 1.0
-    if abs(factor - 1) >= _NORM_ERROR:
+    if not 1 <= factor < 1 + _NORM_ERROR:
         return got
     return {**got, **{name: got[name] / factor for name in scaled}}
 

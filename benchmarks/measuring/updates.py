@@ -7,9 +7,9 @@ import numpy as np
 from benchmarks.measuring.oracle import Tolerance
 from benchmarks.measuring.workloads import Arrays, Language
 
-__all__ = ["first_update", "rounding_of"]
+__all__ = ["DECAY", "first_update", "rounding_of"]
 
-_DECAY, _EPSILON = 0.9, 1e-8  # of Adam's means, and beside its root; everybody's defaults
+DECAY, _EPSILON = 0.9, 1e-8  # of Adam's means, and beside its root; everybody's defaults
 
 
 def first_update(workload: Language, gradient: Arrays) -> Arrays:
@@ -23,7 +23,7 @@ def first_update(workload: Language, gradient: Arrays) -> Arrays:
         gradient = {name: g * min(1.0, workload.clip / norm) for name, g in gradient.items()}
     if workload.optimizer == "sgd":
         return {name: -workload.learning_rate * g for name, g in gradient.items()}
-    means = {f"mean.{name}": (1 - _DECAY) * g for name, g in gradient.items()}
+    means = {f"mean.{name}": (1 - DECAY) * g for name, g in gradient.items()}
     return {name: _adam(workload, g) for name, g in gradient.items()} | means
 
 
@@ -37,7 +37,7 @@ def rounding_of(workload: Language, want: Arrays, allowance: Tolerance) -> Array
     """
     slack = {}
     for name in [name for name in want if f"mean.{name}" in want]:
-        g = want[f"mean.{name}"] / (1 - _DECAY)
+        g = want[f"mean.{name}"] / (1 - DECAY)
         off = allowance.relative * np.abs(g).max(initial=0.0)
         ends = [np.abs(_adam(workload, g + d) - want[name]) for d in (-off, off)]
         slack[name] = np.maximum(*ends)

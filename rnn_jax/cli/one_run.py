@@ -128,19 +128,14 @@ def train_one(
         raise typer.Exit(130)
     if ended == "done" and before is not None and folder.steps == before:
         print("\nnothing was left to train: for more, give a larger --epochs or --steps")
-    if ended == "no better" and rows:  # none is left where metrics.jsonl was damaged
-        best = min(rows, key=lambda row: row["loss"])
-        print(
-            f"\nstopped early, by --early-stop {config.early_stop}: the lowest loss was that at "
-            f"epoch {best['epoch']:.6g}, {best['loss']:.4f} nats; rnn-jax sample and evaluate read "
-            "its parameters by --best"
-        )
-    if rows:
+    if ended == "no better":
+        print(f"\nstopped early, by --early-stop {config.early_stop}")
+    if rows:  # none is left where metrics.jsonl was damaged
         print(f"\nperplexity {rows[-1]['perplexity']:.1f}, unigram {unigram:.1f}\n")
         best = min(rows, key=lambda row: row["loss"])
-        if ended != "no better" and best["loss"] < rows[-1]["loss"]:
+        if folder.has_best and best["loss"] < rows[-1]["loss"]:
             print(
-                f"the lowest, {best['perplexity']:.1f}, was that at epoch {best['epoch']:.6g}: "
+                f"the lowest loss was that at epoch {best['epoch']:.6g}, {best['loss']:.4f} nats; "
                 "rnn-jax sample and evaluate read its parameters by --best\n"
             )
     if config.test is not None:
@@ -164,7 +159,7 @@ def _done_again(folder: RunFolder, saved: int) -> str:
     told = max((row["step"] for row in folder.read_metrics()), default=0)
     if told <= saved:
         return ""
-    return f", its latest checkpoint; the steps up to {told:,}, told of before, are made again"
+    return f", its latest checkpoint; what was told of steps after it, up to {told:,}, is dropped"
 
 
 def _save_settings(folder: RunFolder, data: RunData, test: str | None) -> None:

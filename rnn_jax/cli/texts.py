@@ -1,8 +1,9 @@
-"""Sampled texts on a terminal."""
+"""Sampled texts on standard output."""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
 
 __all__ = ["shown"]
@@ -11,14 +12,18 @@ _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def shown(texts: Iterable[str]) -> str:
-    r"""The texts one after the other, with escapes in place of what would command a terminal.
+    r"""The texts one after the other; for a terminal, escapes in place of what would command it.
 
-    A model of bytes or characters writes whatever it has read, or not yet learned not to write.
+    A model of bytes or characters writes whatever it has read, or not yet learned not to write. A
+    file or a pipe gets it as it is.
 
     Example:
-      >>> print(shown(["two\nlines", "a \x1b[2J"]))
+      >>> print(shown(["two\nlines", "of text"]))
       two
       lines
-      a \x1b[2J
+      of text
     """
-    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", "\n".join(texts))
+    joined = "\n".join(texts)
+    if not sys.stdout.isatty():
+        return joined
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", joined)

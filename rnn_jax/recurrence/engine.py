@@ -16,11 +16,11 @@ __all__ = ["LOOPS", "run"]
 
 
 _LEAST, _MOST = 16_384, 65_536  # entries of a step's input product
-_CACHED = 2**18  # entries of the recurrent matrix, a megabyte
+_CACHED = 2**18  # entries of the recurrent matrix, of float32 a megabyte
 
 
 def _two_halves(operands: Operands) -> int:
-    """2 where that was faster on CPUs, of some 30 shapes tried: docs/speed.md has the table.
+    """2 where that was faster on a CPU of two cores: docs/speed.md has a table.
 
     The halves must be work enough to occupy a core each. A recurrent matrix that leaves a core's
     cache is read twice, and where a step's arrays are large XLA keeps both cores busy by itself.

@@ -12,7 +12,7 @@ from jax import lax
 from rnn_jax.arrays.masking import expand, select
 from rnn_jax.cells.linear import LinearCell
 from rnn_jax.host.checks import check_renamed
-from rnn_jax.jaxprs import in_auto_mode, spec_of, vary_alike
+from rnn_jax.jaxprs import in_auto_mode, scan, spec_of, vary_alike
 from rnn_jax.recurrence.gradient_scale import scale_gradient
 from rnn_jax.types import Array, Params, Steps
 
@@ -98,58 +98,53 @@ def _directed(
 @jax.custom_jvp
 @jax.jit  # else, outside jit, each of the tree's many slices and sums is a call of its own
 def _plain(a: Array, b: Array, carry: Array, scale: Array | None) -> Array:
-    """The states, whose derivatives JAX makes itself: of any order, in either mode."""
-    return _by_platform(a, b, carry, None)
+    """The states, with derivatives of any order, in either mode."""
+    states: Array = lax.platform_dependent(a, b, carry, **FORMS)
+    return states
 
 
 @_plain.defjvp
 def _plain_derivative(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    """``ċ_t = g_t a_t ċ_{t-1} + ȧ_t c_{t-1} + ḃ_t``: a linear scan again, compiled once."""
     a, b, carry, scale = primals
+    a_dot, b_dot, carry_dot, _ = tangents
+    states = _plain(a, b, carry, scale)
+    before, back = _pulled(a, carry, scale, states)
+    through = jnp.where(a != 0, a_dot * before, 0)  # as `_times`
+    return states, _plain(back, through + b_dot, carry_dot, None)
+
+
+def _pulled(a: Array, carry: Array, scale: Array | None, states: Array) -> tuple[Array, Array]:
+    """What each step reads, ``c_{t-1}``, and what a derivative is multiplied by, ``g_t a_t``."""
+    before = jnp.concatenate([carry[None], states])[:-1]
     if scale is None:
-        return jax.jvp(partial(_by_platform, factors=None), primals[:3], tangents[:3])
-    factors = expand(scale, b).astype(b.dtype)
-    shape = jnp.broadcast_shapes(a.shape, factors.shape)  # one for all rows has a factor in each
-    tangent = expand(tangents[3], b).astype(b.dtype)
-    a, a_dot = (jnp.broadcast_to(x, shape) for x in (a, tangents[0]))
-    return jax.jvp(_by_platform, (a, b, carry, factors), (a_dot, *tangents[1:3], tangent))
+        return before, a
+    return scale_gradient(before, scale), a * expand(scale, before).astype(a.dtype)
 
 
-def _by_platform(a: Array, b: Array, carry: Array, factors: Array | None) -> Array:
-    states: Array = lax.platform_dependent(a, b, carry, factors, **FORMS)
-    return states
-
-
-def _sequence(a: Array, b: Array, carry: Array, factors: Array | None) -> Array:
-    """One step after the other: what the other forms are compared with."""
+def _sequence(a: Array, b: Array, carry: Array) -> Array:
+    """One step after the other."""
 
     def body(before: Array, step: Any) -> tuple[Array, Array]:
-        a, b, factor = step
-        if factor is not None:
-            before = scale_gradient(before, factor)
+        a, b = step
         state = _times(a, before) + b
         return state, state
 
-    states: Array = lax.scan(body, carry, (a, b, factors))[1]
+    states: Array = scan(body, carry, (a, b))[1]
     return states
 
 
-def _tree(a: Array, b: Array, carry: Array, factors: Array | None) -> Array:
+def _tree(a: Array, b: Array, carry: Array) -> Array:
     """An associative scan."""
     if not len(b):
         return b
 
     def then(first: Any, second: Any) -> Any:
-        (a1, b1, *g1), (a2, b2, *g2) = first, second
-        if g2:
-            a1, b1 = scale_gradient((a1, b1), g2[0])
-        a, b = (_times(a2, x) for x in (a1, b1))
-        return a, b + b2, *(x * y for x, y in zip(g1, g2, strict=True))
+        (a1, b1), (a2, b2) = first, second
+        return _times(a2, a1), _times(a2, b1) + b2
 
-    steps = (a, b) if factors is None else (a, b, factors)
-    handed_in = (carry[None], carry[None], *(jnp.ones_like(g[:1]) for g in steps[2:]))
-    _, first, *_ = then(handed_in, tuple(x[:1] for x in steps))
-    b = jnp.concatenate([first, b[1:]])
-    states: Array = lax.associative_scan(then, (a, b, *steps[2:]))[1]
+    _, first = then((carry[None], carry[None]), (a[:1], b[:1]))
+    states: Array = lax.associative_scan(then, (a, jnp.concatenate([first, b[1:]])))[1]
     return states
 
 
@@ -173,10 +168,7 @@ def _forward(a: Array, b: Array, carry: Array, scale: Array | None) -> tuple[Arr
 def _backward(saved: Any, cotangent: Array) -> tuple[Array, Array, Array, None]:
     # Transposed, not conjugated: JAX's convention for complex numbers.
     a, carry, scale, states = saved
-    before = jnp.concatenate([carry[None], states])[:-1]
-    back = a
-    if scale is not None:
-        before, back = scale_gradient(before, scale), a * expand(scale, before).astype(a.dtype)
+    before, back = _pulled(a, carry, scale, states)
     # d_t = cotangent_t + g_{t+1} a_{t+1} d_{t+1}: what loss gains from b_t.
     following = jnp.concatenate([back[1:], jnp.zeros_like(back[:1])])
     flipped = (jnp.flip(x, 0) for x in (following, cotangent))

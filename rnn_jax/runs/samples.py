@@ -19,9 +19,9 @@ from rnn_jax.types import Model, Params
 __all__ = ["sample_texts"]
 
 _ROWS, _ROUNDS = 32, 20  # rows drawn at once, and how often at the most
-# A model that has not learnt to end a sentence ends none of the first 96 rows; the hundreds after
-# them would only take their time, which at 300,000 words is minutes.
-_HOPELESS = 3
+# A fresh model of very many words ends none of the rows of three rounds; the further ones would
+# take minutes, at 300,000 words, and end none either.
+_LARGE, _HOPELESS = 2**16, 3
 _MIN_LENGTH = 7
 
 
@@ -44,9 +44,9 @@ def sample_texts(
 
     A sentence is drawn word by word from its start marker (and the prefix), never the unknown
     word, until its end marker; one of fewer than ``min_length`` words, or without an end after
-    ``length`` words, is drawn anew. Should too few come (a model that ends none of its first 96
-    sentences is not asked again), the longest of the others fill up, an endless one with an
-    ellipsis.
+    ``length`` words, is drawn anew, so often (20 rounds of 32 and more; three where none has ended
+    and there are more than 65,536 words). Should too few come, the longest of the others fill up,
+    an endless one with an ellipsis.
 
     Args:
       model: the run's model.
@@ -116,7 +116,7 @@ def sample_texts(
             tokens = shown + vocabulary.decode(words)
             fine = not sentences or (ended and len(tokens) >= min_length)
             (good if fine else rest).append(tokens if ended or not sentences else [*tokens, "…"])
-        hopeless = not ends and turn + 1 >= _HOPELESS
+        hopeless = not ends and turn + 1 >= _HOPELESS and len(vocabulary) > _LARGE
         if len(good) >= count or temperature == 0 or hopeless:
             break
     rest.sort(key=len, reverse=True)

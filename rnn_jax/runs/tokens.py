@@ -110,10 +110,10 @@ def _check(tokens: TokenFile, config: TrainConfig) -> None:
     names = [*_READING, *(["tokenizer_sha256"] if wanted["level"] == "file" else [])]
     differ = [name for name in names if tokens.settings.get(name) != wanted[name]]
     if differ == ["sentences"]:  # of which a run has no flag: its level and batching say it
-        text = "sentences" if wanted["sentences"] else "a stream"
+        what = "sentences" if wanted["sentences"] else "a stream"
         raise ValueError(
-            f"the token file {tokens.path} is not of {text}, as this run reads its text: tokenise "
-            f"it again with {_said('sentences', wanted)}"
+            f"the token file {tokens.path} is not of {what}, as this run reads its text: tokenise "
+            f"it again with {_said('sentences', wanted)}, or choose another --batching"
         )
     differ = [name for name in differ if name != "sentences"]
     if differ:

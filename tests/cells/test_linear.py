@@ -125,6 +125,33 @@ def test_linear_scan_under_vmap_and_jit() -> None:
     assert_close(mapped(*stacked), jnp.stack([plain_scan(*args) for args in batches], 1))
 
 
+@pytest.mark.usefixtures("every_form")
+def test_no_step_where_jit_is_disabled() -> None:
+    a, b, carry = arguments(3, (2,), "real")
+    with jax.disable_jit():
+        assert r.linear_scan(a[:0], b[:0], carry).shape == (0, 2)
+
+
+def test_second_derivatives_outside_jit_are_compiled_once() -> None:
+    a, b, carry = arguments(5, (2,), "real")
+
+    def second(a: Any) -> Any:
+        total = lambda a: (r.linear_scan(a, b, carry) ** 2).sum()  # noqa: E731
+        return jax.grad(lambda a: (jax.grad(total)(a) ** 2).sum())(a)
+
+    first, seen = second(a), []
+
+    def monitor(event: str, duration_secs: float, **_: str | int) -> None:
+        seen.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(monitor)
+    try:
+        assert_close(second(a), first)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(monitor)
+    assert not [event for event in seen if "backend_compile" in event]
+
+
 def test_linear_scan_says_what_does_not_fit() -> None:
     a, b, carry = arguments(3, (2, 2), "real")
     for bad in ((a[:2], b, carry), (a[0], b, carry), (a, b, carry[0])):

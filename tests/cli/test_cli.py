@@ -126,7 +126,7 @@ def test_resume_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert main(["train", "--resume", folder, "--no-compare"]) == 0
     printed = capsys.readouterr().out
     assert "nothing was left to train: for more, give a larger --epochs or --steps" in printed
-    assert f"the steps up to {told['step']}, told of before, are made again" in printed
+    assert f"what was told of steps after it, up to {told['step']}, is dropped" in printed
     sentence = refusal(capsys, "train", "--resume", folder, "--hidden-size", "9")
     assert "--hidden-size cannot change" in sentence
     assert "below the 2" in refusal(capsys, "train", "--resume", folder, "--epochs", "1")

@@ -120,7 +120,8 @@ def test_early_stopping_is_said(tmp_path: Path, capsys: Any) -> None:
     output = capsys.readouterr().out
     best = min(rows(out), key=lambda row: row["loss"])
     assert rows(out)[-1]["epoch"] == best["epoch"] + 1 < 9
-    assert f"by --early-stop 1: the lowest loss was that at epoch {best['epoch']}" in output
+    assert "stopped early, by --early-stop 1\n" in output
+    assert f"the lowest loss was that at epoch {best['epoch']}" in output
     (out / "metrics.jsonl").unlink()  # how it went is not known any more, and no longer told
     assert main(["train", "--resume", str(out), "--no-compare"]) == 0
     assert "has no row of before" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.measuring.language import check_step, clipped_exactly
 from benchmarks.measuring.oracle import Tolerance, Wrong
 from benchmarks.measuring.updates import first_update, rounding_of
-from benchmarks.measuring.workloads import Language
+from benchmarks.measuring.workloads import Arrays, Language
 from benchmarks.peers.language_ours import optimizer_of
 
 PLAIN = Language("test", "lstm", 7, 4, 2, 6, 3, 2, 0.5)
@@ -64,7 +64,16 @@ def test_a_norm_that_is_a_little_off_is_forgiven_and_nothing_else_is() -> None:
     off = {name: value if name == "loss" else 1.0002 * value for name, value in want.items()}
     with pytest.raises(Wrong, match="is off by"):
         check_step(workload, off, want)
-    check_step(workload, clipped_exactly(off, want), want)
-    for other in ({**off, "b": want["b"] * 1.001}, {n: 1.002 * want[n] for n in want}):
-        with pytest.raises(Wrong, match="is off by"):
-            check_step(workload, clipped_exactly(other, want), want)
+    check_step(workload, clipped_exactly(workload, off, want), want)
+
+    def times(factor: float, want: Arrays) -> Arrays:
+        return {n: value if n == "loss" else factor * value for n, value in want.items()}
+
+    wrong = ({**off, "b": want["b"] * 1.0004}, times(0.9998, want), times(1.002, want))
+    for other in wrong:
+        with pytest.raises(Wrong, match=r"its [wb] is off by"):
+            check_step(workload, clipped_exactly(workload, other, want), want)
+    unclipped = replace(PLAIN, clip=50.0)
+    whole = {"loss": np.array(2.0), **first_update(unclipped, GRADIENT)}
+    with pytest.raises(Wrong, match=r"its [wb] is off by"):
+        check_step(unclipped, clipped_exactly(unclipped, times(1.0002, whole), whole), whole)
