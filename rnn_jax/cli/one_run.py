@@ -133,7 +133,7 @@ def train_one(
     if rows:  # none is left where metrics.jsonl was damaged
         print(f"\nperplexity {rows[-1]['perplexity']:.1f}, unigram {unigram:.1f}\n")
         best = min(rows, key=lambda row: row["loss"])
-        if folder.has_best and best["loss"] < rows[-1]["loss"]:
+        if folder.has_best and best is not rows[-1]:
             print(
                 f"the lowest loss was that at epoch {best['epoch']:.6g}, {best['loss']:.4f} nats; "
                 "rnn-jax sample and evaluate read its parameters by --best\n"
