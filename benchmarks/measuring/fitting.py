@@ -228,7 +228,7 @@ def _open_fit(workload: Language, steps: int) -> Callable[[str], Prepared]:
         prepared = builds[name]()
         if not wanted:
             wanted.append(expected_step(workload, arrays, tokens[0]))
-        check_step(workload, prepared.result(), wanted[0])
+        check_step(workload, prepared.result(), wanted[0], by=name)
         return prepared
 
     return prepare

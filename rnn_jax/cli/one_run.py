@@ -100,7 +100,7 @@ def train_one(
     begun = resume and (folder.path / CHECKPOINT).exists()
     before = folder.steps if begun else None
     if before is not None:
-        print(f"goes on from step {before:,}{_done_again(folder, before)}\n")
+        print(f"goes on from step {before:,}{_dropped(folder, before)}\n")
     print(parameter_summary(data.parameter_shapes))
     print(f"\nPython {platform.python_version()}, JAX {jax.__version__}, {_shown(mesh)}\n")
     if not begun and (note := long_evaluation(data)):
@@ -154,7 +154,7 @@ def train_one(
     print(f"\nthe run is in {folder.path}; more: rnn-jax sample {folder.path}")
 
 
-def _done_again(folder: RunFolder, saved: int) -> str:
+def _dropped(folder: RunFolder, saved: int) -> str:
     """What a killed run has told of steps that it had not saved."""
     told = max((row["step"] for row in folder.read_metrics()), default=0)
     if told <= saved:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 from rnn_jax.losses.reduction import Reduction
@@ -25,10 +26,10 @@ class Drawn(NamedTuple):
     log_expected: Array
 
 
-class Softmax:
+class Softmax(ABC):
     """The base of read-outs such as `adaptive_softmax` and `sampled_softmax`.
 
-    A class is a frozen dataclass of hyperparameters and adds the methods below.
+    A class is a frozen dataclass of hyperparameters and adds the abstract methods.
     """
 
     @property
@@ -41,21 +42,23 @@ class Softmax:
         """What it draws while training, for messages; None: nothing."""
         return None
 
+    @abstractmethod
     def check(self, vocab_size: int) -> None:
         """Raise ValueError where it does not fit a vocabulary."""
 
+    @abstractmethod
     def init(self, key: Array, features: int, vocab_size: int, *, bias: bool) -> Params:
         """Its parameters, for features ``[…, H]``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def logits(self, params: Params, features: Array) -> Array:
         """``[…, V]``, whose softmax is the model's distribution, exactly."""
-        raise NotImplementedError
 
     def draw(self, key: Array, targets: Array, mask: Array | None, vocab_size: int) -> Drawn | None:
         """The words that the step with this key reads; None: all of them."""
         return None
 
+    @abstractmethod
     def loss(
         self,
         params: Params,
@@ -68,4 +71,3 @@ class Softmax:
         drawn: Drawn | None = None,
     ) -> Array:
         """What `cross_entropy` of `logits` is, without them: exactly, or over the words drawn."""
-        raise NotImplementedError

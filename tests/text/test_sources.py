@@ -53,7 +53,8 @@ def test_text_file(tmp_path):
         ("a.csv", "author,text\nx,y\n", "no column 'body'; it has author, text: .*--column"),
         ("a.txt", b"good \xff bad", "byte 0xff at offset 5"),
         ("a.csv", b"\xef\xbb\xbfbody\nx\xe9\n", "byte 0xe9 at offset 9"),
-        ("a.pdf", "text", r"a\.pdf is unknown; .*\.txt or \.csv"),
+        ("a.pdf", "text", r"a\.pdf has a name of no kind that is read: .*\.txt, \.csv"),
+        ("LICENCE", "text", "LICENCE has a name of no kind that is read: give it one that ends"),
     ],
 )
 def test_bad_files(tmp_path, name, content, message):
