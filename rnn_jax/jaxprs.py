@@ -29,6 +29,7 @@ __all__ = [
     "returns_an_argument",
     "returns_one_value",
     "reverse_mode_only",
+    "row_major",
     "saving_costly",
     "scan",
     "spec_of",
@@ -177,6 +178,23 @@ def in_auto_mode(function: Callable[..., Any], args: tuple[Any, ...], layouts: A
     )
     results = auto(*(leaves[i] for i in arrays))
     return tuple(map(jax.tree.unflatten, structures, results))
+
+
+def row_major(array: Any) -> Any:
+    """``array``, in memory row after row where XLA would rather keep a transpose as a view.
+
+    The values are the same. Where JAX has no such constraint it is ``array`` itself.
+
+    Example:
+      >>> row_major(jnp.ones((2, 3)).T).shape
+      (3, 2)
+    """
+    try:
+        from jax.experimental.layout import Layout, with_layout_constraint
+    except ImportError:
+        return array
+    constrained: Any = with_layout_constraint
+    return constrained(array, Layout(tuple(range(array.ndim))))
 
 
 def jit_disabled() -> bool:

@@ -10,6 +10,7 @@ from jax import lax
 
 from rnn_jax.recurrence.loops import make_loops
 from rnn_jax.recurrence.plan import Loops, Operands, Plan, Results
+from rnn_jax.recurrence.products import LAID_OUT, PLAIN
 from rnn_jax.recurrence.sweeps import sweep_back
 
 __all__ = ["LOOPS", "run"]
@@ -33,10 +34,25 @@ def _two_halves(operands: Operands) -> int:
     return 2 if rows % 2 == 0 and cached and _LEAST < rows * width <= _MOST else 1
 
 
+_HELD, _BLOCK = 2**23, 2**20  # entries of input products, of float32 32 MB and 4 MB
+
+
+def _blocks(operands: Operands) -> int | None:
+    """Steps whose inputs are projected at once: all, unless their products are large.
+
+    Blocks larger than 32 MB are new pages at every call, each of which the system clears first.
+    """
+    if not all(isinstance(size, int) for size in operands.zs.shape) or operands.zs.size <= _HELD:
+        return None
+    return max(1, _BLOCK * operands.zs.shape[0] // operands.zs.size)
+
+
 # By platform; a fused kernel of a GPU would stand here under "cuda".
 LOOPS: dict[str, Loops] = {
-    "default": make_loops(group=False, parts=lambda operands: 1),
-    "cpu": make_loops(group=True, parts=_two_halves),
+    "default": make_loops(
+        group=False, parts=lambda operands: 1, products=PLAIN, at_once=lambda operands: None
+    ),
+    "cpu": make_loops(group=True, parts=_two_halves, products=LAID_OUT, at_once=_blocks),
 }
 
 

@@ -19,23 +19,35 @@ from jax import lax
 from rnn_jax.arrays.masking import select
 from rnn_jax.arrays.products import affine, narrow_like, product, widened
 from rnn_jax.jaxprs import grouped, saving_costly
+from rnn_jax.recurrence.blocks import scan_blocks
 from rnn_jax.recurrence.gradient_scale import scale_gradient, times
 from rnn_jax.recurrence.plan import Loops, Operands, Plan, Results
+from rnn_jax.recurrence.products import Multiply, Products
 from rnn_jax.types import Array, Carry, Steps, state_dtype
 
 __all__ = ["carry_before", "cut", "gradients", "joined", "make_loops", "only_valid"]
 
 
-def make_loops(*, group: bool, parts: Callable[[Operands], int]) -> Loops:
+def make_loops(
+    *,
+    group: bool,
+    parts: Callable[[Operands], int],
+    products: Products,
+    at_once: Callable[[Operands], int | None],
+) -> Loops:
     """Loops by ``lax.scan``.
 
     Args:
       group: whether the costly functions are `grouped`.
       parts: into how many parts the batch is cut, which a step computes side by side.
+      products: how to multiply by the recurrent matrix.
+      at_once: for how many steps inputs are projected at once where nothing is saved; None for all.
     """
 
     def forward(plan: Plan, operands: Operands, save: bool) -> tuple[Results, Any]:
         cell, w, count = plan.cell, operands.w_hh, parts(operands)
+        multiply = products.onward(w, operands.zs)
+        size = None if save else at_once(operands)
 
         def pointwise(*arguments: Any) -> Any:
             if save:
@@ -49,7 +61,7 @@ def make_loops(*, group: bool, parts: Callable[[Operands], int]) -> Loops:
             if reset is not None:
                 before = select(reset, initial, before)
             fed = cell.fed(before)
-            z, r = _plus(z, operands.b), _plus(product(fed, w), operands.b_hh)
+            z, r = _plus(z, operands.b), _plus(multiply(fed), operands.b_hh)
             arguments = (operands.theta, before, cell.split(z), cell.split(r))
             (new, y), pullback = (grouped(pointwise) if group else pointwise)(*arguments)
             y = y.astype(w.dtype)
@@ -66,16 +78,24 @@ def make_loops(*, group: bool, parts: Callable[[Operands], int]) -> Loops:
             new, outputs, pullbacks = zip(*(one(*args) for args in steps), strict=True)
             return list(new), (joined(outputs), pullbacks)
 
-        steps = (operands.zs, *operands.steps)
-        carries, ((kept, ys, feds), pullbacks) = lax.scan(
-            body, cut(operands.carry, count), steps, reverse=plan.reverse
+        inputs, prepare = operands.zs, lambda steps: steps
+        if size is not None and operands.inputs is not None:
+            inputs, w_ih = operands.inputs
+            prepare = lambda steps: (affine(steps[0], w_ih), *steps[1:])  # noqa: E731
+        carries, ((kept, ys, feds), pullbacks) = scan_blocks(
+            body,
+            cut(operands.carry, count),
+            (inputs, *operands.steps),
+            prepare,
+            size=size,
+            reverse=plan.reverse,
         )
         return Results(joined(carries), kept, ys), (feds, pullbacks) if save else None
 
     def backward(plan: Plan, operands: Operands, saved: Any, cotangents: Results) -> Operands:
         cell, count = plan.cell, parts(operands)
         feds, pullbacks = saved
-        transposed = operands.w_hh.T
+        multiply = products.back(operands.w_hh, operands.zs)
 
         def one(sums: Any, step: Any, pullback: Any) -> Any:
             dcarry, dtheta, dinitial = sums
@@ -87,7 +107,7 @@ def make_loops(*, group: bool, parts: Callable[[Operands], int]) -> Loops:
             theta, dbefore, dz, dr = pullback((dnew, dy))
             dz, dr = jnp.concatenate(dz, axis=-1), jnp.concatenate(dr, axis=-1)
             at = Steps(valid, factor, reset)
-            dcarry, dreset = carry_before(cell, transposed, at, dcarry, dbefore, dr)
+            dcarry, dreset = carry_before(cell, multiply, at, dcarry, dbefore, dr)
             if reset is not None:
                 dinitial = jax.tree.map(jnp.add, dinitial, dreset)
             dtheta = jax.tree.map(jnp.add, dtheta, theta)
@@ -128,7 +148,7 @@ def only_valid(mask: Array | None, cotangents: Any) -> Any:
 
 
 def carry_before(
-    cell: Any, transposed: Array, steps: Steps, after: Carry, direct: Carry, dr: Array
+    cell: Any, multiply: Multiply, steps: Steps, after: Carry, direct: Carry, dr: Array
 ) -> tuple[Carry, Carry]:
     """What steps send back to the carry before them, and to the initial one that resets put there.
 
@@ -136,7 +156,7 @@ def carry_before(
 
     Args:
       cell: whose leaf `fed` the recurrent matrix multiplies.
-      transposed: ``W_hhᵀ``.
+      multiply: by ``W_hhᵀ``.
       steps: where masked the carry was held, and ``after`` passes.
       after: what came back to the carry after the steps.
       direct: what its units send to the carry before.
@@ -146,7 +166,7 @@ def carry_before(
       The second is None where nothing resets.
     """
     _, fed = jax.vjp(cell.fed, direct)
-    before, initial = jax.tree.map(jnp.add, direct, *fed(affine(dr, transposed))), None
+    before, initial = jax.tree.map(jnp.add, direct, *fed(multiply(dr))), None
     if steps.resets is not None:
         zeros = jax.tree.map(jnp.zeros_like, before)
         initial = select(steps.resets, before, zeros)

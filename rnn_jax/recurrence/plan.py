@@ -38,6 +38,10 @@ class Operands(NamedTuple):
     ``b`` is added to the input products ``zs``, ``b_hh`` to the recurrent ones. ``initial`` is what
     a reset puts in place of the carry. ``steps`` are `settled`: factors and resets stand on valid
     steps only.
+
+    ``inputs`` are ``xs [T, B, D]`` and ``w_ih`` where the ``zs`` are their product and nothing
+    more. A loop reads one or the other, and XLA drops what is not read; the derivatives are those
+    of ``zs``.
     """
 
     theta: Params
@@ -48,6 +52,7 @@ class Operands(NamedTuple):
     initial: Carry
     zs: Array
     steps: Steps
+    inputs: tuple[Array, Array] | None = None
 
 
 class Results(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from rnn_jax.arrays.tokens import is_ids
 from rnn_jax.cells import PointwiseCell
 from rnn_jax.host.checks import check_members
 from rnn_jax.jaxprs import jit_disabled, returns_an_argument, vary_alike
@@ -67,6 +68,7 @@ def unroll_pointwise(
         initial=initial,
         zs=zs,
         steps=steps,
+        inputs=(xs, params["w_ih"]) if cell.bias_by_step and not is_ids(xs) else None,
     )
     plan = Plan(cell, reverse, every, reads_only_sums(cell, operands), lags)
     return engine.run(plan, vary_alike(operands))

@@ -11,6 +11,7 @@ from jax import lax
 
 from rnn_jax.recurrence.loops import carry_before, cut, gradients, joined, only_valid
 from rnn_jax.recurrence.plan import Operands, Plan, Results
+from rnn_jax.recurrence.products import PLAIN
 from rnn_jax.types import Array, Carry, Steps, state_dtype
 
 __all__ = ["RUN_WINDOWS", "first_order_only", "sweep_back"]
@@ -63,7 +64,7 @@ def _part(
     plan: Plan, operands: Operands, pullback: Any, ends: Carry, dys: Array, steps: Steps
 ) -> tuple[Any, Carry, Carry, Any]:
     """For some rows the cotangents of the first carry, θ, the initial carry and the products."""
-    cell, transposed = plan.cell, operands.w_hh.T
+    cell, multiply = plan.cell, PLAIN.back(operands.w_hh, operands.zs)
     dys = dys.astype(state_dtype(dys.dtype))
 
     def pointwise(after: Carry) -> Any:
@@ -75,7 +76,7 @@ def _part(
     def sweep(after: Carry, _: None) -> tuple[Carry, None]:
         _, direct, _, dr = pointwise(after)
         later = jax.tree.map(lambda leaf: leaf[1:], (steps, after, direct, dr))
-        back, _ = carry_before(cell, transposed, *later)
+        back, _ = carry_before(cell, multiply, *later)
         return jax.tree.map(lambda end, c: end.at[:-1].add(c), ends, back), None
 
     # Written out, sweeps need no copies between them; many of them would only hold memory.
@@ -84,7 +85,7 @@ def _part(
     everything = steps, after, direct, dr
     if steps.resets is None:  # else any carry may come from the initial one
         everything = jax.tree.map(lambda leaf: leaf[:1], everything)
-    first, reset = carry_before(cell, transposed, *everything)
+    first, reset = carry_before(cell, multiply, *everything)
     initial = jax.tree.map(lambda d: d.sum(0), reset)
     dz = dr if plan.sums else jnp.concatenate(dz, axis=-1)
     theta, first = jax.tree.map(lambda d: d.sum(0), theta), jax.tree.map(lambda d: d[0], first)

@@ -16,7 +16,7 @@ import pytest
 from jax.test_util import check_grads
 
 import rnn_jax as r
-from rnn_jax.recurrence import engine, loops, plan
+from rnn_jax.recurrence import engine, loops, plan, products
 from rnn_jax.types import Steps
 from tests.cases import CELLS, SIZE, Case, assert_close, carry_loss, outputs_loss, quick_jit
 
@@ -164,26 +164,58 @@ def test_gradients_against_finite_differences(
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize(("group", "parts"), [(False, 1), (False, 3), (True, 2)])
+@pytest.mark.parametrize(
+    ("group", "parts", "ways", "size"),
+    [
+        (False, 1, "plain", 4),
+        (False, 3, "copied", 3),
+        (True, 2, "turned", 2),
+        (True, 1, "plain", 1),
+    ],
+)
 @pytest.mark.parametrize("name", ["lstm-learned", "mixed"])
 def test_all_ways_to_loop(
-    name: str, group: bool, parts: int, monkeypatch: pytest.MonkeyPatch
+    name: str, group: bool, parts: int, ways: str, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Grouped or not, the batch whole or in parts: sizes as small as these take one way only."""
+    """Sizes as small as these take one way only.
+
+    Grouped or not, the batch whole or in parts, products plain or by another layout, inputs
+    projected some steps at a time.
+    """
     case = case_of(name)
     params = case.init()
     carry, xs = case.carry((6,), params), case.inputs(4, (6,))
-    made = loops.make_loops(group=group, parts=lambda operands: parts)
+    monkeypatch.setattr(products, "_STEPS", {"copied": 0, "turned": 0})
+    monkeypatch.setattr(products, "_TIMED", jnp.float64)
+    monkeypatch.setattr(products, "_TURNED", 0 if ways == "turned" else 2**20)
+    made = loops.make_loops(
+        group=group,
+        parts=lambda operands: parts,
+        products=products.PLAIN if ways == "plain" else products.LAID_OUT,
+        at_once=lambda operands: size,
+    )
     monkeypatch.setitem(engine.LOOPS, "cpu", made)
-    for kind in ("plain", "all"):
+    for kind, reverse in (("plain", True), ("all", False)):
         options = extras(kind, 4, (6,))
         fast, slow = (
-            jax.jit(first_eager, static_argnums=0)(
-                (POINTWISE[name], backend, False), params, carry, xs, options
-            )
+            [
+                jax.jit(f, static_argnums=0)(
+                    (POINTWISE[name], backend, reverse), params, carry, xs, options
+                )
+                for f in (first_eager, loss)
+            ]
             for backend in ("auto", "scan")
         )
         assert_close(fast, slow)
+
+
+def test_large_input_products_are_never_all_held_where_nothing_is_saved() -> None:
+    """Of T = 600 they would take 39 MB."""
+    cell, xs = r.lstm(128), jax.ShapeDtypeStruct((600, 32, 8), jnp.float32)
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), 8))
+    compiled = quick_jit(lambda params, xs: r.unroll(cell, params, None, xs)[1]).lower(params, xs)
+    memory = compiled.compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 600 * 32 * 4 * 128 * 4 / 4
 
 
 @pytest.mark.usefixtures("x64")

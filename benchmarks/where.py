@@ -1,0 +1,136 @@
+"""Where the time of one layer goes: products, pointwise kernels, copies, and what lies between.
+
+``python -m benchmarks.where --cells lstm --shapes 32x35x256x28`` reads XLA's own profile of a
+compiled pass on a CPU: how long its kernels ran, and of what kind each is by the compiled text.
+``taskset -c 0`` before it leaves one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from benchmarks.groups.recurrence import GRID
+from benchmarks.measuring.workloads import CELLS, Recurrence, recurrences
+from benchmarks.peers import OURS, build
+from benchmarks.reporting.tables import table
+
+__all__ = ["kinds", "main"]
+
+KINDS = ("product", "pointwise", "copy")
+PASSES = ("forward", "forward+backward")
+_COPIES = ("copy", "transpose", "concatenate", "broadcast", "dynamic-slice", "dynamic-update-slice")
+_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) .*\{$")
+_INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = .*? ([\w\-]+)\(")
+_CALLED = re.compile(r"(?:calls|to_apply)=%?([\w.\-]+)")
+
+
+def kinds(text: str) -> dict[str, str]:
+    """The kind of every kernel of a compiled program, by its name.
+
+    Example:
+      >>> text = jax.jit(lambda x: x @ x).lower(jax.numpy.ones((64, 64))).compile().as_text()
+      >>> sorted(set(kinds(text).values()))
+      ['product']
+    """
+    bodies: dict[str, list[tuple[str, str, str]]] = {}
+    for line in text.splitlines():
+        if start := _COMPUTATION.match(line):
+            body = bodies.setdefault(start[1], [])
+        elif (found := _INSTRUCTION.match(line)) and bodies:
+            body.append((found[1], found[2], line))
+    multiplies = {name for name, body in bodies.items() if any(op == "dot" for _, op, _ in body)}
+    known = {}
+    for name, op, line in (instruction for body in bodies.values() for instruction in body):
+        called = _CALLED.search(line)
+        if op == "dot" or (op == "fusion" and called and called[1] in multiplies):
+            known[name] = "product"
+        elif op in _COPIES or (op == "fusion" and name.startswith(_COPIES)):
+            known[name] = "copy"
+        elif op == "fusion" or op.startswith("reduce"):
+            known[name] = "pointwise"
+    return known
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print a table: milliseconds of each shape and pass, and what they consist of."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.where", description=__doc__)
+    parser.add_argument("--cells", default="lstm,gru,rnn", help="by commas, of rnn, gru and lstm")
+    grid = ",".join("x".join(map(str, shape)) for shape in GRID[False])
+    parser.add_argument("--shapes", default=grid, help="BxTxHxD by commas")
+    parser.add_argument("--calls", type=int, default=10)
+    options = parser.parse_args(arguments)
+    cells = options.cells.split(",")
+    shapes = [tuple(map(int, re.findall(r"\d+", shape))) for shape in options.shapes.split(",")]
+    if not set(cells) <= set(CELLS) or any(len(s) != 4 for s in shapes) or options.calls < 1:
+        print(
+            f"benchmarks: --cells takes {', '.join(CELLS)}, --shapes BxTxHxD as in "
+            f"{grid.split(',')[0]}, --calls a number from 1",
+            file=sys.stderr,
+        )
+        return 2
+    if jax.default_backend() != "cpu":
+        print(
+            "benchmarks: where the time goes is read on a CPU: JAX_PLATFORMS=cpu", file=sys.stderr
+        )
+        return 2
+    workloads = recurrences([(b, t, h, d) for b, t, h, d in shapes], cells, precision="default")
+    lines = [_line(w, name, options.calls) for w in workloads for name in PASSES]
+    print(f"JAX {jax.__version__}, {len(jax.devices())} device, ms a call\n")
+    print(table(lines, ("layer", "pass", "ms", *KINDS, "rest", "page faults")))
+    return 0
+
+
+def _line(workload: Recurrence, name: str, calls: int) -> dict[str, Any]:
+    prepared = build(OURS, workload, workload.arrays()).prepare(name)
+    assert prepared.text is not None
+    call, known = prepared.call, kinds(prepared.text())
+    for _ in range(3):
+        call()
+    seconds, before = [], resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(calls):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    total, spent = 1000 * statistics.median(seconds), _spent(call, known, calls)
+    return {
+        "layer": f"{workload.cell} {workload.batch}x{workload.length}x{workload.hidden}x"
+        f"{workload.features}",
+        "pass": name,
+        "ms": total,
+        **{kind: spent[kind] for kind in KINDS},
+        "rest": total - sum(spent.values()),
+        "page faults": faults // calls,
+    }
+
+
+def _spent(call: Callable[[], object], known: dict[str, str], calls: int) -> dict[str, float]:
+    """Milliseconds a call by kind; kernels that ran side by side count twice."""
+    spent = Counter(dict.fromkeys(KINDS, 0.0))
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            for _ in range(calls):
+                call()
+        (file,) = Path(folder).rglob("*.xplane.pb")
+        for plane in jax.profiler.ProfileData.from_file(str(file)).planes:
+            for line in plane.lines:
+                for event in line.events:
+                    if line.name != "python" and event.name in known:
+                        spent[known[event.name]] += event.duration_ns / 1e6 / calls
+    return dict(spent)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
