@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -26,6 +27,7 @@ __all__ = [
     "is_traced",
     "jit_disabled",
     "only_added",
+    "portable",
     "returns_an_argument",
     "returns_one_value",
     "reverse_mode_only",
@@ -180,15 +182,31 @@ def in_auto_mode(function: Callable[..., Any], args: tuple[Any, ...], layouts: A
     return tuple(map(jax.tree.unflatten, structures, results))
 
 
+_PORTABLE: ContextVar[bool] = ContextVar("_PORTABLE", default=False)
+
+
+@contextmanager
+def portable() -> Iterator[None]:
+    """What is traced inside asks XLA for nothing that other compilers, or `jax.export`, refuse."""
+    token = _PORTABLE.set(True)
+    try:
+        yield
+    finally:
+        _PORTABLE.reset(token)
+
+
 def row_major(array: Any) -> Any:
     """``array``, in memory row after row where XLA would rather keep a transpose as a view.
 
-    The values are the same. Where JAX has no such constraint it is ``array`` itself.
+    The values are the same. It is ``array`` itself where JAX has no such constraint, and in a
+    program that is `portable`.
 
     Example:
       >>> row_major(jnp.ones((2, 3)).T).shape
       (3, 2)
     """
+    if _PORTABLE.get():
+        return array
     try:
         from jax.experimental.layout import Layout, with_layout_constraint
     except ImportError:

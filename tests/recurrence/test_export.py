@@ -10,6 +10,7 @@ import pytest
 from jax import export
 
 import rnn_jax as r
+from rnn_jax.jaxprs import portable
 from tests.cases import CASES, CAUSAL, CELLS, KEY, SIZE, Case, carry_loss, outputs_loss
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -71,3 +72,18 @@ def forward_lowers(layer: Any, shape: str) -> None:
     xs = jax.ShapeDtypeStruct((T, B, SIZE), jnp.float32)
     exported = export.export(jax.jit(layer.apply), platforms=PLATFORMS)(shapes(params), carry, xs)
     assert exported.out_avals[-1].shape[:2] == (T, B)
+
+
+def test_a_program_that_is_portable_asks_for_no_layouts() -> None:
+    """`jax.export` refuses layouts that a program asks for, as large matrices do on a CPU."""
+    cell, xs = r.lstm(900), jax.ShapeDtypeStruct((16, 2, 3), jnp.float32)
+    params = jax.eval_shape(lambda: cell.init(KEY, 3))
+
+    def lowered() -> str:
+        forward = jax.jit(lambda params, xs: r.unroll(cell, params, None, xs)[1])
+        return forward.lower(params, xs).as_text()
+
+    if jax.default_backend() == "cpu":
+        assert "LayoutConstraint" in lowered()
+    with portable():
+        assert "LayoutConstraint" not in lowered()
