@@ -16,6 +16,7 @@ import pytest
 
 import rnn_jax as r
 from rnn_jax.arrays.masking import expand, fill_masked
+from tests.quick import QUICK as QUICK
 
 SIZE = 5
 KEY = jax.random.key(7)
@@ -245,19 +246,6 @@ def raw_outcome(
         return outputs_loss(ys, start) + carry_loss(carry), (carry, ys)
 
     return gradients(loss, params, carry, xs)
-
-
-def _quick_options() -> dict[str, Any]:
-    """What makes compilation four times as fast, where the installed compiler knows it."""
-    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-    try:
-        jax.jit(lambda x: x + 1, compiler_options=options)(0)
-    except jax.errors.JaxRuntimeError:
-        return {}
-    return options
-
-
-QUICK = _quick_options()
 
 
 def quick_jit(f: Any, static: int | tuple[int, ...] = 0) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -13,7 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.quick import ROOT, environment
+
 ALIKE = ("parameters.safetensors", "best.safetensors", "checkpoint.safetensors")
 
 
@@ -30,13 +30,11 @@ class Group:
         self.work = work
         with socket.create_server(("127.0.0.1", 0)) as server:
             place = f"127.0.0.1:{server.getsockname()[1]}"
-        environment = {
+        settings = {
             "JAX_COMPILATION_CACHE_DIR": str(work / "compiled"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "RNN_JAX_CACHE": str(work / "cache"),
-            **os.environ,
-            "JAX_PLATFORMS": "cpu",
-            "PYTHONUNBUFFERED": "1",
+            **environment(PYTHONUNBUFFERED="1"),
         }
         joining = ["--coordinator", place, "--num-processes", str(count)]
         joining += ["--join-timeout", str(wait)]
@@ -49,7 +47,7 @@ class Group:
                 command = [sys.executable, "-m", "rnn_jax", "train", *arguments, *joining]
                 command += ["--process-id", str(number)]
                 self.processes.append(
-                    subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=err)
+                    subprocess.Popen(command, cwd=ROOT, env=settings, stdout=out, stderr=err)
                 )
 
     def _file(self, number: int, name: str) -> Path:

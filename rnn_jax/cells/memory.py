@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnn_jax.cells.gated import GatedCell
 from rnn_jax.types import Array, Carry, Params
@@ -41,7 +42,7 @@ def named(new: Carry, like: Carry) -> Carry:
     if jax.tree.structure(new) == structure:
         return new
     # As values, a NamedTuple and the tuple of its members are equal.
-    shapes = (jax.tree.map(jnp.shape, tree) for tree in (new, like))
+    shapes = (jax.tree.map(np.shape, tree) for tree in (new, like))
     same = operator.eq(*shapes)
     return jax.tree.unflatten(structure, jax.tree.leaves(new)) if same else new
 

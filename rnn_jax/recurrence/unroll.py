@@ -7,6 +7,7 @@ from typing import Any, Literal, Never, Protocol, cast, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnn_jax.arrays.masking import fill_masked, select
 from rnn_jax.arrays.products import narrow_like, widened
@@ -278,7 +279,7 @@ _FORMS: dict[Form, _Forward] = {"plain": _scan, "pointwise": _pointwise, "linear
 def _fitting_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple[int, ...]) -> Carry:
     """``carry`` in the dtype of the state, or an error where its shapes do not fit."""
     like = jax.eval_shape(lambda params: cell.initial_carry(batch_shape, params), params)
-    given, needed = (jax.tree.map(jnp.shape, tree) for tree in (carry, like))
+    given, needed = (jax.tree.map(np.shape, tree) for tree in (carry, like))
     if given != needed:  # a plain pair equals an `LSTMCarry`
         raise ValueError(
             f"the carry has shape {given}, but inputs of batch shape {batch_shape} need {needed}: "

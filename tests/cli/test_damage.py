@@ -20,7 +20,7 @@ COMMANDS = [
     ["sample", "run", "--count", "2", "--length", "5"],
     ["train", "--resume", "run", "--epochs", "2", "--no-compare"],
 ]
-PLACES = 5  # in each file; tests/runs flips many more in what these commands read
+PLACES = 3  # in each file; tests/runs flips many more in what these commands read
 
 
 def outcome(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> list[bytes] | None:

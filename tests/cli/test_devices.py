@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -12,12 +11,19 @@ from pathlib import Path
 import pytest
 
 from rnn_jax.cli import main
+from tests.quick import ROOT, environment
 
-ROOT = Path(__file__).parents[2]
 TRAIN = shlex.split(
     "train --corpus comments-sample --max-sentences 60 --hidden-size 8 --embedding-size 6 "
     "--batch-size 4 --seq-length 10 --dropout 0.1 --no-compare"
 )
+
+# Commands in turn, up to one that fails, in one process with devices of its own.
+IN_TURN = """
+import json, sys
+from rnn_jax.cli import main
+sys.exit(next((code for words in json.loads(sys.argv[1]) if (code := main(words))), 0))
+"""
 
 
 @pytest.mark.parametrize(
@@ -38,29 +44,24 @@ def test_devices_that_are_not_there_are_one_sentence(
 
 
 def test_a_run_goes_on_with_another_number_of_devices(tmp_path: Path) -> None:
-    flags = "--xla_force_host_platform_device_count=4"
-    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-
-    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "rnn_jax", *arguments],
-            cwd=ROOT, env=environment, text=True, capture_output=True,
-        )  # fmt: skip
 
     def losses(out: Path) -> list[float]:
         lines = (out / "metrics.jsonl").read_text().splitlines()
         return [json.loads(line)["loss"] for line in lines]
 
     one, many = tmp_path / "one", tmp_path / "many"
-    done = command(*TRAIN, "--epochs", "2", "--devices", "1", "--out", str(one))
-    assert done.returncode == 0, done.stderr
-    done = command(*TRAIN, "--epochs", "1", "--devices", "2", "--out", str(many))
-    assert done.returncode == 0, done.stderr
-    assert "devices" not in (many / "config.json").read_text()
-    done = command("train", "--resume", str(many), "--epochs", "2", "--devices", "all",
-                   "--no-compare")  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert losses(many) == pytest.approx(losses(one), rel=1e-5)
-    done = command("train", "--resume", str(many), "--epochs", "3", "--devices", "3")
-    assert done.returncode == 2
+    resume = ["train", "--resume", str(many), "--no-compare"]
+    commands = [
+        [*TRAIN, "--epochs", "2", "--devices", "1", "--out", str(one)],
+        [*TRAIN, "--epochs", "1", "--devices", "2", "--out", str(many)],
+        [*resume, "--epochs", "2", "--devices", "all"],
+        [*resume, "--epochs", "3", "--devices", "3"],
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", IN_TURN, json.dumps(commands)],
+        cwd=ROOT, env=environment(4), text=True, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
     assert "3 devices cannot share --batch-size 4 evenly" in done.stderr
+    assert losses(many) == pytest.approx(losses(one), rel=1e-5)
+    assert "devices" not in (many / "config.json").read_text()

@@ -16,8 +16,8 @@ from rnn_jax.training.joining import joined
 from tests.groups import Group, left, rows
 
 TRAIN = shlex.split(
-    "--corpus comments-sample --max-sentences 60 --hidden-size 8 --embedding-size 6 --batch-size 4 "
-    "--seq-length 10 --dropout 0.1 --no-compare"
+    "--corpus comments-sample --level char --max-tokens 4000 --hidden-size 8 --embedding-size 6 "
+    "--batch-size 4 --seq-length 10 --dropout 0.1 --no-compare"
 )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+
+from tests.quick import ROOT, environment
 
 PARTS = (
     "table", "noise", "losses", "tables", "single", "skipped", "compiled", "fits", "errors",
@@ -17,15 +17,7 @@ PARTS = (
 @pytest.mark.parametrize("part", PARTS)
 def test_training_on_eight_devices_is_training_on_one(part: str) -> None:
     # In a process of its own: how many devices there are is settled when JAX starts.
-    root = Path(__file__).parents[2]
-    settings = {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-        "JAX_PLATFORMS": "cpu",
-        "JAX_ENABLE_X64": "0" if part == "single" else "1",
-        "PYTHONPATH": str(root),
-    }
+    settings = environment(8, JAX_ENABLE_X64="0" if part == "single" else "1")
     command = [sys.executable, "-m", "tests.laws.spread", part]
-    done = subprocess.run(
-        command, env=os.environ | settings, cwd=root, capture_output=True, text=True
-    )
+    done = subprocess.run(command, env=settings, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -10,19 +9,13 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.quick import ROOT, environment
 
 
 @pytest.mark.parametrize("count", [2, 4])
 def test_training_in_processes_is_training_in_one(count: int, tmp_path: Path) -> None:
-    settings = {
-        # Four of one device each, or two of two: in both, half of the rows are elsewhere.
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={4 // count} "
-        "--xla_backend_optimization_level=0",  # there is far more to compile than to compute
-        "JAX_PLATFORMS": "cpu",
-        "JAX_ENABLE_X64": "1",
-        "PYTHONPATH": str(ROOT),
-    }
+    # Four of one device each, or two of two: in both, half of the rows are elsewhere.
+    settings = environment(4 // count, JAX_ENABLE_X64="1")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     parts = "all" if count == 2 else "some"
@@ -31,7 +24,7 @@ def test_training_in_processes_is_training_in_one(count: int, tmp_path: Path) ->
         subprocess.Popen(
             [*command, str(number), str(tmp_path)],
             cwd=ROOT,
-            env=os.environ | settings,
+            env=settings,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

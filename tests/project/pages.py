@@ -18,6 +18,8 @@ OTHER_LIBRARIES = {
     "Flax": "flax",
     "Haiku": "haiku",
     "Equinox": "equinox",
+    "NumPyro": "numpyro",
+    "jax2onnx": "jax2onnx",
 }
 
 _BLOCK = re.compile(r'^```python(?: title="([^"]*)")?\n(.*?)^```$', re.DOTALL | re.MULTILINE)

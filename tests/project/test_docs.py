@@ -67,7 +67,7 @@ def test_the_python_runs_in_order(
     run(of_rnn_jax_alone(page), page)
 
 
-@pytest.mark.parametrize("library", OTHER_LIBRARIES)
+@pytest.mark.parametrize("library", ["PyTorch", "Keras", "Flax", "Haiku", "Equinox"])
 def test_weights_of_another_library_give_the_same_outputs(
     library: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +90,17 @@ def test_a_cell_of_another_library_is_truncated(library: str) -> None:
         warnings.simplefilter("ignore")  # theirs, not ours
         pytest.importorskip(OTHER_LIBRARIES[library])
         run(["import jax, jax.numpy as jnp, rnn_jax", text], page)
+
+
+@pytest.mark.parametrize("library", ["Flax", "Equinox", "Haiku", "NumPyro", "jax2onnx"])
+def test_a_layer_inside_another_library(library: str) -> None:
+    page = ROOT / "docs" / "how-to" / "other-libraries.md"
+    texts = [text for title, text in blocks(page) if title == library]
+    assert texts
+    with warnings.catch_warnings(), jax.numpy_rank_promotion("allow"):
+        warnings.simplefilter("ignore")  # theirs, not ours
+        pytest.importorskip(OTHER_LIBRARIES[library])
+        run([of_rnn_jax_alone(page)[0], *texts], page)
 
 
 def test_the_commands_have_only_flags_that_exist() -> None:

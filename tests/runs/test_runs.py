@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import rnn_jax
-from rnn_jax import reference, runs
+from rnn_jax import reference, runs, text
 from rnn_jax.interop.tensors import load_noted, save_noted
 from rnn_jax.runs.data import prepare
 from rnn_jax.runs.sentences import SentenceRange
@@ -63,9 +63,13 @@ def start(path: Path, **options: Any) -> tuple[runs.RunFolder, runs.RunData]:
 
 def test_the_published_training_comes_out_as_in_numpy(tmp_path: Path) -> None:
     """100 sentences, 10 epochs, learning rate 0.005, V 8000, H 100, sliding windows of 4."""
+    corpus = tmp_path / "corpus.txt"
+    # The sentences, and as many words as it takes.
+    texts = text.read_documents("comments-sample").texts
+    corpus.write_text("\n".join([*texts, *(f"word{number}." for number in range(8000))]))
     folder, data = start(
         tmp_path / "run",
-        corpus="python-docs",
+        corpus=str(corpus),
         max_sentences=100,
         cell="tanh",
         hidden_size=100,
