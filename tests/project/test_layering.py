@@ -26,7 +26,7 @@ LAYERS = (
     ("layers",),
     ("truncation",),
     ("models",),
-    ("interop",),
+    ("interop", "export"),
     ("training", "generation", "diagnostics"),
     ("__init__",),  # re-exports what stands above
     ("text", "reference"),  # stand apart, with the first row: see STANDALONE

@@ -1,0 +1,5 @@
+"""Trained layers and models as programs that run without this package."""
+
+from rnn_jax.export.stablehlo import to_stablehlo
+
+__all__ = ["to_stablehlo"]

@@ -1,0 +1,236 @@
+"""``rnn-jax export``: the Python in the README of the folder draws what the model draws."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, get_args
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import rnn_jax
+from rnn_jax import text
+from rnn_jax.cli import main
+from rnn_jax.runs import open_folder
+from rnn_jax.runs.export import FORMATS, FormatName
+from rnn_jax.runs.units import Units
+from tests.cli.test_cli import refusal
+from tests.runs.written import VOCABULARY, write
+
+WORDS = text.Vocabulary(
+    (text.SENTENCE_START, text.SENTENCE_END, "a", "mond", "é", "ran", text.UNKNOWN_TOKEN), 6
+)
+KINDS: dict[str, dict[str, Any]] = {
+    "sentences": {"level": "word", "vocabulary": WORDS, "cell": "gru"},
+    "characters": {"level": "char", "cell": "lstm", "num_layers": 2, "tied": True},
+    "bytes": {"level": "byte", "vocabulary": text.byte_vocabulary(), "cell": "tanh"},
+    "subwords": {"cell": "gru", "embedding_size": 0, "bias": False},
+}
+# What the lines of a format must do without.
+BLOCKED = dict.fromkeys(FORMATS, ("rnn_jax", "jax")) | {"stablehlo": ("rnn_jax",)}
+EXTRAS = {"onnx": "onnxruntime", "stablehlo": "flatbuffers", "torch": "torch"}
+LENGTH = 12
+
+
+def subwords(folder: Path) -> dict[str, Any]:
+    """A tokenizer.json, and the settings of a run with it."""
+    library = pytest.importorskip("tokenizers")
+    tokenizer = library.Tokenizer(library.models.BPE())
+    tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = library.decoders.ByteLevel()
+    alphabet = library.pre_tokenizers.ByteLevel.alphabet()
+    trainer = library.trainers.BpeTrainer(
+        vocab_size=270, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(["A cat and a dog ran on. " * 9], trainer)
+    tokenizer.save(str(folder / "own.json"))
+    found = [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size())]
+    return {"level": f"file:{folder / 'own.json'}", "vocabulary": text.Vocabulary(tuple(found))}
+
+
+def made(folder: Path, **settings: Any) -> str:
+    """A run with larger parameters than at the start, so that its arg-maxes are no ties."""
+    sizes = {"hidden_size": 6, "embedding_size": 6, "vocabulary": VOCABULARY}
+    opened = open_folder(str(write(folder, [2.0], **{**sizes, **settings})))
+    params = jax.tree.map(lambda p: 2 * p + 0.1, opened.load_parameters())
+    opened.save_parameters(params)
+    return str(opened.path)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    root = tmp_path_factory.mktemp("runs")
+    of_kind = {
+        kind: {**options, **(subwords(root) if kind == "subwords" else {})}
+        for kind, options in KINDS.items()
+    }
+    return {kind: made(root / kind, **options) for kind, options in of_kind.items()}
+
+
+def lines_of(folder: Path) -> str:
+    """The Python in the README, taking the most probable token."""
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    lines = readme.partition("```python\n")[2].partition("```")[0]
+    for line, quick in (
+        ("< 100:", f"< {LENGTH}:"),
+        (r"ids, rng = \[\],", "temperature = 1e-9\n\\g<0>"),
+    ):
+        lines, found = re.subn(line, quick, lines)
+        assert found == 1
+    return lines
+
+
+def drawn_here(run: str) -> str:
+    """What `generate` draws at temperature 0."""
+    model, params, vocabulary, config = rnn_jax.load_run(run)
+    units = Units(config, vocabulary)
+    sentences = config.from_sentences
+    stop = vocabulary.id(text.SENTENCE_END) if sentences else None
+    barred = [] if vocabulary.unknown is None else [vocabulary.unknown]
+    barred += [vocabulary.id(text.SENTENCE_START)] if sentences else []
+    start = jnp.asarray(vocabulary.encode([text.SENTENCE_START if sentences else units.neutral]))
+    how: Any = {"temperature": 0, "forbidden": tuple(barred), "stop": stop}
+    _, ids = rnn_jax.generate(
+        model, params, None, start, length=LENGTH, key=jax.random.key(0), **how
+    )
+    drawn = [int(i) for i in ids]
+    drawn = drawn[: drawn.index(stop)] if stop in drawn else drawn
+    return units.joined(vocabulary.decode(drawn)) + "\n"
+
+
+def run_lines(folder: Path, format: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The lines in this process, where they cannot import what they must do without."""
+    monkeypatch.chdir(folder)
+    printed = io.StringIO()
+    with monkeypatch.context() as patched, contextlib.redirect_stdout(printed):
+        for name in BLOCKED[format]:
+            patched.setitem(sys.modules, name, None)
+        exec(compile(lines_of(folder), "README.md", "exec"), {})
+    return printed.getvalue()
+
+
+def needs(format: str) -> None:
+    library = EXTRAS.get(format)
+    if library is not None and find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    if format == "onnx":
+        pytest.importorskip("onnx")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_lines_draw_what_the_model_draws(
+    kind: str, format: str, runs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs(format)
+    folder = tmp_path / "new" / "exported"
+    assert main(["export", runs[kind], "--format", format, "--out", str(folder)]) == 0
+    assert [path.name for path in folder.parent.iterdir()] == ["exported"]
+    assert run_lines(folder, format, monkeypatch) == drawn_here(runs[kind])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"cell": "lstm", "bias": False},
+        {"cell": "gru", "num_layers": 2, "dropout": 0.2, "weight_drop": 0.3},
+        {"cell": "tanh", "embedding_size": 0, "remat": True},
+        {"cell": "relu"},
+        {"cell": "lru", "learned_carry": True, "batching": "random"},
+        {"cell": "gru", "learned_carry": True, "batching": "random"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("format", ["npz", "stablehlo", "torch"])
+def test_other_models(
+    options: dict[str, Any], format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs(format)
+    run, folder = made(tmp_path / "run", **options), tmp_path / "exported"
+    odd = options["cell"] == "lru" or options.get("learned_carry", False)
+    if format == "torch" and odd:
+        return
+    assert main(["export", run, "--format", format, "--out", str(folder)]) == 0
+    if format == "npz" and (odd or options["cell"] == "relu"):  # the arrays are listed
+        readme = (folder / "README.md").read_text()
+        assert "print(name, array.shape, array.dtype)" in readme
+        return
+    assert run_lines(folder, format, monkeypatch) == drawn_here(run)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_lines_run_in_a_process_of_their_own(
+    format: str, runs: dict[str, str], tmp_path: Path
+) -> None:
+    needs(format)
+    folder = tmp_path / "exported"
+    assert main(["export", runs["sentences"], "--format", format, "--out", str(folder)]) == 0
+    refuse = (
+        "import sys\n"
+        "class Refused:\n"
+        "    def find_spec(name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] in {BLOCKED[format]}:\n"
+        "            raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Refused)\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-I", "-X", "utf8", "-c", refuse + lines_of(folder)],
+        cwd=folder, check=True, capture_output=True, env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    )  # fmt: skip
+    assert found.stdout.decode() == drawn_here(runs["sentences"])
+
+
+def test_the_folder_by_default_and_what_is_in_it(
+    runs: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", runs["subwords"], "--format", "npz", "--best"]) == 0
+    assert capsys.readouterr().out.startswith("exported to exports/subwords-npz; ")
+    folder = Path("exports/subwords-npz")
+    names = {"README.md", "parameters.npz", "tokenizer.json", "vocabulary.json"}
+    assert {path.name for path in folder.iterdir()} == names
+    readme = (folder / "README.md").read_text()
+    assert all(f"`{name}`: " in readme for name in names - {"README.md"})
+    assert "pip install numpy tokenizers" in readme
+    assert folder.stat().st_mode & 0o777 == Path("exports").stat().st_mode & 0o777
+
+
+def test_bad_input_is_one_sentence_and_leaves_nothing(
+    runs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path / "exported")]
+    npz = ["--format", "npz", *out]
+    assert "is not the folder of a run" in refusal(capsys, "export", "nowhere", *npz)
+    assert "not one of" in refusal(capsys, "export", runs["bytes"], "--format", "pickle", *out)
+    for file in ("vocabulary.json", "parameters.safetensors"):
+        broken = tmp_path / "broken"
+        shutil.copytree(runs["bytes"], broken)
+        (broken / file).unlink()
+        assert f"{broken / file}" in refusal(capsys, "export", str(broken), *npz)
+        shutil.rmtree(broken)
+    (tmp_path / "exported").mkdir()
+    assert "exists already" in refusal(capsys, "export", runs["bytes"], *npz)
+    (tmp_path / "exported").rmdir()
+    run = made(tmp_path / "odd", cell="lru")
+    assert "PyTorch has" in refusal(capsys, "export", run, "--format", "torch", *out)
+    run = made(tmp_path / "zoneout", cell="gru", zoneout=0.1)
+    assert "choose another format" in refusal(capsys, "export", run, "--format", "torch", *out)
+    taken = ["--out", f"{Path(run) / 'config.json' / 'exported'}"]
+    assert "choose another folder" in refusal(capsys, "export", run, "--format", "npz", *taken)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["odd", "zoneout"]
+
+
+def test_one_table_of_formats() -> None:
+    assert get_args(FormatName) == tuple(FORMATS)
