@@ -128,8 +128,8 @@ def to_stablehlo(
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
     if not text and size > _LARGEST:
         raise ValueError(
-            f"parameters of {size / 2**30:.1f} GiB do not fit into an artefact of jax.export, which "
-            "ends at 2: store narrower ones, such as bfloat16"
+            f"parameters of {size / 2**30:.1f} GiB are too many for jax.export, whose artefacts "
+            "end at 2: give it narrower ones, such as bfloat16"
         )
     exported = _exported(program, steps, batch_size, on)
     written = f"{exported.mlir_module()}".encode() if text else _serialized(exported)

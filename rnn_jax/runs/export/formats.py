@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from rnn_jax.export import to_stablehlo
+from rnn_jax.export import to_onnx, to_stablehlo
 from rnn_jax.interop import save_params
 from rnn_jax.runs.export import lines
 from rnn_jax.runs.export.torch import save_torch_model, torch_lines
@@ -36,8 +36,6 @@ class Format(NamedTuple):
 
 
 def _write_onnx(run: Run, folder: Path) -> None:
-    from rnn_jax.export import to_onnx
-
     to_onnx(run.model, run.params, folder / "model.onnx")
     _write_carry(run, folder)
 
