@@ -138,33 +138,44 @@ def test_the_lines_draw_what_the_model_draws(
     assert run_lines(folder, format, monkeypatch) == drawn_here(runs[kind])
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"cell": "lstm", "bias": False},
+# Beside the formats that every model has, what some have: a state dict, a step written out.
+OTHERS: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "no bias": ({"cell": "lstm", "bias": False}, {"npz", "torch"}),
+    "two layers": (
         {"cell": "gru", "num_layers": 2, "dropout": 0.2, "weight_drop": 0.3},
-        {"cell": "tanh", "embedding_size": 0, "remat": True},
-        {"cell": "relu"},
-        {"cell": "lru", "learned_carry": True, "batching": "random"},
-        {"cell": "gru", "learned_carry": True, "batching": "random"},
-    ],
-    ids=str,
+        {"npz", "torch"},
+    ),
+    "one-hot": ({"cell": "tanh", "embedding_size": 0, "remat": True}, {"npz", "torch"}),
+    "relu": ({"cell": "relu"}, {"torch"}),
+    "projection": ({"cell": "lstm", "proj_size": 3}, {"torch"}),
+    "complex": ({"cell": "lru"}, set()),
+    "learned carry": ({"cell": "gru", "learned_carry": True, "batching": "random"}, set()),
+}
+
+
+@pytest.mark.parametrize(
+    "name, format",
+    [(name, f) for name, (_, more) in OTHERS.items() for f in sorted({"stablehlo", *more})],
 )
-@pytest.mark.parametrize("format", ["npz", "stablehlo", "torch"])
 def test_other_models(
-    options: dict[str, Any], format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needs(format)
-    run, folder = made(tmp_path / "run", **options), tmp_path / "exported"
-    odd = options["cell"] == "lru" or options.get("learned_carry", False)
-    if format == "torch" and odd:
-        return
+    run, folder = made(tmp_path / "run", **OTHERS[name][0]), tmp_path / "exported"
     assert main(["export", run, "--format", format, "--out", str(folder)]) == 0
-    if format == "npz" and (odd or options["cell"] == "relu"):  # the arrays are listed
-        readme = (folder / "README.md").read_text()
-        assert "print(name, array.shape, array.dtype)" in readme
-        return
     assert run_lines(folder, format, monkeypatch) == drawn_here(run)
+
+
+def test_arrays_are_listed_where_a_step_is_no_few_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, folder = made(tmp_path / "run", cell="min-gru"), tmp_path / "exported"
+    assert main(["export", run, "--format", "safetensors", "--out", str(folder)]) == 0
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(folder)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(readme.partition("```python\n")[2].partition("```")[0], {})
+    assert "layer.w_ih (6, 12) float32\n" in printed.getvalue()
 
 
 @pytest.mark.parametrize("format", FORMATS)
