@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnn_jax.arrays.masking import length_mask
 from rnn_jax.layers.base import BaseLayer, check_layer, inside
@@ -36,11 +37,13 @@ class Program(NamedTuple):
     run: takes the inputs one by one, and returns a tuple of the outputs.
     inputs: the sequence, the lengths if they are asked for, the leaves of the carry.
     outputs: the names of what comes out.
+    initial: the leaves of the initial carry of one row.
     """
 
     run: Callable[..., tuple[Array, ...]]
     inputs: tuple[Port, ...]
     outputs: tuple[str, ...]
+    initial: tuple[np.ndarray, ...]
 
 
 def program_of(
@@ -87,7 +90,7 @@ def program_of(
     member = _untruncated(member)
     # Plain arrays of this process become constants of the program, wherever they lay before.
     params = jax.device_get(params)
-    leaves, tree = jax.tree.flatten(jax.eval_shape(lambda: member.initial_carry((), params)))
+    leaves, tree = jax.tree.flatten(jax.device_get(member.initial_carry((), params)))
 
     def run(xs: Array, *more: Array) -> tuple[Array, ...]:
         mask = length_mask(more[0], xs.shape[0]) if lengths else None
@@ -119,7 +122,7 @@ def program_of(
             "parameters of its own init, and the number of features as input_size="
         )
     outputs = ["logits" if model else "ys", *(f"carry_out.{i}" for i in range(len(leaves)))]
-    return Program(run, (first, *beside), tuple(outputs))
+    return Program(run, (first, *beside), tuple(outputs), tuple(leaves))
 
 
 def _untruncated(value: Any) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import jax
+import numpy as np
 
 from rnn_jax.export.signature import Program, program_of, struct_of
 from rnn_jax.host.checks import positive
@@ -66,8 +67,9 @@ def to_stablehlo(
     noise are left out.
 
     Beside the file, under its name and ``.json``, stand the names, shapes and dtypes of inputs and
-    outputs, whether it is causal, the platforms, and the versions of JAX: that which wrote the
-    file, and the oldest that reads it. Fixed shapes (both ``steps`` and ``batch_size``) are read by
+    outputs, whether it is causal, a learned initial carry (of one row; complex numbers as pairs),
+    the platforms, and the versions of JAX: that which wrote the file, and the oldest that reads it.
+    Fixed shapes (both ``steps`` and ``batch_size``) are read by
     JAX 0.10.2 and newer, free ones only by the version that wrote them and newer ones. So export
     with the oldest JAX that is to run the program.
 
@@ -135,6 +137,7 @@ def to_stablehlo(
     written = f"{exported.mlir_module()}".encode() if text else _serialized(exported)
     about = {
         **_ports(program, exported),
+        **_initial(program),
         "causal": layer_or_model.causal,
         "platforms": list(exported.platforms),
         "jax": jax.__version__,
@@ -210,3 +213,14 @@ def _ports(program: Program, exported: Any) -> dict[str, list[dict[str, Any]]]:
         "inputs": listed(inputs, exported.in_avals),
         "outputs": listed(program.outputs, exported.out_avals),
     }
+
+
+def _initial(program: Program) -> dict[str, Any]:
+    """The initial carry where it is not zeros; complex numbers as pairs."""
+    if not any(leaf.any() for leaf in program.initial):
+        return {}
+    pairs = (
+        np.stack([leaf.real, leaf.imag], -1) if np.iscomplexobj(leaf) else leaf
+        for leaf in program.initial
+    )
+    return {"initial_carry": [leaf.tolist() for leaf in pairs]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import re
@@ -15,16 +16,17 @@ from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import rnn_jax
 from rnn_jax import text
 from rnn_jax.cli import main
-from rnn_jax.runs import open_folder
+from rnn_jax.runs import TrainConfig, create_folder
 from rnn_jax.runs.export import FORMATS, FormatName
 from rnn_jax.runs.units import Units
 from tests.cli.test_cli import refusal
-from tests.runs.written import VOCABULARY, write
+from tests.runs.written import VOCABULARY
 
 WORDS = text.Vocabulary(
     (text.SENTENCE_START, text.SENTENCE_END, "a", "mond", "é", "ran", text.UNKNOWN_TOKEN), 6
@@ -57,13 +59,19 @@ def subwords(folder: Path) -> dict[str, Any]:
     return {"level": f"file:{folder / 'own.json'}", "vocabulary": text.Vocabulary(tuple(found))}
 
 
-def made(folder: Path, **settings: Any) -> str:
-    """A run with larger parameters than at the start, so that its arg-maxes are no ties."""
-    sizes = {"hidden_size": 6, "embedding_size": 6, "vocabulary": VOCABULARY}
-    opened = open_folder(str(write(folder, [2.0], **{**sizes, **settings})))
-    params = jax.tree.map(lambda p: 2 * p + 0.1, opened.load_parameters())
-    opened.save_parameters(params)
-    return str(opened.path)
+def made(path: Path, *, vocabulary: text.Vocabulary = VOCABULARY, **settings: Any) -> str:
+    """A run with random parameters, biases too, without training or compiling anything."""
+    sizes = {"level": "char", "hidden_size": 6, "embedding_size": 6}
+    folder = create_folder(str(path))
+    folder.save_settings(TrainConfig(**{**sizes, **settings}), vocabulary, "its hash", "a text")
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda p: rng.normal(0, 0.7, p.shape).astype(p.dtype),
+        jax.eval_shape(folder.model.init, jax.random.key(0)),
+    )
+    folder.save_parameters(params)
+    folder.save_parameters(params, best=True)
+    return str(path)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +97,7 @@ def lines_of(folder: Path) -> str:
     return lines
 
 
+@functools.cache
 def drawn_here(run: str) -> str:
     """What `generate` draws at temperature 0."""
     model, params, vocabulary, config = rnn_jax.load_run(run)

@@ -142,7 +142,7 @@ def _written_out(run: Run) -> tuple[str, str] | None:
     if isinstance(cell, LSTM):
         before.append(f"memory, forget_bias = {zeros}, {cell.forget_bias}")
     if not isinstance(cell, Elman):
-        before.append("sigmoid = lambda a: 1 / (1 + np.exp(-a))")
+        before.append("sigmoid = lambda a: (1 + np.tanh(a / 2)) / 2")
     bias, hidden = (f' + w[p + "{name}"]' if name in first else "" for name in ("b", "b_hh"))
     embedded = plain.model.embedding_size is not None
     table = 'w["embedding"]' if embedded else f"np.eye({len(run.vocabulary)}, dtype=np.float32)"
