@@ -40,8 +40,10 @@ def activation_of(function: Callable[[Any], Any]) -> Activation | None:
             found = _matched(_expression(template, *arguments), wanted, {})
             if found is not None:
                 found = {**fixed, **found}
-                return Activation(name, *(tuple(found[k] for k in (key,) if k in found)
-                                          for key in ("alpha", "beta")))
+                return Activation(
+                    name,
+                    *(tuple(found[k] for k in (key,) if k in found) for key in ("alpha", "beta")),
+                )
     except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError):
         return None
     return None

@@ -116,9 +116,7 @@ def _bidirectional(
     if joint and (not xs.ids or _fits_one_hot(one)):
         value, _ = _entered(flow, one, xs, path)
         leaves, trees = zip(*map(jax.tree.flatten, carry), strict=True)
-        new, ys = recurrence(
-            g, [one, two], value, leaves, flow.lengths, reverse=False, path=path
-        )
+        new, ys = recurrence(g, [one, two], value, leaves, flow.lengths, reverse=False, path=path)
         after = tuple(map(jax.tree.unflatten, trees, new))
         size = 2 * one.r.shape[1]
         if layer.merge == "sum":
@@ -155,9 +153,7 @@ def _serial(
     return tuple(after), xs
 
 
-def _same(
-    flow: Flow, layer: Any, params: Params, carry: Carry, xs: Stream, path: str
-) -> Results:
+def _same(flow: Flow, layer: Any, params: Params, carry: Carry, xs: Stream, path: str) -> Results:
     return (), flow.filled(xs)
 
 
@@ -219,9 +215,7 @@ _WRITTEN: dict[type, Callable[..., Results]] = {
 }
 
 
-def traced(
-    flow: Flow, layer: Any, params: Params, carry: Carry, xs: Stream, path: str
-) -> Results:
+def traced(flow: Flow, layer: Any, params: Params, carry: Carry, xs: Stream, path: str) -> Results:
     """A layer by what its ``apply`` does, step by step where it is recurrent."""
     plain: Any = _step_by_step(without_penalties(layer))
     sizes, g = flow.sizes, flow.graph
@@ -231,8 +225,8 @@ def traced(
     if any(jnp.iscomplexobj(c) for c in like):
         raise Unsupported(f"{_named(layer)}, whose carry is of complex numbers")
     value, dtype, features = xs.value, jnp.float32, (xs.size,)
-    if xs.ids:
-        value, dtype, features = _narrow_ids(flow, xs), jnp.int32, ()
+    if xs.ids:  # in the 32 bits that JAX reads
+        value, dtype, features = g.cast(flow.checked_ids(xs, xs.size), np.int32), jnp.int32, ()
     shapes.append(jax.ShapeDtypeStruct((sizes.T, sizes.B, *features), dtype))
     values = [*leaves, value]
     if flow.lengths is not None:
@@ -253,15 +247,9 @@ def traced(
     return jax.tree.unflatten(tree, after), Stream(ys, size, filled=type(layer) is Recurrent)
 
 
-def _narrow_ids(flow: Flow, xs: Stream) -> str:
-    """Ids as JAX reads them, in 32 bits; what does not fit is an id of nothing."""
-    g = flow.graph
-    low, high = (g.constant(np.array(n, np.int64), "bound") for n in (-1, 2**31 - 1))
-    return g.cast(g.add("Clip", flow.filled(xs).value, low, high), np.int32)
-
-
 def _named(layer: Any) -> str:
-    return repr(layer.cell) if type(layer) is Recurrent else repr(layer)
+    what, part = ("cell", layer.cell) if type(layer) is Recurrent else ("layer", layer)
+    return f"the {what} {type(part).__name__}"
 
 
 def _step_by_step(value: Any) -> Any:
@@ -312,7 +300,9 @@ def _last_of_serial(
     ys = Stream(g.add("Unsqueeze", value, g.integers(0)), parts[top].output_size or ys.size)
     one = _OneStep.of(flow, ys.value)
     for i, part in enumerate(above, start=top + 1):
-        rest, ys = layer_nodes(one, part, params.get(str(i), {}), carry[i], ys, joined(path, str(i)))
+        rest, ys = layer_nodes(
+            one, part, params.get(str(i), {}), carry[i], ys, joined(path, str(i))
+        )
         after.append(rest)
     return tuple(after), g.add("Squeeze", ys.value, g.integers(0))
 
@@ -329,4 +319,3 @@ class _OneStep(Flow):
             lengths = flow.graph.add("Min", lengths, one)
         sizes = type(flow.sizes)(flow.graph, value)
         return cls(flow.graph, sizes, lengths)
-

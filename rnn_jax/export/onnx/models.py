@@ -67,13 +67,12 @@ def _softmax(flow: Flow, model: LanguageModel, params: Params, ys: Stream) -> st
     try:
         (value,) = translate(flow.graph, sizes, logits, [shape], [ys.value])
     except Unsupported as error:
-        raise Unsupported(f"{readout!r}, which computes {error}") from None
+        name = type(readout).__name__
+        raise Unsupported(f"the read-out {name}, which computes {error}") from None
     return value
 
 
-def _tagger(
-    flow: Flow, model: SequenceTagger, params: Params, carry: Carry, xs: Stream
-) -> Results:
+def _tagger(flow: Flow, model: SequenceTagger, params: Params, carry: Carry, xs: Stream) -> Results:
     after, ys = layer_nodes(flow, model.layer, params["layer"], carry, xs, "layer")
     return after, _read_out(flow, params, ys.value)
 

@@ -15,7 +15,16 @@ import numpy as np
 
 from rnn_jax.export.onnx.graph import Graph, dimension
 
-__all__ = ["BROADCASTS", "COMMUTES", "RULES", "Unsupported", "called", "is_copy", "is_scan"]
+__all__ = [
+    "BROADCASTS",
+    "COMMUTES",
+    "RULES",
+    "Unsupported",
+    "called",
+    "is_copy",
+    "is_scan",
+    "is_size",
+]
 
 
 class Unsupported(ValueError):
@@ -59,6 +68,11 @@ def is_copy(eqn: Any) -> bool:
 def is_scan(eqn: Any) -> bool:
     """Whether an equation is ``lax.scan``."""
     return str(eqn.primitive) == "scan"
+
+
+def is_size(eqn: Any) -> bool:
+    """Whether an equation's result is a size that is free."""
+    return str(eqn.primitive) == "dim_as_value"
 
 
 def _dtype(eqn: Any) -> np.dtype:
@@ -152,7 +166,7 @@ def _rem(w: Writer, eqn: Any, operands: tuple[str, ...]) -> str:
 
 
 def _round(w: Writer, eqn: Any, operands: tuple[str, ...]) -> str:
-    if "EVEN" not in str(eqn.params["rounding_method"]):
+    if eqn.params["rounding_method"] != jax.lax.RoundingMethod.TO_NEAREST_EVEN:
         raise Unsupported("round away from zero")
     return w.graph.add("Round", *operands)
 
@@ -247,6 +261,12 @@ def _split(w: Writer, eqn: Any, operands: tuple[str, ...]) -> tuple[str, ...]:
 
 def _concatenate(w: Writer, eqn: Any, operands: tuple[str, ...]) -> str:
     return w.graph.add("Concat", *operands, axis=int(eqn.params["dimension"]))
+
+
+def _stack(w: Writer, eqn: Any, operands: tuple[str, ...]) -> str:
+    axis = int(eqn.params["axis"])
+    each = [w.graph.add("Unsqueeze", x, w.graph.integers(axis)) for x in operands]
+    return w.graph.add("Concat", *each, axis=axis)
 
 
 def _sliced(w: Writer, x: str, starts: Any, ends: Any, axes: Any, steps: Any = None) -> str:
@@ -344,7 +364,11 @@ def _dot(w: Writer, eqn: Any, operands: tuple[str, ...]) -> str:
 
 def _gather(w: Writer, eqn: Any, operands: tuple[str, ...]) -> str:
     """Rows that ids select, or a slice; what `_` gathers otherwise is refused."""
-    d, (shape, indexed), sizes = eqn.params["dimension_numbers"], _shapes(eqn), eqn.params["slice_sizes"]
+    d, (shape, indexed), sizes = (
+        eqn.params["dimension_numbers"],
+        _shapes(eqn),
+        eqn.params["slice_sizes"],
+    )
     if getattr(d, "operand_batching_dims", ()) or len(d.start_index_map) != 1:
         raise Unsupported("gather along several axes, as take_along_axis does")
     (axis,), g, mode = d.start_index_map, w.graph, str(eqn.params["mode"])
@@ -364,9 +388,7 @@ def _gather(w: Writer, eqn: Any, operands: tuple[str, ...]) -> str:
         cut = _sliced(w, x, starts, ends, [axis])
         collapsed = d.collapsed_slice_dims
         return g.add("Squeeze", cut, g.integers(*collapsed)) if collapsed else cut
-    among = tuple(range(axis)) + tuple(
-        i + len(indexed) - 1 for i in range(axis, len(shape) - 1)
-    )
+    among = tuple(range(axis)) + tuple(i + len(indexed) - 1 for i in range(axis, len(shape) - 1))
     if tuple(d.collapsed_slice_dims) != (axis,) or tuple(d.offset_dims) != among:
         raise Unsupported("gather of pieces at many places")
     index = g.add("Squeeze", index, g.integers(len(indexed) - 1))
@@ -413,5 +435,6 @@ RULES: dict[str, Rule] = {
     "slice": _slice,
     "split": _split,
     "squeeze": _squeeze,
+    "stack": _stack,
     "transpose": _transpose,
 }

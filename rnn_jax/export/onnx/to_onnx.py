@@ -112,6 +112,7 @@ def to_onnx(
     kind = _checked_dtype(dtype)
     version = _checked_version(onnx, opset, ir_version)
     _check_params(params, kind)
+    params = jax.tree.map(jnp.asarray, params)
     graph = Graph(kind, opset)
     read = reads(layer, params, tokens, input_size)
     try:
@@ -162,9 +163,7 @@ def _write(
     shape = (*(("B",) if one else ("T", "B")), *ys.shape[len(ys.shape) - 1 :])
     graph.output(result, graph.dtype(ys.dtype), shape, "logits" if read.model else "ys")
     for i, (leaf, new) in enumerate(zip(leaves, jax.tree.leaves(after), strict=True)):
-        graph.output(
-            new, graph.dtype(leaf.dtype), ("B", *leaf.shape[1:]), f"carry_out.{i}"
-        )
+        graph.output(new, graph.dtype(leaf.dtype), ("B", *leaf.shape[1:]), f"carry_out.{i}")
     return _notes(layer, params)
 
 
@@ -219,4 +218,6 @@ def _check_params(params: Params, kind: np.dtype) -> None:
                 "jax.tree.map(lambda p: p.astype('float32'), params)"
             )
         if kind == np.float16 and leaf.size and np.abs(np.asarray(leaf)).max() > largest:
-            raise ValueError(f"{name} holds numbers beyond float16's {largest:.0f}: leave out dtype")
+            raise ValueError(
+                f"{name} holds numbers beyond float16's {largest:.0f}: leave out dtype"
+            )

@@ -14,7 +14,15 @@ from jax import export
 from jax.extend.core import Literal
 
 from rnn_jax.export.onnx.graph import Graph, dimension
-from rnn_jax.export.onnx.primitives import BROADCASTS, RULES, Unsupported, called, is_copy, is_scan
+from rnn_jax.export.onnx.primitives import (
+    BROADCASTS,
+    RULES,
+    Unsupported,
+    called,
+    is_copy,
+    is_scan,
+    is_size,
+)
 
 __all__ = ["Sizes", "translate"]
 
@@ -106,7 +114,9 @@ class _Writer:
             return self.name(operand)
         return self.graph.add("Expand", self.name(operand), self.shape(tuple(aval.shape)))
 
-    def run(self, jaxpr: Any, consts: Sequence[Any], operands: Sequence[_Operand]) -> list[_Operand]:
+    def run(
+        self, jaxpr: Any, consts: Sequence[Any], operands: Sequence[_Operand]
+    ) -> list[_Operand]:
         """The results of a jaxpr."""
         known = dict(zip(jaxpr.constvars, map(_constant, consts), strict=True))
         known.update(zip(jaxpr.invars, operands, strict=True))
@@ -131,7 +141,8 @@ class _Writer:
         name = str(eqn.primitive)
         if name == "broadcast_in_dim":
             return [self._broadcast(eqn, operands[0])]
-        if all(o.array is not None and not o.loose for o in operands) and _is_fixed(eqn):
+        known = all(o.array is not None and not o.loose for o in operands)
+        if known and _is_fixed(eqn) and not is_size(eqn):
             return _computed(eqn, [o.array for o in operands])
         if name not in RULES:
             raise Unsupported(f"JAX's {name}")
@@ -144,7 +155,9 @@ class _Writer:
             avals = (v.aval for v in eqn.invars)
             values, loose = tuple(map(self.whole, operands, avals)), False
         results = RULES[name](self, eqn, values)
-        return [_Operand(r, loose=loose) for r in ([results] if isinstance(results, str) else results)]
+        return [
+            _Operand(r, loose=loose) for r in ([results] if isinstance(results, str) else results)
+        ]
 
     def _broadcast(self, eqn: Any, operand: _Operand) -> _Operand:
         """The operand with axes of size 1 where it has none; operators make them larger."""
