@@ -75,6 +75,8 @@ _DEEP = r.serial(
 )  # fmt: skip
 _ABOVE = r.serial(both_ways(r.gru(2)), r.layer_norm(), r.residual(r.linear(4)))
 _IDS_SHORT, _IDS_LONG = r.language_model(SIZE, r.recurrent(r.gru(2))), r.recurrent(r.elman(2))
+_TIED = r.language_model(SIZE, r.recurrent(r.gru(3)), embedding_size=3, tied=True)
+_SAMPLED = r.language_model(SIZE, r.recurrent(r.gru(3)), readout=r.sampled_softmax(2))
 
 
 def classifier(layer: Any, pooling: Any, ids: bool = False) -> Case:
@@ -90,7 +92,7 @@ OWN = (
     Case("gru-ids-bidirectional", both_ways(r.gru(3)), ids=True),
     Case("elman-ids-bidirectional", both_ways(r.elman(3)), ids=True),
     Case("deep", _DEEP, ids=False),
-    Case("learned-carries", r.recurrent(r.lstm(3, learned_carry=True, recurrent_bias=True)), ids=False),
+    Case("two-biases", r.recurrent(r.lstm(3, learned_carry=True, recurrent_bias=True)), ids=False),
     Case("zoneout-lstm", r.zoneout(r.lstm(3), 0.3, cell_rate=0.1), ids=False),
     Case("no-zoneout", r.zoneout(r.gru(3), 0.0), ids=False),
     Case("own-cell", r.recurrent(Leaky(3)), ids=False),
@@ -98,8 +100,8 @@ OWN = (
     Case("own-layer", r.serial(Glance(), r.recurrent(r.elman(3))), ids=False),
     Case("ids-one-hot", _IDS_SHORT, ids=True, model=True),
     Case("ids-product", _IDS_LONG, ids=True),
-    Case("tied", r.language_model(SIZE, r.recurrent(r.gru(3)), embedding_size=3, tied=True), ids=True, model=True),
-    Case("sampled", r.language_model(SIZE, r.recurrent(r.gru(3)), readout=r.sampled_softmax(2)), ids=True, model=True),
+    Case("tied", _TIED, ids=True, model=True),
+    Case("sampled", _SAMPLED, ids=True, model=True),
     Case("truncated", r.truncate(r.recurrent(r.gru(3)), r.sliding(2)), ids=False),
     classifier(r.recurrent(r.gru(3)), "last"),
     classifier(r.recurrent(r.gru(3, reset="before"), reverse=True), "last", ids=True),
@@ -162,11 +164,11 @@ def test_outputs_are_the_same_without_rnn_jax(case: Case, tmp_path: Path) -> Non
 
     if case.member.causal:
         mine = jax.tree.map(lambda c: np.repeat(c[:1], 3, axis=0), carry)
-        row = np.repeat(xs[:, :1], 3, axis=1)
+        whole = np.repeat(xs[:, :1], 3, axis=1)
         for cuts in ((0, 1, 2, 3, 4, 5, 6), (0, 4, 6)):
             now, pieces = mine, []
             for begin, end in itertools.pairwise(cuts):
-                now, ys = file.run(row[begin:end], now)
+                now, ys = file.run(whole[begin:end], now)
                 pieces.append(ys)
             assert_near(now, jax.tree.map(lambda c: np.repeat(c[:1], 3, axis=0), wanted_carry))
             assert_near(np.concatenate(pieces), np.repeat(wanted[:, :1], 3, axis=1))

@@ -17,6 +17,7 @@ import jax
 import pytest
 
 import rnn_jax
+import rnn_jax.export
 import rnn_jax.reference
 import rnn_jax.text
 from rnn_jax import schedules
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 MODULES = [
     rnn_jax,
     rnn_jax.diagnostics,
+    rnn_jax.export,
     rnn_jax.interop,
     schedules,
     rnn_jax.text,

@@ -18,7 +18,12 @@ __all__ = ["Reads", "reads"]
 
 
 class Reads(NamedTuple):
-    """ids: whether it reads token ids; size: how many, or the features; model: whether it is one."""
+    """What is read.
+
+    ids: whether token ids.
+    size: how many there are, or the features.
+    model: whether a model reads them.
+    """
 
     ids: bool
     size: int

@@ -17,14 +17,14 @@ from rnn_jax.export.onnx.graph import Graph, dimension
 from rnn_jax.export.onnx.primitives import (
     BROADCASTS,
     RULES,
-    Unsupported,
     called,
     is_copy,
     is_scan,
     is_size,
 )
+from rnn_jax.export.onnx.rules import Unsupported
 
-__all__ = ["Sizes", "translate"]
+__all__ = ["Sizes", "struct", "translate"]
 
 # What the operators take. Of wider and narrower floats ONNX Runtime has too few.
 _DTYPES = {"bool", "float16", "float32", "int8", "int16", "int32", "int64", "uint8", "uint32"}
@@ -233,6 +233,11 @@ def _computed(eqn: Any, arrays: list[Any]) -> list[_Operand]:
     results = eqn.primitive.bind(*map(jnp.asarray, arrays), **params)
     results = results if eqn.primitive.multiple_results else [results]
     return [_constant(result) for result in results]
+
+
+def struct(shape: tuple[Any, ...], dtype: Any, *, weak: bool = False) -> Any:
+    """The shape and dtype of an argument that is traced."""
+    return jax.ShapeDtypeStruct(shape, dtype, weak_type=weak)  # type: ignore[no-untyped-call]
 
 
 def translate(
