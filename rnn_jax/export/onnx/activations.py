@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.extend.core import Literal
 
 from rnn_jax.export.onnx.primitives import COMMUTES, called, is_copy
+from rnn_jax.export.onnx.translate import struct
 
 __all__ = ["Activation", "activation_of"]
 
@@ -40,12 +41,14 @@ def activation_of(function: Callable[[Any], Any]) -> Activation | None:
             found = _matched(_expression(template, *arguments), wanted, {})
             if found is not None:
                 found = {**fixed, **found}
-                return Activation(name, *(tuple(found[k] for k in (key,) if k in found)
-                                          for key in ("alpha", "beta")))
+                coefficients = ((found[key],) if key in found else () for key in _COEFFICIENTS)
+                return Activation(name, *coefficients)
     except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError):
         return None
     return None
 
+
+_COEFFICIENTS = ("alpha", "beta")
 
 # name, the function, coefficients that it has besides those it takes. No two can be the same.
 _TEMPLATES: tuple[tuple[str, Callable[..., Any], dict[str, float]], ...] = (
@@ -72,9 +75,8 @@ _TEMPLATES: tuple[tuple[str, Callable[..., Any], dict[str, float]], ...] = (
 
 def _expression(function: Callable[..., Any], *names: str) -> Expression:
     """What a function of numbers computes, with calls written out and copies left out."""
-    number = jax.ShapeDtypeStruct((), jnp.float32, weak_type=True)
-    strong = jax.ShapeDtypeStruct((), jnp.float32)
-    traced = jax.make_jaxpr(function)(strong, *[number] * (len(names) - 1))
+    number = struct((), jnp.float32, weak=True)
+    traced = jax.make_jaxpr(function)(struct((), jnp.float32), *[number] * (len(names) - 1))
     (result,) = _results(traced.jaxpr, traced.consts, names)
     return result
 
@@ -102,7 +104,7 @@ def _matched(
     template: Expression, wanted: Expression, found: dict[str, float]
 ) -> dict[str, float] | None:
     """The coefficients with which the template is what is wanted; None if there are none."""
-    if template in ("alpha", "beta"):
+    if template in _COEFFICIENTS:
         if not isinstance(wanted, float) or found.get(template, wanted) != wanted:
             return None
         return {**found, template: wanted}

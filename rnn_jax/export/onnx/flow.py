@@ -37,19 +37,31 @@ class Flow:
 
     @cached_property
     def mask(self) -> str:
-        """``bool[T, B]``, True within a row's length."""
+        """``bool[T, B]``, True within a row's length; a length that cannot be is an error."""
         assert self.lengths is not None
-        rows = self.graph.add("Unsqueeze", self.lengths, self.graph.integers(0))
-        return self.graph.add("Less", self._steps, rows)
+        g = self.graph
+        end = g.add("Add", self._length, self._number(1))
+        counts = g.add("Range", self._number(0), end, self._number(1))
+        lengths = g.cast(self.lengths, np.int64)
+        negative = g.add("Less", lengths, self._number(0))
+        lengths = g.add("Gather", counts, g.add("Where", negative, end, lengths), name="lengths")
+        return g.add("Less", self._steps, g.add("Unsqueeze", lengths, g.integers(0)))
 
     @cached_property
     def _steps(self) -> str:
-        """``int32[T, 1]``: 0, 1, …"""
+        """``int64[T, 1]``: 0, 1, …"""
         g = self.graph
-        length = g.add("Squeeze", self.sizes.value("T"), g.integers(0))
-        start, step = (g.constant(np.array(n, np.int64), "range") for n in (0, 1))
-        steps = g.cast(g.add("Range", start, length, step), np.int32)
+        steps = g.add("Range", self._number(0), self._length, self._number(1))
         return g.add("Unsqueeze", steps, g.integers(1))
+
+    @cached_property
+    def _length(self) -> str:
+        """``int64``: T."""
+        return self.graph.add("Squeeze", self.sizes.value("T"), self.graph.integers(0))
+
+    def _number(self, value: int) -> str:
+        """An ``int64``."""
+        return self.graph.constant(np.array(value, np.int64), "whole_number")
 
     def filled(self, xs: Stream) -> Stream:
         """The sequence with zeros at padded steps."""
@@ -57,7 +69,7 @@ class Flow:
             return dataclasses.replace(xs, filled=True)
         g, mask = self.graph, self.mask
         if xs.ids:
-            zero = g.constant(np.array(0, np.int64), "first_id")
+            zero = self._number(0)
         else:
             mask, zero = g.add("Unsqueeze", mask, g.integers(2)), g.scalar(0)
         return dataclasses.replace(xs, value=g.add("Where", mask, xs.value, zero), filled=True)
@@ -67,24 +79,28 @@ class Flow:
         # By itself it counts negative ones from the end.
         g = self.graph
         ids = self.filled(xs).value
-        negative = g.add("Less", ids, g.constant(np.array(0, np.int64), "first_id"))
-        return g.add("Where", negative, g.constant(np.array(size, np.int64), "no_id"), ids)
+        negative = g.add("Less", ids, self._number(0))
+        return g.add("Where", negative, self._number(size), ids)
+
+    def checked_ids(self, xs: Stream, size: int) -> str:
+        """Ids themselves, where an operator would not notice one outside."""
+        ids = self.graph.constant(np.arange(size, dtype=np.int64), "ids")
+        return self.graph.add("Gather", ids, self.ids_below(xs, size))
 
     def one_hot(self, xs: Stream, size: int) -> str:
         """Ids as vectors ``float[T, B, size]``."""
         g = self.graph
-        same = g.add("Gather", g.constant(np.arange(size), "ids"), self.ids_below(xs, size))
+        same = self.checked_ids(xs, size)
         values = g.constant(np.array([0, 1], np.float32), "off_on")
-        vectors = g.add("OneHot", same, g.integers(size), values, axis=-1)
-        return vectors
+        return g.add("OneHot", same, g.integers(size), values, axis=-1)
 
     def at_last(self, ys: Stream) -> str:
         """``[B, size]``: each row's output at its last step, zeros for a row without steps."""
         g, ys = self.graph, self.filled(ys)
         if self.lengths is None:
-            return g.add("Gather", ys.value, g.constant(np.array(-1, np.int64), "last"), axis=0)
-        one = g.constant(np.array(1, np.int32), "one")
-        last = g.add("Unsqueeze", g.add("Sub", self.lengths, one), g.integers(0))
+            return g.add("Gather", ys.value, self._number(-1), axis=0)
+        last = g.add("Sub", g.cast(self.lengths, np.int64), self._number(1))
+        last = g.add("Unsqueeze", last, g.integers(0))
         chosen = g.add("Unsqueeze", g.add("Equal", self._steps, last), g.integers(2))
         # A sum of one value and zeros.
         values = g.add("Where", chosen, ys.value, g.scalar(0))
@@ -93,8 +109,7 @@ class Flow:
     def at_first(self, ys: Stream) -> str:
         """``[B, size]``: each row's output at its first step, zeros for a row without steps."""
         g = self.graph
-        first = g.constant(np.array(0, np.int64), "first_id")
-        return g.add("Gather", self.filled(ys).value, first, axis=0)
+        return g.add("Gather", self.filled(ys).value, self._number(0), axis=0)
 
 
 def guarded(graph: Graph, xs: str, shape: tuple[int | str, ...]) -> str:

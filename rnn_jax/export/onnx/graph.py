@@ -1,4 +1,4 @@
-"""An ONNX graph while it is built: nodes, initialisers and names; what is written twice is shared."""
+"""An ONNX graph while it is built: nodes, initialisers and names, each written once."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Graph:
 
     def __init__(self, float_dtype: Any, opset: int, parent: Graph | None = None) -> None:
         own = _Shared(np.dtype(float_dtype), opset)
-        self.shared = own if parent is None else parent.shared
+        self.shared: _Shared = own if parent is None else parent.shared
         self.parent = parent
         self.nodes: list[Node] = []
         self.inputs: list[Port] = []

@@ -15,8 +15,8 @@ from rnn_jax.cells.layer_norm import EPSILON
 from rnn_jax.export.onnx.flow import Flow, Stream
 from rnn_jax.export.onnx.graph import joined
 from rnn_jax.export.onnx.nodes import Direction, direction_of, recurrence
-from rnn_jax.export.onnx.primitives import Unsupported
-from rnn_jax.export.onnx.translate import translate
+from rnn_jax.export.onnx.rules import Unsupported
+from rnn_jax.export.onnx.translate import struct, translate
 from rnn_jax.layers import (
     ActivationPenalty,
     Bidirectional,
@@ -68,7 +68,9 @@ def layer_nodes(
       Unsupported: something in it has no operator.
     """
     layer = bare(layer)
-    write = _WRITTEN.get(type(layer), traced)  # a class of one's own may compute something else
+    write: Callable[..., Results] = _WRITTEN.get(
+        type(layer), traced
+    )  # a class of one's own may compute something else
     return write(flow, layer, params, carry, xs, path)
 
 
@@ -107,31 +109,34 @@ def _bidirectional(
 ) -> Results:
     names = ("forward", "backward")
     halves = [bare(getattr(layer, name)) for name in names]
-    both = [
+    packed = [
         direction_of(half.cell, params[name]) if type(half) is Recurrent else None
         for half, name in zip(halves, names, strict=True)
     ]
-    g, (one, two) = flow.graph, both
-    joint = one is not None and two is not None and one.beside(two)
-    if joint and (not xs.ids or _fits_one_hot(one)):
-        value, _ = _entered(flow, one, xs, path)
-        leaves, trees = zip(*map(jax.tree.flatten, carry), strict=True)
-        new, ys = recurrence(
-            g, [one, two], value, leaves, flow.lengths, reverse=False, path=path
-        )
-        after = tuple(map(jax.tree.unflatten, trees, new))
-        size = 2 * one.r.shape[1]
-        if layer.merge == "sum":
-            size //= 2
-            parts = g.add_many("Split", ys, g.integers(size, size), outputs=2, axis=2)
-            ys = g.add("Add", *parts)
-        return after, Stream(ys, size, filled=True)
+    both = [direction for direction in packed if direction is not None]
+    if len(both) == 2 and both[0].beside(both[1]) and (not xs.ids or _fits_one_hot(both[0])):
+        return _one_node(flow, layer, both, carry, xs, path)
     outputs, after = [], []
     for half, name, own in zip(halves, names, carry, strict=True):
         new, ys = layer_nodes(flow, half, params[name], own, xs, joined(path, name))
         after.append(new)
         outputs.append(flow.filled(ys))
     return tuple(after), _merged(flow, layer, outputs)
+
+
+def _one_node(
+    flow: Flow, layer: Bidirectional, both: list[Direction], carry: Carry, xs: Stream, path: str
+) -> Results:
+    """Both directions as one recurrent node."""
+    g, size = flow.graph, both[0].r.shape[1]
+    value, _ = _entered(flow, both[0], xs, path)
+    leaves, trees = zip(*map(jax.tree.flatten, carry), strict=True)
+    new, ys = recurrence(g, both, value, leaves, flow.lengths, reverse=False, path=path)
+    after = tuple(map(jax.tree.unflatten, trees, new))
+    if layer.merge == "concat":
+        return after, Stream(ys, 2 * size, filled=True)
+    parts = g.add_many("Split", ys, g.integers(size, size), outputs=2, axis=2)
+    return after, Stream(g.add("Add", *parts), size, filled=True)
 
 
 def _merged(flow: Flow, layer: Bidirectional, outputs: list[Stream]) -> Stream:
@@ -155,9 +160,7 @@ def _serial(
     return tuple(after), xs
 
 
-def _same(
-    flow: Flow, layer: Any, params: Params, carry: Carry, xs: Stream, path: str
-) -> Results:
+def _same(flow: Flow, layer: Any, params: Params, carry: Carry, xs: Stream, path: str) -> Results:
     return (), flow.filled(xs)
 
 
@@ -219,24 +222,25 @@ _WRITTEN: dict[type, Callable[..., Results]] = {
 }
 
 
-def traced(
-    flow: Flow, layer: Any, params: Params, carry: Carry, xs: Stream, path: str
-) -> Results:
+def traced(flow: Flow, layer: Any, params: Params, carry: Carry, xs: Stream, path: str) -> Results:
     """A layer by what its ``apply`` does, step by step where it is recurrent."""
     plain: Any = _step_by_step(without_penalties(layer))
     sizes, g = flow.sizes, flow.graph
     leaves, tree = jax.tree.flatten(carry)
     like = jax.tree.leaves(jax.eval_shape(lambda: layer.initial_carry((1,), params)))
-    shapes = [jax.ShapeDtypeStruct((sizes.B, *c.shape[1:]), c.dtype) for c in like]
+    shapes = [struct((sizes.B, *c.shape[1:]), c.dtype) for c in like]
     if any(jnp.iscomplexobj(c) for c in like):
         raise Unsupported(f"{_named(layer)}, whose carry is of complex numbers")
-    value, dtype, features = xs.value, jnp.float32, (xs.size,)
-    if xs.ids:
-        value, dtype, features = _narrow_ids(flow, xs), jnp.int32, ()
-    shapes.append(jax.ShapeDtypeStruct((sizes.T, sizes.B, *features), dtype))
+    features: tuple[int, ...] = (xs.size,)
+    value, dtype = xs.value, jnp.dtype(jnp.float32)
+    if xs.ids:  # in the 32 bits that JAX reads
+        features = ()
+        value = g.cast(flow.checked_ids(xs, xs.size), np.int32)
+        dtype = jnp.dtype(jnp.int32)
+    shapes.append(struct((sizes.T, sizes.B, *features), dtype))
     values = [*leaves, value]
     if flow.lengths is not None:
-        shapes.append(jax.ShapeDtypeStruct((sizes.T, sizes.B), bool))
+        shapes.append(struct((sizes.T, sizes.B), bool))
         values.append(flow.mask)
 
     def function(*arrays: Any) -> tuple[Any, ...]:
@@ -253,15 +257,9 @@ def traced(
     return jax.tree.unflatten(tree, after), Stream(ys, size, filled=type(layer) is Recurrent)
 
 
-def _narrow_ids(flow: Flow, xs: Stream) -> str:
-    """Ids as JAX reads them, in 32 bits; what does not fit is an id of nothing."""
-    g = flow.graph
-    low, high = (g.constant(np.array(n, np.int64), "bound") for n in (-1, 2**31 - 1))
-    return g.cast(g.add("Clip", flow.filled(xs).value, low, high), np.int32)
-
-
 def _named(layer: Any) -> str:
-    return repr(layer.cell) if type(layer) is Recurrent else repr(layer)
+    what, part = ("cell", layer.cell) if type(layer) is Recurrent else ("layer", layer)
+    return f"the {what} {type(part).__name__}"
 
 
 def _step_by_step(value: Any) -> Any:
@@ -288,9 +286,9 @@ def last_output(
         after, outputs = [], []
         for name, own in zip(("forward", "backward"), carry, strict=True):
             half = getattr(layer, name)
-            new, ys = last_output(flow, half, params[name], own, xs, joined(path, name))
+            new, value = last_output(flow, half, params[name], own, xs, joined(path, name))
             after.append(new)
-            outputs.append(Stream(ys, half.output_size))
+            outputs.append(Stream(value, half.output_size))
         return tuple(after), _merged(flow, layer, outputs).value
     if type(layer) is Serial and not layer.causal:
         return _last_of_serial(flow, layer, params, carry, xs, path)
@@ -312,7 +310,9 @@ def _last_of_serial(
     ys = Stream(g.add("Unsqueeze", value, g.integers(0)), parts[top].output_size or ys.size)
     one = _OneStep.of(flow, ys.value)
     for i, part in enumerate(above, start=top + 1):
-        rest, ys = layer_nodes(one, part, params.get(str(i), {}), carry[i], ys, joined(path, str(i)))
+        rest, ys = layer_nodes(
+            one, part, params.get(str(i), {}), carry[i], ys, joined(path, str(i))
+        )
         after.append(rest)
     return tuple(after), g.add("Squeeze", ys.value, g.integers(0))
 
@@ -329,4 +329,3 @@ class _OneStep(Flow):
             lengths = flow.graph.add("Min", lengths, one)
         sizes = type(flow.sizes)(flow.graph, value)
         return cls(flow.graph, sizes, lengths)
-

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rnn_jax.export.onnx.flow import Flow, Stream
 from rnn_jax.export.onnx.layers import bare, last_output, layer_nodes
-from rnn_jax.export.onnx.primitives import Unsupported
-from rnn_jax.export.onnx.translate import translate
-from rnn_jax.models import EncoderDecoder, LanguageModel, SequenceClassifier, SequenceTagger
+from rnn_jax.export.onnx.rules import Unsupported
+from rnn_jax.export.onnx.translate import struct, translate
+from rnn_jax.models import LanguageModel, SequenceClassifier, SequenceTagger
 from rnn_jax.types import Carry, Params
 
 __all__ = ["model_nodes"]
@@ -24,7 +23,7 @@ Results = tuple[Carry, str]  # the new carry, a tree of values, and the outputs
 def model_nodes(flow: Flow, model: Any, params: Params, carry: Carry, xs: Stream) -> Results:
     """A layer or model over a sequence, without noise; see `layer_nodes`."""
     model = bare(model)
-    write = _WRITTEN.get(type(model), _layer)
+    write: Callable[..., Results] = _WRITTEN.get(type(model), _layer)
     return write(flow, model, params, carry, xs)
 
 
@@ -59,7 +58,7 @@ def _softmax(flow: Flow, model: LanguageModel, params: Params, ys: Stream) -> st
     """What a read-out of its own computes from the features."""
     readout: Any = model.readout
     sizes = flow.sizes
-    shape = jax.ShapeDtypeStruct((sizes.T, sizes.B, ys.size), jnp.float32)
+    shape = struct((sizes.T, sizes.B, ys.size), jnp.float32)
 
     def logits(features: Any) -> tuple[Any]:
         return (readout.logits(params, features),)
@@ -67,13 +66,12 @@ def _softmax(flow: Flow, model: LanguageModel, params: Params, ys: Stream) -> st
     try:
         (value,) = translate(flow.graph, sizes, logits, [shape], [ys.value])
     except Unsupported as error:
-        raise Unsupported(f"{readout!r}, which computes {error}") from None
+        name = type(readout).__name__
+        raise Unsupported(f"the read-out {name}, which computes {error}") from None
     return value
 
 
-def _tagger(
-    flow: Flow, model: SequenceTagger, params: Params, carry: Carry, xs: Stream
-) -> Results:
+def _tagger(flow: Flow, model: SequenceTagger, params: Params, carry: Carry, xs: Stream) -> Results:
     after, ys = layer_nodes(flow, model.layer, params["layer"], carry, xs, "layer")
     return after, _read_out(flow, params, ys.value)
 

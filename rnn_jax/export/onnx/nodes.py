@@ -53,7 +53,7 @@ def _blocks(matrix: Any, count: int, order: Sequence[int]) -> np.ndarray:
     return np.concatenate([parts[i] for i in order], axis=-1)
 
 
-def _weights(params: Params, order: Sequence[int]) -> dict[str, np.ndarray]:
+def _weights(params: Params, order: Sequence[int]) -> dict[str, Any]:
     count, columns = len(order), params["w_hh"].shape[1]
     biases = [np.asarray(params.get(name, np.zeros(columns))) for name in ("b", "b_hh")]
     return {

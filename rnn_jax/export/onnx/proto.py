@@ -64,7 +64,9 @@ def _node(onnx: Any, graph: Graph, node: Node) -> Any:
         return value
 
     aliases = graph.root.aliases
-    inputs, outputs = ([aliases.get(v, v) for v in values] for values in (node.inputs, node.outputs))
+    inputs, outputs = (
+        [aliases.get(v, v) for v in values] for values in (node.inputs, node.outputs)
+    )
     attributes = {key: attribute(key, value) for key, value in node.attributes.items()}
     return onnx.helper.make_node(node.op, inputs, outputs, name=node.name, **attributes)
 

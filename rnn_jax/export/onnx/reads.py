@@ -18,7 +18,12 @@ __all__ = ["Reads", "reads"]
 
 
 class Reads(NamedTuple):
-    """ids: whether it reads token ids; size: how many, or the features; model: whether it is one."""
+    """What is read.
+
+    ids: whether token ids.
+    size: how many there are, or the features.
+    model: whether a model reads them.
+    """
 
     ids: bool
     size: int
@@ -36,18 +41,19 @@ def reads(
     if input_size is not None:
         positive(input_size=input_size)
     bottom = bare(layer)
+    name = type(bottom).__name__
     model = len(inspect.signature(bottom.init).parameters) == 1
     only_ids = isinstance(bottom, LanguageModel)
     found, embedded = _below(bottom, params)
     ids = only_ids or embedded
     if tokens is not None:
         if ids and not tokens:
-            raise ValueError(f"{bottom!r} reads token ids and no features: leave out tokens=False")
+            raise ValueError(f"{name} reads token ids and no features: leave out tokens=False")
         ids = bool(tokens)
     size = input_size if input_size is not None else found
     if size is None:
         raise ValueError(
-            f"the parameters of {bottom!r} do not tell how many features it reads: pass input_size"
+            f"the parameters of {name} do not tell how many features it reads: pass input_size"
         )
     return Reads(ids, size, model)
 

@@ -16,9 +16,9 @@ from rnn_jax.export.onnx.flow import Flow, Stream, guarded
 from rnn_jax.export.onnx.graph import Graph
 from rnn_jax.export.onnx.layers import bare
 from rnn_jax.export.onnx.models import model_nodes
-from rnn_jax.export.onnx.primitives import Unsupported
 from rnn_jax.export.onnx.proto import library, model_of
 from rnn_jax.export.onnx.reads import Reads, reads
+from rnn_jax.export.onnx.rules import Unsupported
 from rnn_jax.export.onnx.translate import Sizes
 from rnn_jax.host.files import atomic_path, reason
 from rnn_jax.layers.base import adapted, check_layer
@@ -59,8 +59,8 @@ def to_onnx(
     - ``xs float[T, B, D]``, or ``tokens int64[T, B]``;
     - ``lengths int32[B]``, if asked for: a row is padding from there on, which holds the carry and
       gives zeros (a model's logits are then those of zeros); a row of length 0 keeps its carry;
-    - ``carry_in.0``, ``carry_in.1``, … ``float[B, …]``, the leaves of the initial carry, in the order
-      of ``jax.tree.leaves``: of an LSTM ``h`` and ``c``. They start as zeros; where they are
+    - ``carry_in.0``, ``carry_in.1``, … ``float[B, …]``, the leaves of the initial carry, in the
+      order of ``jax.tree.leaves``: of an LSTM ``h`` and ``c``. They start as zeros; where they are
       learned, the file's metadata hold them, as lists in JSON under ``initial_carry``.
 
     Outputs: ``ys float[T, B, O]``, or of a model ``logits``; then ``carry_out.0``, …, which are the
@@ -83,10 +83,10 @@ def to_onnx(
       ir_version: that of the file's format; None for the oldest that the opset goes with.
 
     Raises:
-      ValueError: onnx is not installed (the extra ``onnx``); a layer that has no form in ONNX, named
-        with what it uses; an encoder-decoder, whose parts are exported by themselves; parameters of
-        another dtype or that do not fit; an unknown dtype, opset or format; or the file cannot be
-        written.
+      ValueError: onnx is not installed (the extra ``onnx``); a layer that has no form in ONNX,
+        named with what it uses; an encoder-decoder, whose parts are exported by themselves;
+        parameters that are not float32 or do not fit; an unknown dtype, opset or format; or the
+        file cannot be written.
 
     Example:
       >>> import jax, rnn_jax, tempfile
@@ -112,6 +112,7 @@ def to_onnx(
     kind = _checked_dtype(dtype)
     version = _checked_version(onnx, opset, ir_version)
     _check_params(params, kind)
+    params = jax.tree.map(jnp.asarray, params)
     graph = Graph(kind, opset)
     read = reads(layer, params, tokens, input_size)
     try:
@@ -162,9 +163,7 @@ def _write(
     shape = (*(("B",) if one else ("T", "B")), *ys.shape[len(ys.shape) - 1 :])
     graph.output(result, graph.dtype(ys.dtype), shape, "logits" if read.model else "ys")
     for i, (leaf, new) in enumerate(zip(leaves, jax.tree.leaves(after), strict=True)):
-        graph.output(
-            new, graph.dtype(leaf.dtype), ("B", *leaf.shape[1:]), f"carry_out.{i}"
-        )
+        graph.output(new, graph.dtype(leaf.dtype), ("B", *leaf.shape[1:]), f"carry_out.{i}")
     return _notes(layer, params)
 
 
@@ -183,8 +182,8 @@ def _checked_dtype(dtype: DTypeLike) -> np.dtype:
         known = None
     if known not in (np.dtype(np.float32), np.dtype(np.float16)):
         raise ValueError(
-            f"to_onnx() takes the dtype float32 or float16, not {dtype!r}: ONNX Runtime's recurrent "
-            "operators know no other"
+            f"to_onnx() takes the dtype float32 or float16, not {dtype!r}: ONNX Runtime's "
+            "recurrent operators know no other"
         )
     return known
 
@@ -193,8 +192,8 @@ def _checked_version(onnx: Any, opset: int, ir_version: int | None) -> int:
     newest = onnx.defs.onnx_opset_version()
     if isinstance(opset, bool) or not isinstance(opset, int) or not OPSET <= opset <= newest:
         raise ValueError(
-            f"the opset must be one of {OPSET} … {newest}, which onnx {onnx.__version__} knows, not "
-            f"{opset!r}"
+            f"the opset must be one of {OPSET} … {newest}, which onnx {onnx.__version__} knows, "
+            f"not {opset!r}"
         )
     oldest = onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", opset)])
     if ir_version is None:
@@ -219,4 +218,6 @@ def _check_params(params: Params, kind: np.dtype) -> None:
                 "jax.tree.map(lambda p: p.astype('float32'), params)"
             )
         if kind == np.float16 and leaf.size and np.abs(np.asarray(leaf)).max() > largest:
-            raise ValueError(f"{name} holds numbers beyond float16's {largest:.0f}: leave out dtype")
+            raise ValueError(
+                f"{name} holds numbers beyond float16's {largest:.0f}: leave out dtype"
+            )

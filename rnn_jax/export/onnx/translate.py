@@ -14,9 +14,17 @@ from jax import export
 from jax.extend.core import Literal
 
 from rnn_jax.export.onnx.graph import Graph, dimension
-from rnn_jax.export.onnx.primitives import BROADCASTS, RULES, Unsupported, called, is_copy, is_scan
+from rnn_jax.export.onnx.primitives import (
+    BROADCASTS,
+    RULES,
+    called,
+    is_copy,
+    is_scan,
+    is_size,
+)
+from rnn_jax.export.onnx.rules import Unsupported
 
-__all__ = ["Sizes", "translate"]
+__all__ = ["Sizes", "struct", "translate"]
 
 # What the operators take. Of wider and narrower floats ONNX Runtime has too few.
 _DTYPES = {"bool", "float16", "float32", "int8", "int16", "int32", "int64", "uint8", "uint32"}
@@ -106,7 +114,9 @@ class _Writer:
             return self.name(operand)
         return self.graph.add("Expand", self.name(operand), self.shape(tuple(aval.shape)))
 
-    def run(self, jaxpr: Any, consts: Sequence[Any], operands: Sequence[_Operand]) -> list[_Operand]:
+    def run(
+        self, jaxpr: Any, consts: Sequence[Any], operands: Sequence[_Operand]
+    ) -> list[_Operand]:
         """The results of a jaxpr."""
         known = dict(zip(jaxpr.constvars, map(_constant, consts), strict=True))
         known.update(zip(jaxpr.invars, operands, strict=True))
@@ -131,7 +141,8 @@ class _Writer:
         name = str(eqn.primitive)
         if name == "broadcast_in_dim":
             return [self._broadcast(eqn, operands[0])]
-        if all(o.array is not None and not o.loose for o in operands) and _is_fixed(eqn):
+        known = all(o.array is not None and not o.loose for o in operands)
+        if known and _is_fixed(eqn) and not is_size(eqn):
             return _computed(eqn, [o.array for o in operands])
         if name not in RULES:
             raise Unsupported(f"JAX's {name}")
@@ -144,7 +155,9 @@ class _Writer:
             avals = (v.aval for v in eqn.invars)
             values, loose = tuple(map(self.whole, operands, avals)), False
         results = RULES[name](self, eqn, values)
-        return [_Operand(r, loose=loose) for r in ([results] if isinstance(results, str) else results)]
+        return [
+            _Operand(r, loose=loose) for r in ([results] if isinstance(results, str) else results)
+        ]
 
     def _broadcast(self, eqn: Any, operand: _Operand) -> _Operand:
         """The operand with axes of size 1 where it has none; operators make them larger."""
@@ -220,6 +233,11 @@ def _computed(eqn: Any, arrays: list[Any]) -> list[_Operand]:
     results = eqn.primitive.bind(*map(jnp.asarray, arrays), **params)
     results = results if eqn.primitive.multiple_results else [results]
     return [_constant(result) for result in results]
+
+
+def struct(shape: tuple[Any, ...], dtype: Any, *, weak: bool = False) -> Any:
+    """The shape and dtype of an argument that is traced."""
+    return jax.ShapeDtypeStruct(shape, dtype, weak_type=weak)  # type: ignore[no-untyped-call]
 
 
 def translate(

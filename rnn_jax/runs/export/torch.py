@@ -23,12 +23,7 @@ def save_torch_model(run: Run, folder: Path) -> None:
     Raises:
       ValueError: PyTorch has no such modules.
     """
-    plain = _plain(run)
-    stack = serial(*[recurrent(plain.cell)] * len(plain.parts))
-    try:
-        rnn = to_torch(stack, {str(i): part for i, part in enumerate(plain.parts.values())})
-    except ValueError as error:
-        raise ValueError(f"PyTorch has no module for the model of this run: {error}") from None
+    plain, rnn = _parts(run)
     arrays = {f"rnn.{name}": array for name, array in rnn.items()}
     matrix, bias, axis = plain.model.matrix(run.params)
     # PyTorch's matrices are the transposes; that of an embedding is not.
@@ -42,19 +37,18 @@ def save_torch_model(run: Run, folder: Path) -> None:
 
 def torch_lines(run: Run) -> str:
     """The module with the state dict, and a loop that samples from it."""
-    plain, size = _plain(run), len(run.vocabulary)
+    (plain, rnn), size = _parts(run), len(run.vocabulary)
     cell, depth = plain.cell, len(plain.parts)
-    part = next(iter(plain.parts.values()))
-    hidden, bias = cell.output_size, "b" in part
+    hidden = cell.output_size
     embedded = plain.model.embedding_size
     kind = {"Elman": "RNN", "GRUAfter": "GRU"}.get(type(cell).__name__, "LSTM")
     units = getattr(cell, "hidden_size", hidden)  # a projected LSTM has more than it gives out
     options = [f"{embedded or size}", f"{units}", f"num_layers={depth}"]
     if isinstance(cell, Elman) and cell.activation is jax.nn.relu:
         options.append('nonlinearity="relu"')
-    if "w_hr" in part:
+    if "weight_hr_l0" in rnn:
         options.append(f"proj_size={hidden}")
-    if not bias:
+    if "bias_ih_l0" not in rnn:  # a forget bias is one
         options.append("bias=False")
     modules = [f"rnn=torch.nn.{kind}({', '.join(options)}),"]
     no_bias = "" if plain.model.bias else ", bias=False"
@@ -81,11 +75,17 @@ def torch_lines(run: Run) -> str:
     )
 
 
-def _plain(run: Run) -> Plain:
+def _parts(run: Run) -> tuple[Plain, dict[str, np.ndarray]]:
+    """The model taken apart, and the state dict of its recurrent module."""
     plain = plain_model(run.model, run.params)
     if plain is None:
         raise ValueError(
             "a PyTorch module is written of an embedding, a stack of one cell and a linear "
             "read-out, and the model of this run has more: choose another format"
         )
-    return plain
+    stack = serial(*[recurrent(plain.cell)] * len(plain.parts))
+    try:
+        rnn = to_torch(stack, {str(i): part for i, part in enumerate(plain.parts.values())})
+    except ValueError as error:
+        raise ValueError(f"PyTorch has no module for the model of this run: {error}") from None
+    return plain, rnn
