@@ -89,7 +89,7 @@ def program_of(
         )
     member = _untruncated(member)
     # Plain arrays of this process become constants of the program, wherever they lay before.
-    params = jax.device_get(params)
+    params = jax.tree.map(np.asarray, jax.device_get(params))
     leaves, tree = jax.tree.flatten(jax.device_get(member.initial_carry((), params)))
 
     def run(xs: Array, *more: Array) -> tuple[Array, ...]:

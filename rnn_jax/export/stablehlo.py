@@ -127,7 +127,7 @@ def to_stablehlo(
         raise ValueError(
             f"{layer_or_model!r} reads later inputs and has no streaming step: leave steps out"
         )
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+    size = sum(getattr(leaf, "nbytes", 0) for leaf in jax.tree.leaves(params))
     if not text and size > _LARGEST:
         raise ValueError(
             f"parameters of {size / 2**30:.1f} GiB are too many for jax.export, whose artefacts "

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 from rnn_jax.host.files import atomic_folder, reason
-from rnn_jax.runs.create import open_folder
 from rnn_jax.runs.export.formats import FORMATS, Format, FormatName
 from rnn_jax.runs.folder import TOKENIZER
 from rnn_jax.runs.load import Run, load_run
@@ -40,7 +39,7 @@ def export_run(run: str, format: FormatName, out: str | None = None, *, best: bo
             form.write(loaded, folder)
             shutil.copyfile(source / "vocabulary.json", folder / "vocabulary.json")
             if loaded.config.unit == "subword":
-                shutil.copyfile(open_folder(run).path / TOKENIZER, folder / TOKENIZER)
+                shutil.copyfile(source / TOKENIZER, folder / TOKENIZER)
             names = sorted(file.name for file in folder.iterdir())
             readme = _readme(source.resolve().name, form, loaded, names)
             (folder / "README.md").write_text(readme, encoding="utf-8")
