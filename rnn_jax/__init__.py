@@ -12,7 +12,7 @@ from rnn_jax.host import startup as _startup  # noqa: F401
 # isort: split
 from typing import TYPE_CHECKING, Any
 
-from rnn_jax import diagnostics, interop
+from rnn_jax import diagnostics, export, interop
 from rnn_jax.arrays.masking import length_mask
 from rnn_jax.cells import (
     LRU,
@@ -230,6 +230,7 @@ __all__ = [
     "ema",
     "embedding",
     "encoder_decoder",
+    "export",
     "fit",
     "full",
     "generate",

@@ -103,6 +103,10 @@ def affine(xs: Array, w: Array, bias: Array | None = None) -> Array:
 
 
 def _affine(xs: Array, w: Array, bias: Array | None) -> tuple[Array]:
+    if not all(isinstance(n, int) for n in xs.shape):
+        # Exported for any T or B, where one axis of both is a reshape that only XLA can compile.
+        ys = product(xs, w)
+        return (ys if bias is None else ys + jnp.broadcast_to(bias, ys.shape),)
     rows = product(xs.reshape(-1, xs.shape[-1]), w)
     rows = rows if bias is None else rows + bias[None]
     return (rows.reshape(*xs.shape[:-1], w.shape[1]),)

@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from rnn_jax.cli import compare, config, evaluate, gradcheck, runs, sample, tokenize, train
+from rnn_jax.cli import (
+    compare,
+    config,
+    evaluate,
+    export,
+    gradcheck,
+    runs,
+    sample,
+    tokenize,
+    train,
+)
 from rnn_jax.cli.options import SectionedCommand, run
 from rnn_jax.cli.recipe import recipes
 from rnn_jax.cli.version import version
@@ -26,6 +36,7 @@ for _command in (
     config.config,
     evaluate.evaluate,
     sample.sample,
+    export.export,
     runs.runs,
     compare.compare,
     gradcheck.gradcheck,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -49,16 +51,57 @@ def atomic_path(target: Path) -> Iterator[Path]:
     try:
         yield temporary
         # mkstemp creates private files; the finished one gets the mode that open() would give it.
-        with _UMASK:  # it can only be read by setting it, which other threads must not see
-            mask = os.umask(0)
-            os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
+        temporary.chmod(0o666 & ~_umask())
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         os.replace(temporary, target)
         _sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside ``target`` that takes its name if the block succeeds.
+
+    When the block raises, nothing is left.
+
+    Args:
+        target: the folder to make; there must be none yet.
+
+    Yields:
+        The folder to write to.
+
+    Raises:
+        FileExistsError: there is something of that name.
+        OSError: the folder cannot be created or written to.
+
+    Example:
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with atomic_folder(folder / "a") as temporary:
+        ...     _ = (temporary / "b.txt").write_text("whole")
+        >>> [str(p.relative_to(folder)) for p in folder.rglob("*.txt")]
+        ['a/b.txt']
+    """
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        _sync_folder(temporary)
+        os.rename(temporary, target)
+        _sync_folder(target.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _umask() -> int:
+    with _UMASK:  # it can only be read by setting it, which other threads must not see
+        mask = os.umask(0)
+        os.umask(mask)
+    return mask
 
 
 def target_of(temporary: str) -> str | None:

@@ -20,7 +20,7 @@ import rnn_jax
 import rnn_jax.reference
 import rnn_jax.text
 from rnn_jax import schedules
-from rnn_jax.cli import compare, evaluate, gradcheck, runs, sample, tokenize, train
+from rnn_jax.cli import compare, evaluate, export, gradcheck, runs, sample, tokenize, train
 from tests.project.pages import OTHER_LIBRARIES, PAGES, ROOT, blocks, of_rnn_jax_alone, run
 
 WITH_PYTHON = [page for page in PAGES[1:] if of_rnn_jax_alone(page)]  # test_readme runs the first
@@ -28,6 +28,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "train": train.train,
     "evaluate": evaluate.evaluate,
     "sample": sample.sample,
+    "export": export.export,
     "gradcheck": gradcheck.gradcheck,
     "runs": runs.runs,
     "compare": compare.compare,
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 MODULES = [
     rnn_jax,
     rnn_jax.diagnostics,
+    rnn_jax.export,
     rnn_jax.interop,
     schedules,
     rnn_jax.text,

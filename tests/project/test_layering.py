@@ -26,7 +26,7 @@ LAYERS = (
     ("layers",),
     ("truncation",),
     ("models",),
-    ("interop",),
+    ("interop", "export"),
     ("training", "generation", "diagnostics"),
     ("__init__",),  # re-exports what stands above
     ("text", "reference"),  # stand apart, with the first row: see STANDALONE
@@ -51,7 +51,9 @@ STANDALONE: dict[str, set[str]] = {
 }
 
 # What a call that does not need it must not pay for.
-SLOW_TO_IMPORT = {"nltk", "matplotlib", "safetensors", "typer", "rich", "torch", "keras", "flax"}
+SLOW_TO_IMPORT = {
+    "nltk", "matplotlib", "safetensors", "typer", "rich", "torch", "keras", "flax", "onnx",
+}  # fmt: skip
 
 
 def read_modules(root: Path) -> dict[str, ast.Module]:

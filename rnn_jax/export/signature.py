@@ -1,0 +1,180 @@
+"""What an exported program reads and writes, in the order and under the names of every format."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnn_jax.arrays.masking import length_mask
+from rnn_jax.layers.base import BaseLayer, check_layer, inside
+from rnn_jax.models.encoder_decoder import EncoderDecoder
+from rnn_jax.models.read_out import ReadOut
+from rnn_jax.truncation.truncate import Truncated
+from rnn_jax.types import Array, Layer, Model, Params, state_dtype
+
+__all__ = ["Port", "Program", "program_of", "struct_of"]
+
+# What a layer may raise for an input that it does not read.
+_UNREADABLE = (TypeError, ValueError)
+
+
+class Port(NamedTuple):
+    """One input or output: its name, its shape with ``"T"`` and ``"B"`` where free, its dtype."""
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+
+
+class Program(NamedTuple):
+    """A layer or model with its parameters, as a function of arrays alone.
+
+    run: takes the inputs one by one, and returns a tuple of the outputs.
+    inputs: the sequence, the lengths if they are asked for, the leaves of the carry.
+    outputs: the names of what comes out.
+    initial: the leaves of the initial carry of one row.
+    """
+
+    run: Callable[..., tuple[Array, ...]]
+    inputs: tuple[Port, ...]
+    outputs: tuple[str, ...]
+    initial: tuple[np.ndarray, ...]
+
+
+def program_of(
+    member: Layer | Model,
+    params: Params,
+    *,
+    what: str,
+    lengths: bool = False,
+    input_size: int | None = None,
+    tokens: bool | None = None,
+) -> Program:
+    """The program of a layer or model; noise is left out.
+
+    Args:
+      member: the layer or model.
+      params: its parameters.
+      what: the name of the function that exports it, for messages.
+      lengths: whether the lengths of the rows are an input.
+      input_size: the features of an input; None: told by the parameters.
+      tokens: whether it reads token ids; None: only if it can read nothing else.
+
+    Raises:
+      ValueError: it is no layer or model, or reads two sequences, or its input cannot be told.
+
+    Example:
+      >>> import rnn_jax
+      >>> layer = rnn_jax.recurrent(rnn_jax.lstm(3))
+      >>> params = layer.init(jax.random.key(0), 5)
+      >>> program = program_of(layer, params, what="to_stablehlo")
+      >>> for port in program.inputs:
+      ...     print(*port)
+      xs ('T', 'B', 5) float32
+      carry_in.0 ('B', 3) float32
+      carry_in.1 ('B', 3) float32
+      >>> program.outputs
+      ('ys', 'carry_out.0', 'carry_out.1')
+    """
+    check_layer(what, member, or_model=True)
+    if any(isinstance(part, EncoderDecoder) for part in inside(member)):
+        raise ValueError(
+            "an encoder-decoder reads two sequences: export its encoder and its decoder, each with "
+            "its part of the parameters"
+        )
+    member = _untruncated(member)
+    # Plain arrays of this process become constants of the program, wherever they lay before.
+    params = jax.tree.map(np.asarray, jax.device_get(params))
+    leaves, tree = jax.tree.flatten(jax.device_get(member.initial_carry((), params)))
+
+    def run(xs: Array, *more: Array) -> tuple[Array, ...]:
+        mask = length_mask(more[0], xs.shape[0]) if lengths else None
+        before = jax.tree.unflatten(tree, more[1 if lengths else 0 :])
+        after, ys = member.apply(jax.tree.map(jnp.asarray, params), before, xs, mask=mask)
+        return ys, *jax.tree.leaves(after)
+
+    beside = [Port("lengths", ("B",), "int32")] if lengths else []
+    beside += [Port(f"carry_in.{i}", ("B", *c.shape), str(c.dtype)) for i, c in enumerate(leaves)]
+    model = _is_model(member)
+
+    def reads(first: Port) -> bool:
+        one = [struct_of(port, {"T": 1, "B": 1}) for port in (first, *beside)]
+        try:
+            jax.eval_shape(run, *one)
+        except _UNREADABLE:
+            return False
+        return True
+
+    ids, features = Port("tokens", ("T", "B"), "int32"), None
+    if not tokens:
+        size = input_size or (_size_of_model(member) if model else _size_of_layer(member, params))
+        features = None if size is None else Port("xs", ("T", "B", size), _dtype(params))
+    choices = [port for port in (features, None if tokens is False else ids) if port is not None]
+    first = next(filter(reads, choices), None)
+    if first is None:
+        raise ValueError(
+            f"{member!r} reads neither token ids nor features with these parameters: pass the "
+            "parameters of its own init, and the number of features as input_size="
+        )
+    outputs = ["logits" if model else "ys", *(f"carry_out.{i}" for i in range(len(leaves)))]
+    return Program(run, (first, *beside), tuple(outputs), tuple(leaves))
+
+
+def _untruncated(value: Any) -> Any:
+    """The same without `truncate` anywhere inside, which changes no value."""
+    while isinstance(value, Truncated):
+        value = value.layer
+    if isinstance(value, tuple):
+        return tuple(map(_untruncated, value))
+    if not isinstance(value, BaseLayer) or not dataclasses.is_dataclass(value):
+        return value
+    parts = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    new = {name: _untruncated(part) for name, part in parts.items()}
+    changed = {name: part for name, part in new.items() if part != parts[name]}
+    return dataclasses.replace(value, **changed) if changed else value
+
+
+def struct_of(port: Port, sizes: Mapping[str, Any]) -> Any:
+    """The shape and dtype of an input, its T and B of these sizes."""
+    make: Any = jax.ShapeDtypeStruct  # not annotated
+    return make(tuple(sizes[n] if isinstance(n, str) else n for n in port.shape), port.dtype)
+
+
+def _dtype(params: Params) -> str:
+    floating = [leaf.dtype for leaf in jax.tree.leaves(params) if leaf.dtype.kind != "c"]
+    return str(state_dtype(jnp.result_type(*floating)) if floating else jnp.dtype("float32"))
+
+
+def _is_model(member: Any) -> bool:
+    try:
+        jax.eval_shape(member.init, jax.random.key(0))
+    except TypeError:  # a layer's takes the input's size
+        return False
+    return True
+
+
+def _size_of_model(member: Any) -> int | None:
+    return next((part.input_size for part in inside(member) if isinstance(part, ReadOut)), None)
+
+
+def _size_of_layer(member: Any, params: Params) -> int | None:
+    """The one input size for which a layer has parameters of such shapes; None: not one."""
+
+    def shapes(tree: Params) -> Any:
+        return jax.tree.map(jnp.shape, tree)
+
+    def of_size(size: int) -> Any:
+        try:
+            return shapes(jax.eval_shape(lambda key: member.init(key, size), jax.random.key(0)))
+        except _UNREADABLE:
+            return None
+
+    wanted = shapes(params)
+    sizes = sorted({n for leaf in jax.tree.leaves(params) for n in leaf.shape})
+    fitting = [size for size in sizes if of_size(size) == wanted]
+    return fitting[0] if len(fitting) == 1 else None
