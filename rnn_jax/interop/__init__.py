@@ -2,6 +2,7 @@
 
 from rnn_jax.interop.flax import from_flax, to_flax
 from rnn_jax.interop.keras import from_keras, to_keras
+from rnn_jax.interop.onnx import from_onnx
 from rnn_jax.interop.pytorch import from_torch, load_torch, save_torch, to_torch
 from rnn_jax.interop.tensors import load_params, save_params
 from rnn_jax.interop.uvw import from_uvw, load_uvw, save_uvw, to_uvw
@@ -9,6 +10,7 @@ from rnn_jax.interop.uvw import from_uvw, load_uvw, save_uvw, to_uvw
 __all__ = [
     "from_flax",
     "from_keras",
+    "from_onnx",
     "from_torch",
     "from_uvw",
     "load_params",

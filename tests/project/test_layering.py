@@ -51,7 +51,9 @@ STANDALONE: dict[str, set[str]] = {
 }
 
 # What a call that does not need it must not pay for.
-SLOW_TO_IMPORT = {"nltk", "matplotlib", "safetensors", "typer", "rich", "torch", "keras", "flax"}
+SLOW_TO_IMPORT = {
+    "nltk", "matplotlib", "safetensors", "typer", "rich", "torch", "keras", "flax", "onnx", "h5py",
+}  # fmt: skip
 
 
 def read_modules(root: Path) -> dict[str, ast.Module]:
