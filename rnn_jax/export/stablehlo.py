@@ -15,6 +15,7 @@ import numpy as np
 from rnn_jax.export.signature import Program, program_of, struct_of
 from rnn_jax.host.checks import positive
 from rnn_jax.host.files import atomic_path, reason
+from rnn_jax.jaxprs import portable
 from rnn_jax.types import Layer, Model, Params
 
 __all__ = ["to_stablehlo"]
@@ -170,7 +171,7 @@ def _exported(
 
     T, B = export.symbolic_shape(f"{steps or 'T'}, {batch_size or 'B'}")
     structs = [struct_of(port, {"T": T, "B": B}) for port in program.inputs]
-    with _no_paths():
+    with _no_paths(), portable():
         return export.export(jax.jit(program.run), platforms=platforms)(*structs)
 
 

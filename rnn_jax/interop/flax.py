@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -14,9 +14,9 @@ from rnn_jax.cells.gru import GRUAfter, gru
 from rnn_jax.cells.lstm import LSTM, lstm
 from rnn_jax.interop.weights import Weights, bare, joined_bias, owned, plain_weights
 from rnn_jax.layers.recurrent import Recurrent, recurrent
-from rnn_jax.types import Cell, Layer, Params
+from rnn_jax.types import Array, Cell, Layer, Params
 
-__all__ = ["FlaxKind", "from_flax", "to_flax"]
+__all__ = ["LAYOUTS", "FlaxKind", "flax_cell", "from_flax", "to_flax"]
 
 FlaxKind = Literal["linen", "nnx", "nnx-optimized"]
 
@@ -31,7 +31,7 @@ class Layout(NamedTuple):
 
 # The gates are in our order throughout: r, z, n and i, f, g, o. `if` is a keyword, hence `if_`.
 _HIDDEN = ("hi", "hf", "hg", "ho")
-_LAYOUTS: dict[tuple[str, str], Layout] = {
+LAYOUTS: dict[tuple[str, str], Layout] = {
     ("linen", "SimpleCell"): Layout(("i",), ("h",), ("i",)),
     ("linen", "GRUCell"): Layout(("ir", "iz", "in"), ("hr", "hz", "hn"), ("ir", "iz", "in")),
     ("linen", "LSTMCell"): Layout(("ii", "if", "ig", "io"), _HIDDEN, _HIDDEN),
@@ -40,7 +40,7 @@ _LAYOUTS: dict[tuple[str, str], Layout] = {
     ("nnx", "LSTMCell"): Layout(("ii", "if_", "ig", "io"), _HIDDEN, _HIDDEN),
     ("nnx", "OptimizedLSTMCell"): Layout(("dense_i",), ("dense_h",), ("dense_h",)),
 }
-_LAYOUTS["linen", "OptimizedLSTMCell"] = _LAYOUTS["linen", "LSTMCell"]
+LAYOUTS["linen", "OptimizedLSTMCell"] = LAYOUTS["linen", "LSTMCell"]
 _CELLS: dict[type, str] = {Elman: "SimpleCell", GRUAfter: "GRUCell", LSTM: "LSTMCell"}
 
 
@@ -50,6 +50,11 @@ def from_flax(cell: Any, params: Params = None) -> tuple[Layer, Params]:
     Of PyTorch's second bias, linen's GRU has only ``b_hn`` and nnx's GRU nothing. They become
     ``gru(H)``, with zeros in the other thirds of ``b_hh``, and ``gru(H, recurrent_bias=False)``.
     The carry of an LSTM is ``(c, h)`` in Flax and ``(h, c)`` here; sequences are time-major here.
+
+    Types do not promote as in Flax. There, parameters in bfloat16 meet a carry in float32, and the
+    cell computes in float32 unless its ``dtype`` says otherwise; here products are of the
+    parameters' type and sums and states in float32. For Flax's numbers, cast the parameters to
+    float32; for a cell with ``dtype=bfloat16``, take `mixed_precision`.
 
     Args:
       cell: a ``SimpleCell``, ``GRUCell``, ``LSTMCell`` or ``OptimizedLSTMCell`` of linen or nnx.
@@ -63,7 +68,7 @@ def from_flax(cell: Any, params: Params = None) -> tuple[Layer, Params]:
         the cell.
     """
     name, kind = type(cell).__name__, "nnx" if hasattr(cell, "hidden_features") else "linen"
-    if (kind, name) not in _LAYOUTS:
+    if (kind, name) not in LAYOUTS:
         raise ValueError(
             "from_flax takes a SimpleCell, GRUCell, LSTMCell or OptimizedLSTMCell of linen or nnx, "
             f"not {name}"
@@ -78,7 +83,18 @@ def from_flax(cell: Any, params: Params = None) -> tuple[Layer, Params]:
     tree = params if params is not None else cell if kind == "nnx" else {}
     if isinstance(tree, Mapping) and "params" in tree:
         tree = tree["params"]
-    layout = _LAYOUTS[kind, name]
+    return flax_cell(kind, name, tree, cell.activation_fn if simple else jnp.tanh)
+
+
+def flax_cell(
+    kind: str, name: str, tree: Any, activation: Callable[[Array], Array]
+) -> tuple[Layer, Params]:
+    """``recurrent(cell)`` and its parameters, from a tree or a module of a class of Flax.
+
+    Raises:
+      ValueError: the tree is that of another class.
+    """
+    layout = LAYOUTS[kind, name]
     try:
         weights = {
             "w_ih": _joined(tree, layout.inputs, "kernel"),
@@ -94,8 +110,8 @@ def from_flax(cell: Any, params: Params = None) -> tuple[Layer, Params]:
         ) from None
     size = weights["w_hh"].shape[0]
     ours: Cell
-    if simple:
-        ours = elman(size, activation=cell.activation_fn)
+    if name == "SimpleCell":
+        ours = elman(size, activation=activation)
     elif name == "GRUCell":
         ours = gru(size, recurrent_bias="b_hh" in weights)
     else:
@@ -145,7 +161,7 @@ def to_flax(
         raise ValueError(f"kind must be 'linen', 'nnx' or 'nnx-optimized', not {kind!r}")
     if kind == "nnx-optimized":
         name = f"Optimized{name}"
-    layout = _LAYOUTS.get((kind.removesuffix("-optimized"), name))
+    layout = LAYOUTS.get((kind.removesuffix("-optimized"), name))
     if layout is None:
         raise ValueError(f"nnx optimizes only the LSTM: use kind='nnx' for {cell!r}")
     weights = plain_weights(cell, params, "Flax")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,11 +23,26 @@ from rnn_jax.layers.bidirectional import Bidirectional, bidirectional
 from rnn_jax.layers.recurrent import recurrent
 from rnn_jax.types import Cell, Layer, Params
 
-__all__ = ["from_keras", "to_keras"]
+__all__ = ["KerasLayer", "from_keras", "keras_direction", "to_keras"]
 
-_ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}
+_ACTIVATIONS = {
+    "tanh": jnp.tanh,
+    "relu": jax.nn.relu,
+    "sigmoid": jax.nn.sigmoid,
+    "linear": jax.nn.identity,
+}
 _SWAPPED = (1, 0, 2)  # Keras' gates z, r, h are our r, z, n; an LSTM's have the same order
 _CELLS = (Elman, LSTM, GRUAfter, GRUBefore)
+
+
+class KerasLayer(NamedTuple):
+    """What of a recurrent layer of Keras decides what it computes, beside its weights."""
+
+    name: str
+    activation: Any
+    recurrent_activation: Any
+    go_backwards: bool
+    reset_after: bool
 
 
 def from_keras(layer: Any) -> tuple[Layer, Params]:
@@ -38,9 +53,13 @@ def from_keras(layer: Any) -> tuple[Layer, Params]:
     ``reverse=True``, which keeps the outputs in place where Keras reverses them. Sequences are
     time-major here. Dropout inside the Keras layer, which acts only in training, is not converted.
 
+    At masked steps both hold the carry. The output there is zero here; in Keras it is the last one
+    again, unless ``zero_output_for_mask=True``, which a Bidirectional sets, makes it zero as well.
+
     Args:
-      layer: a ``SimpleRNN`` (tanh, relu or sigmoid), ``GRU`` (both forms of ``reset_after``) or
-        ``LSTM`` (tanh and sigmoid), or a ``Bidirectional`` one of these that concatenates or sums.
+      layer: a ``SimpleRNN`` (tanh, relu, sigmoid or linear), ``GRU`` (both forms of
+        ``reset_after``) or ``LSTM`` (tanh and sigmoid), or a ``Bidirectional`` one of these that
+        concatenates or sums.
 
     Returns:
       ``recurrent(cell)``, or ``bidirectional`` of two, and the parameters.
@@ -58,27 +77,42 @@ def from_keras(layer: Any) -> tuple[Layer, Params]:
     weights = [np.asarray(array) for array in layer.get_weights()]
     if not weights:
         raise ValueError(f"the {name} has no weights yet: build it, or call it once")
-    bias = len(weights) == 3
-    params = dict(zip(("w_ih", "w_hh", "b"), weights, strict=False))
     activation, recurrent_activation = (
         getattr(getattr(layer, which, None), "__name__", None)
         for which in ("activation", "recurrent_activation")
     )
-    if activation not in (_ACTIVATIONS if name == "SimpleRNN" else ("tanh",)) or (
-        name != "SimpleRNN" and recurrent_activation != "sigmoid"
+    reset_after = bool(getattr(layer, "reset_after", False))
+    known = KerasLayer(name, activation, recurrent_activation, layer.go_backwards, reset_after)
+    return keras_direction(known, weights)
+
+
+def keras_direction(layer: KerasLayer, weights: list[Weights]) -> tuple[Layer, Params]:
+    """``recurrent(cell)`` and its parameters, from what is known of a layer and its weights.
+
+    Raises:
+      ValueError: the activations, or the number of weights, have no counterpart.
+    """
+    name, activation = layer.name, layer.activation
+    simple = name == "SimpleRNN"
+    if activation not in (tuple(_ACTIVATIONS) if simple else ("tanh",)) or (
+        not simple and layer.recurrent_activation != "sigmoid"
     ):
         raise ValueError(
             f"a {name} with activation {activation!r} and recurrent activation "
-            f"{recurrent_activation!r} has no counterpart: use tanh, relu or sigmoid in a "
-            "SimpleRNN, tanh and sigmoid in a GRU or LSTM"
+            f"{layer.recurrent_activation!r} has no counterpart: use tanh, relu, sigmoid or linear "
+            "in a SimpleRNN, tanh and sigmoid in a GRU or LSTM"
         )
+    if len(weights) not in (2, 3):
+        raise ValueError(f"a {name} has 2 or 3 weights, not {len(weights)}")
+    bias, size = len(weights) == 3, weights[1].shape[0]
+    params = dict(zip(("w_ih", "w_hh", "b"), weights, strict=False))
     cell: Cell
-    if name == "SimpleRNN":
-        cell = elman(layer.units, activation=_ACTIVATIONS[str(activation)], bias=bias)
+    if simple:
+        cell = elman(size, activation=_ACTIVATIONS[str(activation)], bias=bias)
     elif name == "LSTM":
-        cell = lstm(layer.units, bias=bias)
+        cell = lstm(size, bias=bias)
     else:
-        cell = gru(layer.units, reset="after" if layer.reset_after else "before", bias=bias)
+        cell = gru(size, reset="after" if layer.reset_after else "before", bias=bias)
         params = {key: reordered(array, _SWAPPED) for key, array in params.items()}
         if bias and layer.reset_after:
             params["b"], params["b_hh"] = params["b"]

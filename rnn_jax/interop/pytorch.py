@@ -15,7 +15,8 @@ from rnn_jax.cells.gru import GRUAfter
 from rnn_jax.cells.lstm import LSTM
 from rnn_jax.cells.lstm_projected import ProjectedLSTM
 from rnn_jax.interop.pytorch_modules import MODES, NAMES, kind_of, state_dict_of, structure
-from rnn_jax.interop.tensors import load_params, save_params
+from rnn_jax.interop.tensors import save_params
+from rnn_jax.interop.torch_files import tensors_of
 from rnn_jax.interop.weights import Weights, bare, directions, owned, plain_weights
 from rnn_jax.layers.bidirectional import Bidirectional, bidirectional
 from rnn_jax.layers.dropout import Dropout, dropout
@@ -195,12 +196,15 @@ def save_torch(path: str | os.PathLike[str], layer: Layer, params: Params) -> No
 def load_torch(
     path: str | os.PathLike[str], *, kind: str, dropout_rate: float = 0.0
 ) -> tuple[Layer, Params]:
-    """A layer and its parameters from a safetensors file with PyTorch's names; see `from_torch`.
+    """A layer and its parameters from a file of a module's state dict; see `from_torch`.
+
+    The file is a safetensors file, or a ``.pt`` file, which is read without torch: only tensors and
+    Python's containers and numbers, and nothing in it is run.
 
     Raises:
       ValueError: the file cannot be read, or does not hold the weights of one such module.
     """
-    return from_torch(load_params(path), kind=kind, dropout_rate=dropout_rate)
+    return from_torch(tensors_of(path), kind=kind, dropout_rate=dropout_rate)
 
 
 def _members(layer: Layer, params: Params) -> Iterator[tuple[Layer, Params]]:

@@ -17,7 +17,7 @@ from rnn_jax.cells.lstm import lstm
 from rnn_jax.interop.weights import Weights
 from rnn_jax.types import Cell
 
-__all__ = ["MODES", "NAMES", "kind_of", "state_dict_of", "structure"]
+__all__ = ["MODES", "NAMES", "as_array", "kind_of", "state_dict_of", "structure"]
 
 # By PyTorch's mode: gates and factory. Its gates are in our order: i, f, g, o and r, z, n.
 MODES: dict[str, tuple[int, Callable[..., Cell]]] = {
@@ -58,7 +58,7 @@ def state_dict_of(source: Mapping[str, Any]) -> dict[str, Weights]:
     Raises:
       ValueError: there is no ``weight_ih_l0`` or ``weight_hh_l0``, or it is not a matrix.
     """
-    weights = {str(name): _numpy(tensor) for name, tensor in source.items()}
+    weights = {str(name): as_array(tensor) for name, tensor in source.items()}
     if {"weight_ih", "weight_hh"} <= weights.keys():
         weights = {f"{name}_l0": array for name, array in weights.items()}
     needed = "weight_ih_l0", "weight_hh_l0"
@@ -97,7 +97,8 @@ def _remedy(names: Iterable[str]) -> str:
     return "pass the module's own state dict, with names without a prefix"
 
 
-def _numpy(tensor: Any) -> Weights:
+def as_array(tensor: Any) -> Weights:
+    """A tensor of torch, or an array, as a NumPy array."""
     if not hasattr(tensor, "detach"):
         return np.asarray(tensor)
     tensor = tensor.detach().cpu()

@@ -16,9 +16,13 @@ import pytest
 import rnn_jax as r
 from rnn_jax.interop import (
     from_flax,
+    from_flax_tree,
     from_keras,
     from_torch,
+    from_torch_model,
+    load_keras,
     load_torch,
+    load_torch_model,
     save_torch,
     to_flax,
     to_keras,
@@ -186,6 +190,7 @@ def keras() -> Iterator[Any]:
 KERAS_OPTIONS: list[tuple[str, dict[str, Any], str | None]] = [
     ("SimpleRNN", {}, None),
     ("SimpleRNN", {"activation": "sigmoid", "use_bias": False}, None),
+    ("SimpleRNN", {"activation": "linear"}, None),
     ("GRU", {"reset_after": True}, None),
     ("GRU", {"reset_after": True, "use_bias": False}, None),
     ("GRU", {"reset_after": True}, "concat"),
@@ -290,6 +295,82 @@ def test_nnx(name: str) -> None:
     params = filled(cell.init(jax.random.key(2), D))
     nnx.update(theirs, to_flax(cell, params, kind=kind))
     assert_equal(r.unroll(cell, params, None, xs)[1], steps(theirs, carry, xs))
+
+
+def test_flax_trees() -> None:
+    """Linen's variables of a model, and nnx's state of a layer in both directions."""
+    linen, nnx = library("flax.linen"), library("flax.nnx")
+    model = linen.Sequential([linen.Embed(7, D), linen.RNN(linen.GRUCell(H)), linen.Dense(7)])
+    ids = jnp.asarray(RNG.integers(0, 7, (B, T)))
+    variables = filled(model.init(jax.random.key(0), ids))
+    ours: Any
+    ours, params = from_flax_tree(variables)
+    assert ours == r.language_model(7, r.recurrent(r.gru(H)), embedding_size=D)
+    _, logits = ours.apply(params, None, ids.T)
+    assert_equal(logits.swapaxes(0, 1), model.apply(variables, ids))
+    rngs = nnx.Rngs(0)
+    halves = [nnx.RNN(nnx.OptimizedLSTMCell(D, H, rngs=rngs)) for _ in range(2)]
+    theirs = nnx.Bidirectional(*halves)
+    xs = jnp.asarray(RNG.normal(size=(B, T, D)), jnp.float32)
+    layer, params = from_flax_tree(nnx.to_pure_dict(nnx.state(theirs, nnx.Param)))
+    _, ys = layer.apply(params, None, xs.swapaxes(0, 1))
+    assert_equal(ys.swapaxes(0, 1), theirs(xs))
+    two = {"a": variables["params"], "b": variables["params"]}
+    with pytest.raises(ValueError, match=r"its recurrent cells are a\..*, b\..*: pass the part"):
+        from_flax_tree(two)
+
+
+def test_torch_models_and_their_files(tmp_path: Path) -> None:
+    """By the module, its state dict, and a ``.pt`` file, of tied weights, in bfloat16."""
+    torch = library("torch")
+    torch.manual_seed(0)
+
+    class Model(torch.nn.Module):  # type: ignore[name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = torch.nn.Embedding(7, H)
+            self.rnn = torch.nn.GRU(H, H, num_layers=2)
+            self.decoder = torch.nn.Linear(H, 7)
+            self.decoder.weight = self.embedding.weight
+
+        def forward(self, ids: Any) -> Any:
+            return self.decoder(self.rnn(self.embedding(ids))[0])
+
+    module = Model()
+    ids = torch.randint(7, (T, B))
+    torch.save({"step": 1, "model": module.state_dict()}, tmp_path / "a.pt")
+    ours: Any
+    for source in (module, module.state_dict(), None):
+        model = load_torch_model(tmp_path / "a.pt") if source is None else from_torch_model(source)
+        ours, params = model
+        assert ours.tied
+        assert_equal(ours.apply(params, None, jnp.asarray(ids.numpy()))[1], module(ids).detach())
+    torch.save(module.to(torch.bfloat16).state_dict(), tmp_path / "b.pt")
+    _, half = load_torch_model(tmp_path / "b.pt")
+    jax.tree.map(np.testing.assert_array_equal, half, from_torch_model(module)[1])
+    assert {leaf.dtype for leaf in jax.tree.leaves(half)} == {jnp.dtype(jnp.bfloat16)}
+
+
+@quiet
+def test_keras_files(keras: Any, tmp_path: Path) -> None:
+    pytest.importorskip("h5py")
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((T,)),
+            layers.Embedding(7, D),
+            layers.GRU(H, return_sequences=True),
+            layers.LSTM(H, return_sequences=True),
+            layers.Dense(7, activation="softmax"),
+        ]
+    )
+    model.save(tmp_path / "a.keras")
+    ours: Any
+    ours, params = load_keras(tmp_path / "a.keras")
+    assert isinstance(ours, r.LanguageModel)
+    ids = RNG.integers(0, 7, (B, T))
+    _, logits = ours.apply(params, None, jnp.asarray(ids.T))
+    assert_equal(jax.nn.softmax(logits).swapaxes(0, 1), model(ids))
 
 
 @quiet

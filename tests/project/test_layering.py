@@ -52,7 +52,7 @@ STANDALONE: dict[str, set[str]] = {
 
 # What a call that does not need it must not pay for.
 SLOW_TO_IMPORT = {
-    "nltk", "matplotlib", "safetensors", "typer", "rich", "torch", "keras", "flax", "onnx",
+    "nltk", "matplotlib", "safetensors", "typer", "rich", "torch", "keras", "flax", "onnx", "h5py",
 }  # fmt: skip
 
 

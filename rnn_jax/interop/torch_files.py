@@ -1,0 +1,161 @@
+"""PyTorch's ``.pt`` files without torch, and without running what a pickle asks for.
+
+Such a file is a zip archive: a pickle of the dicts, in which tensors are named by their storage,
+and the bytes of each storage. A pickle may name any function; here it gets only those by which
+PyTorch rebuilds a tensor, and ours in their place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+
+from rnn_jax.host.files import reason
+from rnn_jax.interop.tensors import load_params
+from rnn_jax.interop.weights import Weights
+
+__all__ = ["read_torch_file", "tensors_of"]
+
+_DTYPES: dict[str, Any] = {
+    "DoubleStorage": np.float64,
+    "FloatStorage": np.float32,
+    "HalfStorage": np.float16,
+    "BFloat16Storage": jnp.bfloat16,
+    "LongStorage": np.int64,
+    "IntStorage": np.int32,
+    "ShortStorage": np.int16,
+    "CharStorage": np.int8,
+    "ByteStorage": np.uint8,
+    "BoolStorage": np.bool_,
+}
+
+
+def tensors_of(path: str | os.PathLike[str]) -> Any:
+    """What a ``.pt`` file holds, or the tensors of a safetensors file by name; told by content.
+
+    Raises:
+      ValueError: it is neither, or holds something else; see `read_torch_file`.
+    """
+    # An older ``.pt`` file, which is no archive, begins as pickles do.
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        if file.read(2) in (b"PK", b"\x80\x02"):
+            return read_torch_file(path)
+    return dict(_flat(load_params(path), ""))
+
+
+def _flat(tree: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if not isinstance(tree, dict):
+        yield name, tree
+        return
+    for key, part in tree.items():
+        yield from _flat(part, f"{name}.{key}" if name else key)
+
+
+def read_torch_file(path: str | os.PathLike[str]) -> Any:
+    """What ``torch.save`` wrote: dicts, lists and numbers, with NumPy arrays for tensors.
+
+    Raises:
+      ValueError: there is no such file, it is none of PyTorch's 1.6 or later, or it holds something
+        else than tensors and Python's own containers and numbers.
+    """
+    name = os.fspath(path)
+    broken = (
+        pickle.UnpicklingError, zipfile.BadZipFile, AttributeError, EOFError, IndexError, KeyError,
+        NotImplementedError, OverflowError, TypeError, UnicodeDecodeError, ValueError,
+    )  # fmt: skip
+    try:
+        with zipfile.ZipFile(name) as archive:
+            entry = next((n for n in archive.namelist() if n.endswith("/data.pkl")), None)
+            if entry is None:
+                raise ValueError("it has no data.pkl")
+            with archive.open(entry) as stream:
+                return _Reader(stream, archive, entry.removesuffix("data.pkl")).load()
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read: {reason(error)}") from None
+    except _Foreign as error:
+        raise ValueError(
+            f"{name} holds {error}, which is not read because loading it could run any code: save "
+            "the state dict alone, torch.save(model.state_dict(), path)"
+        ) from None
+    except broken as error:
+        raise ValueError(
+            f"{name} is not a file of torch.save from PyTorch 1.6 or later ({error}): save the "
+            "state dict there again"
+        ) from None
+
+
+class _Foreign(Exception):
+    """The name of something that the pickle asks for and does not get."""
+
+
+class _Reader(pickle.Unpickler):
+    """Builds dicts of arrays; every name that it does not know is an error."""
+
+    def __init__(self, stream: Any, archive: zipfile.ZipFile, folder: str) -> None:
+        super().__init__(stream)
+        self._archive, self._folder = archive, folder
+        self._storages: dict[str, Weights] = {}
+        order = f"{folder}byteorder"
+        big = order in archive.namelist() and archive.read(order) == b"big"
+        self._order: Literal[">", "<"] = ">" if big else "<"
+
+    def find_class(self, module: str, name: str) -> Any:
+        """One of the few names there are."""
+        if module == "torch" and name in _DTYPES:
+            return np.dtype(_DTYPES[name])
+        found = _NAMES.get((module, name))
+        if found is None:
+            raise _Foreign(f"{module}.{name}")
+        return found
+
+    def persistent_load(self, pid: Any) -> Weights:
+        """A storage, one-dimensional."""
+        kind, dtype, key, _, size = pid
+        if kind != "storage" or not isinstance(dtype, np.dtype):
+            raise ValueError(f"{kind} is no storage")
+        if key not in self._storages:
+            data = self._archive.read(f"{self._folder}data/{key}")
+            if len(data) != size * dtype.itemsize:
+                raise ValueError(f"storage {key} has {len(data)} bytes")
+            wide = dtype.itemsize > 1 and dtype.kind in "fiu"
+            stored = np.frombuffer(data, dtype.newbyteorder(self._order) if wide else dtype)
+            self._storages[key] = stored.astype(dtype)
+        return self._storages[key]
+
+
+def _tensor(
+    storage: Weights, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
+) -> Weights:
+    """What ``torch._utils._rebuild_tensor_v2`` makes, as an array of its own."""
+    numbers = (offset, *size, *stride)
+    if len(size) != len(stride) or any(not isinstance(n, int) or n < 0 for n in numbers):
+        raise ValueError(f"a tensor of shape {size} and strides {stride}")
+    if 0 in size:
+        return np.zeros(size, storage.dtype)
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    # Of more numbers than there are, a tensor expanded to any size.
+    if last >= len(storage) or math.prod(size) > len(storage):
+        raise ValueError(f"a tensor of shape {size} in a storage of {len(storage)}")
+    steps = [step * storage.itemsize for step in stride]
+    return np.lib.stride_tricks.as_strided(storage[offset:], size, steps).copy()
+
+
+def _parameter(tensor: Weights, *_: Any) -> Weights:
+    return tensor
+
+
+_NAMES: Mapping[tuple[str, str], Callable[..., Any]] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_parameter"): _parameter,
+    ("torch", "Size"): tuple,
+}
