@@ -6,12 +6,12 @@ gives it another name, is refused by name; it never becomes something else.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from rnn_jax.export.onnx import arrays, elementwise
 from rnn_jax.export.onnx.rules import Rule
 
-__all__ = ["BROADCASTS", "COMMUTES", "RULES", "called", "is_copy", "is_scan", "is_size"]
+__all__ = ["BROADCASTS", "COMMUTES", "RULES", "Scanned", "called", "is_copy", "is_size", "scanned"]
 
 COMMUTES = {"add", "max", "min", "mul"}
 _CALLS = ("jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call",
@@ -24,6 +24,10 @@ def called(eqn: Any) -> tuple[Any, Any] | None:
     if str(eqn.primitive) not in _CALLS:
         return None
     inner = next(eqn.params[k] for k in ("jaxpr", "call_jaxpr", "fun_jaxpr") if k in eqn.params)
+    return _opened(inner)
+
+
+def _opened(inner: Any) -> tuple[Any, Any]:
     return (inner.jaxpr, inner.consts) if hasattr(inner, "consts") else (inner, ())
 
 
@@ -34,9 +38,31 @@ def is_copy(eqn: Any) -> bool:
     return str(eqn.primitive) in _COPIES
 
 
-def is_scan(eqn: Any) -> bool:
-    """Whether an equation is ``lax.scan``."""
-    return str(eqn.primitive) == "scan"
+class Scanned(NamedTuple):
+    """A ``lax.scan``: its body, whose arguments are constants, the carry and one step's arrays."""
+
+    jaxpr: Any
+    consts: Any
+    constants: int
+    carries: int
+    reverse: bool
+
+
+def scanned(eqn: Any) -> Scanned | None:
+    """What an equation scans; None for another one.
+
+    Versions of JAX differ in how they count. An array that is scanned has one axis more than what
+    a step reads of it, and one that is stacked one more than what a step gives.
+    """
+    if str(eqn.primitive) != "scan":
+        return None
+    jaxpr, consts = _opened(eqn.params["jaxpr"])
+    inside = [v.aval.ndim for v in jaxpr.invars]
+    steps = sum(v.aval.ndim > n for v, n in zip(eqn.invars, inside, strict=True))
+    results = zip(eqn.outvars, jaxpr.outvars, strict=True)
+    carries = sum(v.aval.ndim == inner.aval.ndim for v, inner in results)
+    constants = len(inside) - steps - carries
+    return Scanned(jaxpr, consts, constants, carries, bool(eqn.params["reverse"]))
 
 
 def is_size(eqn: Any) -> bool:

@@ -17,10 +17,11 @@ from rnn_jax.export.onnx.graph import Graph, dimension
 from rnn_jax.export.onnx.primitives import (
     BROADCASTS,
     RULES,
+    Scanned,
     called,
     is_copy,
-    is_scan,
     is_size,
+    scanned,
 )
 from rnn_jax.export.onnx.rules import Unsupported
 
@@ -136,8 +137,8 @@ class _Writer:
             return self.run(*inner, operands)
         if is_copy(eqn):
             return operands
-        if is_scan(eqn):
-            return self._scan(eqn, operands)
+        if (scan := scanned(eqn)) is not None:
+            return self._scan(eqn, scan, operands)
         name = str(eqn.primitive)
         if name == "broadcast_in_dim":
             return [self._broadcast(eqn, operands[0])]
@@ -173,32 +174,30 @@ class _Writer:
             value = self.graph.add("Unsqueeze", value, self.graph.integers(*new))
         return _Operand(value, loose=loose)
 
-    def _scan(self, eqn: Any, operands: list[_Operand]) -> list[_Operand]:
+    def _scan(self, eqn: Any, scan: Scanned, operands: list[_Operand]) -> list[_Operand]:
         """``lax.scan`` as a Scan, whose body sees the constants of the scan around it."""
-        p, avals = eqn.params, [v.aval for v in eqn.invars]
-        closed, reverse = p["jaxpr"], bool(p["reverse"])
-        consts, carries = int(p["num_consts"]), int(p["num_carry"])
+        avals, consts, carries = [v.aval for v in eqn.invars], scan.constants, scan.carries
         inner = operands[:consts]
         states = list(map(self.whole, operands[consts:], avals[consts:]))
         if not states[carries:]:
             raise Unsupported("lax.scan over no array")
         body = self.graph.body()
-        invars = closed.jaxpr.invars[consts:]
+        invars = scan.jaxpr.invars[consts:]
         for i, v in enumerate(invars):
             hint = "state" if i < carries else "step"
             shape = tuple(map(dimension, v.aval.shape))
             name = body.input(self.graph.unique(hint), self.graph.dtype(v.aval.dtype), shape)
             inner.append(_Operand(name))
         writer = _Writer(body, self.sizes)
-        results = writer.run(closed.jaxpr, closed.consts, inner)
-        outvars = closed.jaxpr.outvars
+        results = writer.run(scan.jaxpr, scan.consts, inner)
+        outvars = scan.jaxpr.outvars
         for result, v in zip(results, outvars, strict=True):
             shape = tuple(map(dimension, v.aval.shape))
             body.output(writer.whole(result, v.aval), self.graph.dtype(v.aval.dtype), shape)
-        scanned, stacked = len(invars) - carries, len(outvars) - carries
-        how: dict[str, Any] = {"body": body, "num_scan_inputs": scanned}
-        if reverse:
-            how["scan_input_directions"] = [1] * scanned
+        steps, stacked = len(invars) - carries, len(outvars) - carries
+        how: dict[str, Any] = {"body": body, "num_scan_inputs": steps}
+        if scan.reverse:
+            how["scan_input_directions"] = [1] * steps
             if stacked:
                 how["scan_output_directions"] = [1] * stacked
         values = self.graph.add_many("Scan", *states, outputs=len(outvars), **how)
