@@ -109,6 +109,7 @@ def test_each_primitive_is_its_operator(tmp_path: Path) -> None:
         (lambda x: x + jax.random.normal(jax.random.key(0), (4,))[None, None], "an array of key"),
         (lambda x: jnp.take_along_axis(x, (x > 0.5).astype(int), -1), "gather along several axes"),
         (lambda x: jnp.fft.fft(x).real, "complex"),
+        (lambda x: x if x.shape[0] > 5 else 2 * x, "something else for other numbers of steps"),
     ],
 )
 def test_what_has_no_operator_is_named(function: Any, named: str, tmp_path: Path) -> None:

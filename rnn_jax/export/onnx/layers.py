@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -33,11 +32,10 @@ from rnn_jax.layers import (
     Zoneout,
 )
 from rnn_jax.layers.activation_penalty import without_penalties
-from rnn_jax.layers.base import adapted
 from rnn_jax.truncation import Truncated
 from rnn_jax.types import Carry, Params
 
-__all__ = ["bare", "last_output", "layer_nodes", "traced"]
+__all__ = ["bare", "layer_nodes", "merged", "traced"]
 
 Results = tuple[Carry, Stream]  # the new carry, a tree of values, and the outputs
 
@@ -121,7 +119,7 @@ def _bidirectional(
         new, ys = layer_nodes(flow, half, params[name], own, xs, joined(path, name))
         after.append(new)
         outputs.append(flow.filled(ys))
-    return tuple(after), _merged(flow, layer, outputs)
+    return tuple(after), merged(flow, layer, outputs)
 
 
 def _one_node(
@@ -139,7 +137,8 @@ def _one_node(
     return after, Stream(g.add("Add", *parts), size, filled=True)
 
 
-def _merged(flow: Flow, layer: Bidirectional, outputs: list[Stream]) -> Stream:
+def merged(flow: Flow, layer: Bidirectional, outputs: list[Stream]) -> Stream:
+    """The outputs of both directions as one."""
     ahead, back = (ys.value for ys in outputs)
     if layer.merge == "sum":
         value, size = flow.graph.add("Add", ahead, back), outputs[0].size
@@ -275,57 +274,3 @@ def _step_by_step(value: Any) -> Any:
     if all(changed[name] is part for name, part in fields.items()):
         return value
     return dataclasses.replace(value, **changed)
-
-
-def last_output(
-    flow: Flow, layer: Any, params: Params, carry: Carry, xs: Stream, path: str
-) -> tuple[Carry, str]:
-    """As `layer_nodes`, with the one output ``[B, …]`` for which every step has been read."""
-    layer = bare(layer)
-    if type(layer) is Bidirectional:
-        after, outputs = [], []
-        for name, own in zip(("forward", "backward"), carry, strict=True):
-            half = getattr(layer, name)
-            new, value = last_output(flow, half, params[name], own, xs, joined(path, name))
-            after.append(new)
-            outputs.append(Stream(value, half.output_size))
-        return tuple(after), _merged(flow, layer, outputs).value
-    if type(layer) is Serial and not layer.causal:
-        return _last_of_serial(flow, layer, params, carry, xs, path)
-    new, ys = layer_nodes(flow, layer, params, carry, xs, path)
-    return new, (flow.at_first if adapted(layer).reverse else flow.at_last)(ys)
-
-
-def _last_of_serial(
-    flow: Flow, layer: Serial, params: Params, carry: Carry, xs: Stream, path: str
-) -> tuple[Carry, str]:
-    """Layers above the highest one with a carry act on each step alone: they read one step."""
-    g, parts = flow.graph, layer.layers
-    top = max(i for i, p in enumerate(parts) if not p.causal or jax.tree.leaves(carry[i]))
-    below, above = Serial(parts[:top]), parts[top + 1 :]
-    new, ys = _serial(flow, below, params, carry[:top], xs, path)
-    own = params.get(str(top), {})
-    highest, value = last_output(flow, parts[top], own, carry[top], ys, joined(path, str(top)))
-    after: list[Carry] = [*new, highest]
-    ys = Stream(g.add("Unsqueeze", value, g.integers(0)), parts[top].output_size or ys.size)
-    one = _OneStep.of(flow, ys.value)
-    for i, part in enumerate(above, start=top + 1):
-        rest, ys = layer_nodes(
-            one, part, params.get(str(i), {}), carry[i], ys, joined(path, str(i))
-        )
-        after.append(rest)
-    return tuple(after), g.add("Squeeze", ys.value, g.integers(0))
-
-
-@dataclass(frozen=True)
-class _OneStep(Flow):
-    """The flow of one step, which is padding for a row without any."""
-
-    @classmethod
-    def of(cls, flow: Flow, value: str) -> _OneStep:
-        lengths = flow.lengths
-        if lengths is not None:
-            one = flow.graph.constant(np.array(1, np.int32), "one")
-            lengths = flow.graph.add("Min", lengths, one)
-        sizes = type(flow.sizes)(flow.graph, value)
-        return cls(flow.graph, sizes, lengths)

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnn_jax.export.onnx.flow import Flow, Stream
-from rnn_jax.export.onnx.layers import bare, last_output, layer_nodes
+from rnn_jax.export.onnx.last import last_output
+from rnn_jax.export.onnx.layers import bare, layer_nodes
 from rnn_jax.export.onnx.rules import Unsupported
 from rnn_jax.export.onnx.translate import struct, translate
 from rnn_jax.models import LanguageModel, SequenceClassifier, SequenceTagger

@@ -258,7 +258,11 @@ def translate(
     Raises:
       Unsupported: something in it has no operator.
     """
-    traced = jax.make_jaxpr(function)(*shapes)
+    try:
+        traced = jax.make_jaxpr(function)(*shapes)
+    except Exception as error:  # of any class: with given sizes the same has been traced before
+        words = str(error).partition("\n")[0]
+        raise Unsupported(f"something else for other numbers of steps or rows ({words})") from None
     writer = _Writer(graph, sizes)
     results = writer.run(traced.jaxpr, traced.consts, [_Operand(value) for value in values])
     return [
