@@ -115,8 +115,7 @@ class Flow:
 def guarded(graph: Graph, xs: str, shape: tuple[int | str, ...]) -> str:
     """The sequence itself; no runtime gets any further with one of no steps or no rows.
 
-    ONNX says nothing of such: ONNX Runtime's recurrent operators give zeros for the state, or end
-    the process.
+    ONNX does not say what its recurrent operators then do; ONNX Runtime's do not keep the state.
     """
     first = graph.add("Gather", xs, graph.integers(0), axis=0, name="first_of_at_least_one_step")
     rest = graph.add("Shape", first, start=1)
