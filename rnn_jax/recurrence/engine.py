@@ -44,7 +44,10 @@ def _blocks(operands: Operands) -> int | None:
     """
     if not all(isinstance(size, int) for size in operands.zs.shape) or operands.zs.size <= _HELD:
         return None
-    return max(1, _BLOCK * operands.zs.shape[0] // operands.zs.size)
+    length = operands.zs.shape[0]
+    most = max(1, _BLOCK * length // operands.zs.size)
+    # Outputs of whole blocks are in place; those of a shorter last one are copied behind them.
+    return next((n for n in range(most, most // 2, -1) if length % n == 0), most)
 
 
 # By platform; a fused kernel of a GPU would stand here under "cuda".

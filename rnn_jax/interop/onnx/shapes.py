@@ -216,8 +216,8 @@ def slice_(node: Node) -> Value | None:
         return node.no("cuts at what is not known from the file")
     axes = list(range(len(starts))) if axes is None else axes
     if isinstance(value, Sizes):
-        part = slice(starts[0], ends[0], (steps or [1])[0])
-        return picked(value, np.arange(len(value.entries))[part])
+        entries = np.arange(len(value.entries))
+        return picked(value, entries[starts[0] : ends[0] : (steps or [1])[0]])
     if not isinstance(value, Steps | Final):
         return node.no("cuts what is no sequence")
     found: Value = value
