@@ -13,7 +13,7 @@ __all__ = ["Rule", "Unsupported", "Writer", "dtype_of", "shapes_of"]
 
 
 class Unsupported(ValueError):
-    """What a jaxpr holds and ONNX has no operator for."""
+    """What a program of JAX holds and ONNX has no operator for."""
 
 
 class Writer(Protocol):
