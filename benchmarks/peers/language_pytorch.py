@@ -14,7 +14,7 @@ from benchmarks.measuring.timing import first_call
 from benchmarks.measuring.workloads import Arrays, Language
 from benchmarks.peers.pytorch import device_of, set_precision, synchronizer, tensor, to_numpy
 
-__all__ = ["prepare_generation", "prepare_training"]
+__all__ = ["build_model", "prepare_generation", "prepare_training"]
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,8 @@ class _Model:
         return {name: to_numpy(value).copy() for name, value in named.items()}
 
 
-def _build(workload: Language, arrays: Arrays) -> _Model:
+def build_model(workload: Language, arrays: Arrays) -> _Model:
+    """The workload's model with its parameters."""
     import torch
 
     device = device_of()
@@ -207,7 +208,7 @@ def prepare_training(
     functional = torch.nn.functional
     if chunked and not hasattr(functional, "linear_cross_entropy"):
         raise Unavailable(f"PyTorch {torch.__version__} has no linear_cross_entropy")
-    model = _build(workload, arrays)
+    model = build_model(workload, arrays)
     parameters = model.parameters()
     optimizer = _optimizer(workload, parameters)
     data = torch.tensor(tokens.astype(np.int64), device=model.device)
@@ -265,7 +266,7 @@ def prepare_generation(workload: Language, arrays: Arrays, prefix: np.ndarray) -
     """``length`` tokens after a prefix ``[1, B]``; ``result`` takes the arg-max of each step."""
     import torch
 
-    model = _build(workload, arrays)
+    model = build_model(workload, arrays)
     first = torch.tensor(prefix.astype(np.int64), device=model.device)
 
     def generate(greedy: bool) -> Any:

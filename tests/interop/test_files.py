@@ -296,7 +296,10 @@ FLAX: list[tuple[r.Cell, str]] = [
 ]
 
 
-@pytest.mark.parametrize("cell, kind", FLAX, ids=[f"{type(cell).__name__}-{kind}" for cell, kind in FLAX])
+FLAX_NAMES = [f"{type(cell).__name__}-{kind}" for cell, kind in FLAX]
+
+
+@pytest.mark.parametrize("cell, kind", FLAX, ids=FLAX_NAMES)
 def test_a_tree_of_flax_tells_its_cell(cell: r.Cell, kind: Any) -> None:
     params = cell.init(jax.random.key(0), 3)
     layer, found = from_flax_tree({"params": {"cell": to_flax(cell, params, kind=kind)}})

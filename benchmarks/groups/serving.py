@@ -1,0 +1,92 @@
+"""Serving: token after token, by ours and by what runs an exported model."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from benchmarks.group import COLUMNS, Group
+from benchmarks.groups.generation import check_greedy
+from benchmarks.measuring.case import Case, Options
+from benchmarks.measuring.implementation import Prepared
+from benchmarks.measuring.workloads import Language
+from benchmarks.peers import OURS
+from benchmarks.reporting.sections import PLAIN_COLUMNS, plain
+
+__all__ = ["GROUP"]
+
+# By whether the run is a quick one.
+_MODELS = {
+    False: (
+        Language("characters", "gru", 28, 256, 1, 128),
+        Language("characters", "lstm", 28, 256, 1, 128),
+    ),
+    True: (Language("characters", "gru", 28, 16, 1, 8),),
+}
+_BATCHES = (1, 64)
+
+# The files that prepare them, by name: `prepare(name, workload, arrays, prefix)`.
+_TOKENS = {
+    OURS: "serving_jax",
+    "rnn_jax-step": "serving_jax",
+    "stablehlo": "serving_jax",
+    "onnxruntime": "serving_onnx",
+    "torch": "serving_pytorch",
+    "torch-compile": "serving_pytorch",
+}
+# The layer alone, a step a call, its inputs ready.
+_LAYER = {"rnn_jax-step": "serving_jax", "onnxruntime": "serving_onnx"}
+
+
+def _cases(options: Options) -> list[Case]:
+    """Every model for one stream and for 64: whole tokens, and calls of the layer alone."""
+    return [
+        Case(
+            GROUP.name,
+            pass_name,
+            workload.facts(),
+            tuple(names),
+            partial(_open, workload, pass_name, names),
+            per_second=("tokens", batch),
+            latency=True,
+            ours=next(iter(names)),
+        )
+        for model in _MODELS[options.quick]
+        for batch in _BATCHES
+        for workload in [replace(model, batch=batch)]
+        for pass_name, names in (("token", _TOKENS), ("layer", _LAYER))
+    ]
+
+
+def _open(workload: Language, pass_name: str, names: dict[str, str]) -> Callable[[str], Prepared]:
+    arrays = workload.arrays()
+    prefix = workload.tokens(1)[0, :1]
+    states: list[np.ndarray] = []
+
+    def prepare(name: str) -> Prepared:
+        module = importlib.import_module(f"benchmarks.peers.{names[name]}")
+        if pass_name == "token":
+            prepared: Prepared = module.prepare(name, workload, arrays, prefix)
+            check_greedy(workload, arrays, prefix, prepared.result()["tokens"])
+            return prepared
+        prepared = module.prepare_layer(name, workload, arrays)
+        states.append(prepared.result()["ys"])
+        np.testing.assert_allclose(states[-1], states[0], rtol=1e-5, atol=1e-6)
+        return prepared
+
+    return prepare
+
+
+GROUP = Group(
+    "serving",
+    _cases,
+    COLUMNS,
+    "Serving: the likeliest token of each row, fed back. `rnn_jax` is `generate`, 128 tokens in "
+    "one compiled call; all others make a call a token. `stablehlo` and `onnxruntime` run the "
+    "exported model. `layer` is a step of the recurrent layer alone, its input ready.",
+    plain((*PLAIN_COLUMNS, "latency_ms_per_token")),
+)
