@@ -1,7 +1,7 @@
 """Where the time of one layer goes: products, pointwise kernels, copies, and what lies between.
 
 ``python -m benchmarks.where --cells lstm --shapes 32x35x256x28`` reads XLA's own profile of a
-compiled pass on a CPU: how long its kernels ran, and of what kind each is by the compiled text.
+compiled pass on a CPU: how long its kernels ran, each of a kind that its compiled program tells.
 ``taskset -c 0`` before it leaves one core.
 """
 

@@ -1,4 +1,4 @@
-"""What an exported program reads and writes, in the order and under the names of every format."""
+"""A layer or model as a function of arrays alone, with names for what it reads and writes."""
 
 from __future__ import annotations
 

@@ -70,9 +70,9 @@ def to_stablehlo(
     Beside the file, under its name and ``.json``, stand the names, shapes and dtypes of inputs and
     outputs, whether it is causal, a learned initial carry (of one row; complex numbers as pairs),
     the platforms, and the versions of JAX: that which wrote the file, and the oldest that reads it.
-    Fixed shapes (both ``steps`` and ``batch_size``) are read by
-    JAX 0.10.2 and newer, free ones only by the version that wrote them and newer ones. So export
-    with the oldest JAX that is to run the program.
+    Fixed shapes (both ``steps`` and ``batch_size``) are read by JAX 0.10.2 and newer, free ones
+    only by the version that wrote them and newer ones. So export with the oldest JAX that is to run
+    the program.
 
     The parameters are constants of the program: the file is all that a program needs, its calls
     take what changes from call to call, and XLA lays the matrices out once, when it compiles.

@@ -64,10 +64,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
 def atomic_folder(target: Path) -> Iterator[Path]:
     """A temporary folder beside ``target`` that takes its name if the block succeeds.
 
-    When the block raises, nothing is left.
+    When the block raises, nothing is left but the folders above it.
 
     Args:
-        target: the folder to make; there must be none yet.
+        target: the folder to make; there must be none yet. Folders above it are made.
 
     Yields:
         The folder to write to.
@@ -90,7 +90,12 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
-        _sync_folder(temporary)
+        for path in (*temporary.rglob("*"), temporary):
+            if path.is_dir():
+                _sync_folder(path)
+            else:
+                with path.open("r+b") as file:
+                    os.fsync(file.fileno())
         os.rename(temporary, target)
         _sync_folder(target.parent)
     finally:

@@ -40,7 +40,7 @@ _HELD, _BLOCK = 2**23, 2**20  # entries of input products, of float32 32 MB and 
 def _blocks(operands: Operands) -> int | None:
     """Steps whose inputs are projected at once: all, unless their products are large.
 
-    Blocks larger than 32 MB are new pages at every call, each of which the system clears first.
+    Arrays above 32 MB are given fresh pages at every call, which the system must clear first.
     """
     if not all(isinstance(size, int) for size in operands.zs.shape) or operands.zs.size <= _HELD:
         return None

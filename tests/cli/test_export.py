@@ -254,8 +254,10 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     assert "PyTorch has" in refusal(capsys, "export", run, "--format", "torch", *out)
     run = made(tmp_path / "zoneout", cell="gru", zoneout=0.1)
     assert "choose another format" in refusal(capsys, "export", run, "--format", "torch", *out)
-    taken = ["--out", f"{Path(run) / 'config.json' / 'exported'}"]
-    assert "choose another folder" in refusal(capsys, "export", run, "--format", "npz", *taken)
+    for inside in ("exported", "further/exported"):
+        taken = ["--out", f"{Path(run) / 'config.json' / inside}"]
+        said = refusal(capsys, "export", run, "--format", "npz", *taken)
+        assert "cannot be written to" in said and "choose another folder" in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["odd", "zoneout"]
 
 

@@ -69,6 +69,8 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "rows": lambda x: jnp.asarray(TABLE)[(4 * x).astype(int)],
     "rows-filled": lambda x: jnp.nan_to_num(jnp.asarray(TABLE).at[(9 * x).astype(int)].get(
         mode="fill", fill_value=7)),
+    "rows-clipped": lambda x: jnp.take(
+        jnp.asarray(TABLE), (9 * x).astype(int) - 3, axis=0, mode="clip"),
     "split": lambda x: jnp.concatenate(jnp.split(x, 2, -1)[::-1], -1),
     "slices": lambda x: x[..., 1::2] + x[..., :-2] - jnp.swapaxes(x[..., 2:], 0, 0),
     "transpose": lambda x: x.reshape(*x.shape[:2], 2, 2).swapaxes(-1, -2),
@@ -103,6 +105,7 @@ def test_each_primitive_is_its_operator(tmp_path: Path) -> None:
     "function, named",
     [
         (jnp.sort, "JAX's sort"),
+        (lambda x: jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]]), "a piece of a free size"),
         (lambda x: x.astype(complex).real, "an array of complex64"),
         (lambda x: x.astype("bfloat16") + 1, "an array of bfloat16"),
         (lambda x: lax.while_loop(lambda y: y.sum() < 9, lambda y: 2 * y, x), "JAX's while"),

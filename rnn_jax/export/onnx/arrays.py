@@ -188,6 +188,13 @@ def dot(w: Writer, eqn: Any, operands: tuple[str, ...]) -> str:
     return w.graph.add("Einsum", *operands, equation=equation)
 
 
+def whole_number(size: Any) -> int:
+    """A size that the file can hold as a number."""
+    if isinstance(dimension(size), str):
+        raise Unsupported(f"a piece of a free size, {size}")
+    return int(size)
+
+
 def gather(w: Writer, eqn: Any, operands: tuple[str, ...]) -> str:
     """Rows that ids select, or a slice; anything else that a gather can be is refused."""
     d, sizes = eqn.params["dimension_numbers"], eqn.params["slice_sizes"]
@@ -204,10 +211,10 @@ def gather(w: Writer, eqn: Any, operands: tuple[str, ...]) -> str:
             raise Unsupported("gather from a place that may lie outside")
         if (place := g.value_of(index)) is not None:
             starts: Any = [int(place[0])]
-            ends: Any = [starts[0] + int(sizes[axis])]
+            ends: Any = [starts[0] + whole_number(sizes[axis])]
         else:
             starts = g.cast(index, np.int64)
-            ends = g.add("Add", starts, g.integers(int(sizes[axis])))
+            ends = g.add("Add", starts, g.integers(whole_number(sizes[axis])))
         cut = sliced(w, x, starts, ends, [axis])
         collapsed = d.collapsed_slice_dims
         return g.add("Squeeze", cut, g.integers(*collapsed)) if collapsed else cut
@@ -215,10 +222,14 @@ def gather(w: Writer, eqn: Any, operands: tuple[str, ...]) -> str:
     if tuple(d.collapsed_slice_dims) != (axis,) or tuple(d.offset_dims) != among:
         raise Unsupported("gather of pieces at many places")
     index = g.add("Squeeze", index, g.integers(len(indexed) - 1))
-    if "FILL" not in mode:
+    if "FILL" not in mode and "CLIP" not in mode:
         return g.add("Gather", x, index, axis=axis)
-    size = int(shape[axis])
+    size = whole_number(shape[axis])
     zero, end = (g.constant(np.array(n, eqn.invars[1].aval.dtype)) for n in (0, size))
+    if "CLIP" in mode:
+        last_place = g.add("Sub", end, g.constant(np.array(1, eqn.invars[1].aval.dtype)))
+        index = g.add("Min", g.add("Max", index, zero), last_place)
+        return g.add("Gather", x, index, axis=axis)
     inside = g.add("And", g.add("GreaterOrEqual", index, zero), g.add("Less", index, end))
     rows = g.add("Gather", x, g.add("Where", inside, index, zero), axis=axis)
     last = [i for i in range(len(shape) + len(indexed) - 2) if i in among]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -43,11 +44,11 @@ def export_run(run: str, format: FormatName, out: str | None = None, *, best: bo
             names = sorted(file.name for file in folder.iterdir())
             readme = _readme(source.resolve().name, form, loaded, names)
             (folder / "README.md").write_text(readme, encoding="utf-8")
-    except FileExistsError:
-        raise ValueError(
-            f"--out {target} exists already: choose another folder, or remove it"
-        ) from None
     except OSError as error:
+        if isinstance(error, FileExistsError) and os.path.lexists(target):
+            raise ValueError(
+                f"--out {target} exists already: choose another folder, or remove it"
+            ) from None
         raise ValueError(
             f"--out {target} cannot be written to ({reason(error)}): choose another folder"
         ) from None
