@@ -16,6 +16,7 @@ from benchmarks.groups import (
     sequence_scaling,
     serving,
     sliding,
+    stacks,
     training,
     truncation,
     vocabulary,
@@ -29,6 +30,7 @@ GROUPS: dict[str, Group] = {
     for module in (
         reference,
         recurrence,
+        stacks,
         deepbench,
         sequence_scaling,
         hidden_scaling,

@@ -16,13 +16,18 @@ from benchmarks.measuring.implementation import Prepared, Unavailable
 from benchmarks.measuring.timing import first_call
 from benchmarks.measuring.workloads import Arrays, Recurrence
 
-__all__ = ["PACKAGES", "build", "device_of", "set_precision", "synchronizer", "tensor", "to_numpy"]
+__all__ = [
+    "PACKAGES", "TorchLayer", "build", "device_of", "set_precision", "synchronizer", "tensor",
+    "to_numpy",
+]  # fmt: skip
 
 PACKAGES = ("torch", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13")
 
 
 @dataclass(frozen=True)
-class _Torch:
+class TorchLayer:
+    """A recurrent module, its inputs and the loss's weights; ``to_workload`` names gradients."""
+
     equations: str
     module: Any
     xs: Any
@@ -76,7 +81,7 @@ class _Torch:
         )
 
 
-def build(name: str, workload: Recurrence, arrays: Arrays) -> _Torch:
+def build(name: str, workload: Recurrence, arrays: Arrays) -> TorchLayer:
     """Its two biases are the merged one and zero, but for the GRU's new gate, which has both."""
     import torch
 
@@ -103,7 +108,7 @@ def build(name: str, workload: Recurrence, arrays: Arrays) -> _Torch:
         named = {"w_ih": w_ih.T, "w_hh": w_hh.T, "b": b_ih}
         return named | ({"b_hn": b_hh[2 * size :]} if "b_hn" in arrays else {})
 
-    return _Torch(
+    return TorchLayer(
         workload.equations,
         module,
         tensor(arrays["xs"], device),

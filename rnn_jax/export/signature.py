@@ -20,7 +20,7 @@ from rnn_jax.types import Array, Layer, Model, Params, state_dtype
 __all__ = ["Port", "Program", "program_of", "struct_of"]
 
 # What a layer may raise for an input that it does not read.
-_UNREADABLE = (TypeError, ValueError)
+_UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
 class Port(NamedTuple):
@@ -100,13 +100,15 @@ def program_of(
 
     beside = [Port("lengths", ("B",), "int32")] if lengths else []
     beside += [Port(f"carry_in.{i}", ("B", *c.shape), str(c.dtype)) for i, c in enumerate(leaves)]
-    model = _is_model(member)
+    model, why = _is_model(member), ""
 
     def reads(first: Port) -> bool:
+        nonlocal why
         one = [struct_of(port, {"T": 1, "B": 1}) for port in (first, *beside)]
         try:
             jax.eval_shape(run, *one)
-        except _UNREADABLE:
+        except _UNREADABLE as error:
+            why = f"{error}".splitlines()[0] if f"{error}" else type(error).__name__
             return False
         return True
 
@@ -118,8 +120,9 @@ def program_of(
     first = next(filter(reads, choices), None)
     if first is None:
         raise ValueError(
-            f"{member!r} reads neither token ids nor features with these parameters: pass the "
-            "parameters of its own init, and the number of features as input_size="
+            f"the {type(member).__name__} reads neither token ids nor features with these "
+            f"parameters ({why}): pass the parameters of its own init, and the number of features "
+            "as input_size="
         )
     outputs = ["logits" if model else "ys", *(f"carry_out.{i}" for i in range(len(leaves)))]
     return Program(run, (first, *beside), tuple(outputs), tuple(leaves))

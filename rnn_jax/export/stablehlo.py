@@ -126,7 +126,8 @@ def to_stablehlo(
     program = program_of(layer_or_model, params, what="to_stablehlo", **what)
     if steps == 1 and not layer_or_model.causal:
         raise ValueError(
-            f"{layer_or_model!r} reads later inputs and has no streaming step: leave steps out"
+            f"the {type(layer_or_model).__name__} reads later inputs and has no streaming step: "
+            "leave steps out"
         )
     size = sum(getattr(leaf, "nbytes", 0) for leaf in jax.tree.leaves(params))
     if not text and size > _LARGEST:

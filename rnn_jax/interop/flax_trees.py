@@ -59,6 +59,7 @@ def from_flax_tree(
       >>> layer == rnn_jax.recurrent(cell)
       True
     """
+    _check(tree, "")
     found = list(_modules(tree, ""))
     by_kind: dict[str, list[tuple[str, Part]]] = {"cell": [], "table": [], "map": []}
     for path, kind, node in found:
@@ -101,6 +102,22 @@ def _sizes(part: Part) -> tuple[int, int]:
     return int(np.shape(_first(part.params))[0]), part.layer.output_size
 
 
+def _check(node: Any, path: str) -> None:
+    """Raise unless kernels and tables are matrices, and biases vectors, of numbers."""
+    for name, part in node.items() if isinstance(node, Mapping) else ():
+        where = f"{path}.{name}" if path else str(name)
+        if isinstance(part, Mapping) or name not in ("kernel", "embedding", "bias"):
+            _check(part, where)
+            continue
+        array = np.asarray(part)
+        rank, what = (1, "vector") if name == "bias" else (2, "matrix")
+        if array.ndim != rank or not jnp.issubdtype(array.dtype, jnp.floating):
+            raise ValueError(
+                f"the tree's {where} should be a {what} of floating-point numbers, but is of shape "
+                f"{array.shape} and dtype {array.dtype}"
+            )
+
+
 def _modules(node: Any, path: str) -> Iterator[tuple[str, str, Any]]:
     """The path, kind and tree of each module that has parameters."""
     if not isinstance(node, Mapping):
@@ -111,18 +128,26 @@ def _modules(node: Any, path: str) -> Iterator[tuple[str, str, Any]]:
         yield path, "cell", node
     elif names == {"embedding"} and not isinstance(node["embedding"], Mapping):
         yield path, "table", node
-    elif "kernel" in names and names <= {"kernel", "bias"}:
+    elif "kernel" in names and names <= {"kernel", "bias"} and not _parents(node):
         yield path, "map", node
     else:
         for name, part in node.items():
             yield from _modules(part, f"{path}.{name}" if path else str(name))
 
 
-def _class_of(node: Mapping[str, Any]) -> tuple[str, str] | None:
+def _parents(node: Mapping[str, Any]) -> list[str]:
+    """The names in it that are no arrays."""
+    return [name for name, part in node.items() if isinstance(part, Mapping)]
+
+
+def _class_of(node: Any) -> tuple[str, str] | None:
     """Flax's library and class of a cell, by its dense maps and their shapes."""
+    if not isinstance(node, Mapping):
+        return None
     for (kind, name), layout in LAYOUTS.items():
         if set(node) == {*layout.inputs, *layout.hidden, *layout.biases} and all(
-            isinstance(part, Mapping) and "kernel" in part for part in node.values()
+            isinstance(part, Mapping) and "kernel" in part and not _parents(part)
+            for part in node.values()
         ):
             rows, columns = np.shape(node[layout.hidden[-1]]["kernel"])
             gates = len(layout.hidden) if len(layout.hidden) > 1 else columns // max(rows, 1)
@@ -146,7 +171,8 @@ def _part(kind: str, node: Any, activation: Callable[[Array], Array], path: str)
         return Part(*flax_cell(*known, node, activation))
     halves: list[tuple[Layer, Params]] = []
     for side in ("forward_rnn", "backward_rnn"):
-        inner = node[side].get("cell", node[side])
+        inner = node[side]
+        inner = inner.get("cell", inner) if isinstance(inner, Mapping) else inner
         known = _class_of(inner)
         if known is None:
             raise ValueError(f"the tree's {path}.{side} is none of the cells of from_flax")

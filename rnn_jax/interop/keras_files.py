@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,7 +49,9 @@ def load_keras(
     here give logits.
 
     What ``Masking`` and ``mask_zero=True`` compute is handed in here: ``mask=ids != 0``, or
-    ``mask=(xs != value).any(-1)``. Sequences are time-major here.
+    ``mask=(xs != value).any(-1)``. Sequences are time-major here. Of a layer with
+    ``go_backwards=True`` and ``return_sequences=True``, the outputs stay in their places here, and
+    Keras returns them in reversed order; below another recurrent layer it is refused.
 
     Args:
       path: a ``.keras`` file, or a ``.weights.h5`` file and its ``config``. Needs
@@ -78,7 +81,10 @@ def load_keras(
       (7, 4, 3)
     """
     name = os.fspath(path)
-    layers, stream = opened(path, config)
+    try:
+        layers, stream = opened(path, config)
+    except (RuntimeError, zlib.error) as error:  # encrypted, or damaged
+        raise ValueError(f"{name} is not a .keras file: {error}") from None
     try:
         import h5py
     except ImportError:
@@ -94,19 +100,20 @@ def load_keras(
         raise ValueError(f"{name} cannot be read: its config lacks {error}") from None
     except ValueError as error:
         raise ValueError(f"{name} cannot be read as a layer or a model: {error}") from None
+    except (AttributeError, IndexError, OverflowError, RuntimeError, TypeError) as error:
+        raise ValueError(f"{name} is not as Keras writes it: {error}") from None
 
 
 class _Variables:
     """The variables of each layer, by the layer's name."""
 
     def __init__(self, file: Any) -> None:
-        groups = file.get("layers", {})
-        self._named = {
-            str(group["vars"].attrs["name"]): group
-            for group in groups.values()
-            if "vars" in group and "name" in group["vars"].attrs
-        }
-        self._groups, self._seen = groups, dict[str, int]()
+        layers = _member(file, "layers") if "layers" in file else {}
+        self._groups = {name: _member(layers, name) for name in layers}
+        self._seen, self._named = dict[str, int](), dict[str, Any]()
+        for group in self._groups.values():
+            if "vars" in group and "name" in (own := _member(group, "vars").attrs):
+                self._named[str(own["name"])] = group
 
     def of(self, layer: Any) -> Any:
         """Its group; by the class and its number, where the file is of before there were names."""
@@ -122,16 +129,40 @@ class _Variables:
         return group
 
 
+def _member(group: Any, name: str) -> Any:
+    """What a group holds itself: by a link, or a dataset's parts, any other file could be read."""
+    import h5py
+
+    link = group.get(name, getlink=True)
+    if link is None:
+        raise ValueError(f"its group {group.name} of weights lacks {name!r}")
+    node = group[name] if isinstance(link, h5py.HardLink) else None
+    stored = isinstance(node, h5py.Dataset) and node.external is None and not node.is_virtual
+    if not stored and not isinstance(node, h5py.Group):
+        raise ValueError(
+            f"in its group {group.name} of weights, {name!r} is a link or lies in another file: "
+            "only what the file itself holds is read"
+        )
+    return node
+
+
 def _arrays(group: Any, *path: str) -> list[Weights]:
     """The variables under a path, in their order."""
     for part in (*path, "vars"):
-        group = group[part]
-    return [np.asarray(group[str(i)]) for i in range(len(group))]
+        group = _member(group, part)
+    return [_numbers(_member(group, str(i))) for i in range(len(group))]
+
+
+def _numbers(variable: Any) -> Weights:
+    array = np.asarray(variable)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"its {variable.name} is of dtype {array.dtype}: save it in float32")
+    return array
 
 
 def _model(layers: list[Any], variables: _Variables) -> tuple[Layer | Model, Params]:
     parts: list[Part] = []
-    width, ids, masked = 0, False, False
+    width, ids, masked, turned = 0, False, False, ""
     for layer in layers:
         kind, config = layer["class_name"], layer["config"]
         group = variables.of(layer) if kind in _WITH_WEIGHTS else None
@@ -140,6 +171,13 @@ def _model(layers: list[Any], variables: _Variables) -> tuple[Layer | Model, Par
             raise ValueError(f"its layer {name!r} is of a class of your own, {kind}")
         if _pooled(parts) and kind not in ("Dense", "Dropout", "Activation"):
             raise ValueError(f"its layer {name!r} reads what has been pooled over all steps")
+        if turned and kind in (*_RECURRENT, "Bidirectional"):
+            raise ValueError(
+                f"its layer {turned!r} runs backwards and hands its outputs on in reversed order, "
+                f"in which no layer here reads them, as {name!r} does"
+            )
+        if kind in _RECURRENT and config["go_backwards"] and config["return_sequences"]:
+            turned = name
         masked = masked or kind == "Masking" or bool(config.get("mask_zero"))
         new = _parts(kind, config, group, masked)
         if new and not width:
@@ -187,6 +225,11 @@ def _parts(kind: str, config: Mapping[str, Any], group: Any, masked: bool) -> li
         if masked and _POOLING[kind] == "max":
             raise ValueError(
                 f"its layer {name!r} takes masked steps as steps, and no layer here does"
+            )
+        if config.get("data_format", "channels_last") != "channels_last" or config.get("keepdims"):
+            raise ValueError(
+                f"its layer {name!r} pools over something else than steps, or keeps the axis: only "
+                "data_format='channels_last' and keepdims=False are read"
             )
         return [Part(None, {}, _POOLING[kind])]
     raise ValueError(f"its layer {name!r} is a {kind}, which has no counterpart here")

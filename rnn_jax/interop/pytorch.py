@@ -204,7 +204,14 @@ def load_torch(
     Raises:
       ValueError: the file cannot be read, or does not hold the weights of one such module.
     """
-    return from_torch(tensors_of(path), kind=kind, dropout_rate=dropout_rate)
+    tensors = tensors_of(path)
+    named = isinstance(tensors, Mapping) and all(isinstance(name, str) for name in tensors)
+    if not named or not all(hasattr(tensor, "shape") for tensor in tensors.values()):
+        raise ValueError(
+            f"{os.fspath(path)} does not hold the state dict of one module, tensors by name: save "
+            "module.state_dict(), or read a whole model by load_torch_model"
+        )
+    return from_torch(tensors, kind=kind, dropout_rate=dropout_rate)
 
 
 def _members(layer: Layer, params: Params) -> Iterator[tuple[Layer, Params]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -55,8 +57,8 @@ def from_torch_model(
       source: a state dict, with tensors or arrays; a checkpoint that holds one under some name
         ("state_dict", "model"); or the module itself.
       model: "language_model", which reads ids; "sequence_classifier", which reads the last output;
-        or "sequence_tagger", which reads every output. By default "language_model" where there is
-        an embedding of as many ids as the read-out has outputs.
+        or "sequence_tagger", which reads every output. By default "language_model" where it runs
+        forwards only and there is an embedding of as many ids as the read-out has outputs.
       nonlinearity: of an ``nn.RNN`` or ``nn.RNNCell``, "tanh" or "relu".
       dropout_rate: the rate between the layers of the recurrent part.
 
@@ -76,11 +78,17 @@ def from_torch_model(
       (9, 3, 'GRUAfter')
 
     Reference:
-      Merity, Keskar and Socher, Regularizing and optimizing LSTM language models, ICLR 2018, for
-      the raw weights.
+      Merity, Keskar and Socher, Regularizing and optimizing LSTM language models, ICLR 2018.
     """
     if hasattr(source, "state_dict"):
         source = source.state_dict()
+    return _model(source, model, nonlinearity, dropout_rate)
+
+
+def _model(
+    source: Any, model: TorchModel | None, nonlinearity: str, dropout_rate: float
+) -> tuple[Model, Params]:
+    """As `from_torch_model`, of a state dict or a checkpoint."""
     modules = _modules(_state_dict(source))
     recurrent = {p: w for p, w in modules.items() if {"weight_hh_l0", "weight_hh"} & w.keys()}
     layer, params, features, outputs = _recurrent_part(recurrent, nonlinearity, dropout_rate)
@@ -88,11 +96,12 @@ def from_torch_model(
     table, readout = _ends(others, features, outputs)
     vocab, size = (0 if table is None else len(table)), len(readout["weight"])
     if model is None:
-        if size != vocab:
+        if size != vocab or not layer.causal:
             below = "no embedding" if table is None else f"an embedding of {vocab} ids"
+            both = "" if layer.causal else ", and runs in both directions"
             raise ValueError(
-                f"the state dict has {below} and a read-out of {size} outputs: say what it is by "
-                "model='language_model', 'sequence_classifier' or 'sequence_tagger'"
+                f"the state dict has {below} and a read-out of {size} outputs{both}: say what it "
+                "is by model='language_model', 'sequence_classifier' or 'sequence_tagger'"
             )
         model = "language_model"
     own = {"w": owned(readout["weight"].T)}
@@ -128,14 +137,12 @@ def load_torch_model(
     Raises:
       ValueError: the file cannot be read, or holds another model.
     """
-    return from_torch_model(
-        tensors_of(path), model=model, nonlinearity=nonlinearity, dropout_rate=dropout_rate
-    )
+    return _model(tensors_of(path), model, nonlinearity, dropout_rate)
 
 
 def _state_dict(source: Any) -> dict[str, Weights]:
     """The one state dict in a checkpoint, as arrays by name."""
-    found = dict(_state_dicts(source, ""))
+    found = dict(_state_dicts(source))
     if len(found) != 1:
         several = " and ".join(repr(name) for name in found)
         raise ValueError(
@@ -146,20 +153,25 @@ def _state_dict(source: Any) -> dict[str, Weights]:
         )
     (tensors,) = found.values()
     for name, tensor in tensors.items():
-        if not hasattr(tensor, "shape"):
-            raise ValueError(f"the state dict's {name} is no tensor: leave it out")
-    return {str(name): as_array(tensor) for name, tensor in tensors.items()}
+        if not isinstance(name, str) or not hasattr(tensor, "shape"):
+            which = name if isinstance(name, str) else f"entry named by a {type(name).__name__}"
+            raise ValueError(f"the state dict's {which} is no tensor: leave it out")
+    return {name: as_array(tensor) for name, tensor in tensors.items()}
 
 
-def _state_dicts(node: Any, name: str) -> Iterator[tuple[str, Mapping[Any, Any]]]:
-    """Those in nested dicts, each with its name."""
-    if not isinstance(node, Mapping):
-        return
-    if any(_HIDDEN.search(str(key)) for key in node):
-        yield name, node
-        return
-    for key, part in node.items():
-        yield from _state_dicts(part, f"{name}.{key}" if name else str(key))
+def _state_dicts(source: Any) -> Iterator[tuple[str, Mapping[Any, Any]]]:
+    """Those in nested dicts, each with its name, and once, even where a dict contains itself."""
+    nodes, seen = deque([("", source)]), set[int]()
+    while nodes:
+        name, node = nodes.popleft()
+        if not isinstance(node, Mapping) or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if any(isinstance(key, str) and _HIDDEN.search(key) for key in node):
+            yield name, node
+        else:
+            named = [(key, part) for key, part in node.items() if isinstance(key, str | int)]
+            nodes.extend((f"{name}.{key}" if name else str(key), part) for key, part in named)
 
 
 def _modules(tensors: Mapping[str, Weights]) -> dict[str, dict[str, Weights]]:
@@ -176,9 +188,10 @@ def _recurrent_part(
     modules: Mapping[str, dict[str, Weights]], nonlinearity: str, dropout_rate: float
 ) -> tuple[Layer, Params, int, int]:
     """The layer, its parameters, and the sizes of its inputs and outputs."""
-    numbered = {path: re.fullmatch(r"(.*?)(\d+)", path) for path in modules}
+    numbered = {path: re.fullmatch(r"(.*\.)?(\d+)", path) for path in modules}
+    numbers = sorted(int(match[2]) for match in numbered.values() if match)
     lists = {match[1] if match else path for path, match in numbered.items()}
-    if len(lists) > 1 or (len(modules) > 1 and None in numbered.values()):
+    if len(lists) > 1 or any(above != below + 1 for below, above in pairwise(numbers)):
         raise ValueError(
             f"the state dict has the recurrent modules {', '.join(modules)}, and does not say how "
             "they are joined: convert each by from_torch"
@@ -226,8 +239,7 @@ def _ends(
     modules: Mapping[str, dict[str, Weights]], features: int, outputs: int
 ) -> tuple[Weights | None, dict[str, Weights]]:
     """The embedding's table or None, and the read-out's weights."""
-    tables: dict[str, Weights] = {}
-    readouts: dict[str, dict[str, Weights]] = {}
+    tables, readouts = dict[str, Weights](), dict[str, dict[str, Weights]]()
     for path, weights in modules.items():
         if not weights.keys() <= {"weight", "bias"} or np.ndim(weights.get("weight", 0)) != 2:
             raise ValueError(

@@ -2,19 +2,20 @@
 
 Such a file is a zip archive: a pickle of the dicts, in which tensors are named by their storage,
 and the bytes of each storage. A pickle may name any function; here it gets only those by which
-PyTorch rebuilds a tensor, and ours in their place.
+PyTorch rebuilds a tensor, and ours in their place. These check whatever they are given, and the
+pickle sets the state of nothing.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import pickle
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -43,12 +44,18 @@ def tensors_of(path: str | os.PathLike[str]) -> Any:
     """What a ``.pt`` file holds, or the tensors of a safetensors file by name; told by content.
 
     Raises:
-      ValueError: it is neither, or holds something else; see `read_torch_file`.
+      ValueError: there is no such file, it is neither, or it holds something else; see
+        `read_torch_file`.
     """
-    # An older ``.pt`` file, which is no archive, begins as pickles do.
-    with contextlib.suppress(OSError), open(path, "rb") as file:
-        if file.read(2) in (b"PK", b"\x80\x02"):
-            return read_torch_file(path)
+    try:
+        with open(path, "rb") as file:
+            start = file.read(9)
+    except OSError as error:
+        raise ValueError(f"{os.fspath(path)} cannot be read: {reason(error)}") from None
+    # An older ``.pt`` file, which is no archive, begins as pickles do. So does a safetensors file
+    # whose header is of 640 bytes; but this header, from the ninth byte on, is a JSON object.
+    if start.startswith((b"PK\x03\x04", b"\x80\x02")) and start[8:] != b"{":
+        return read_torch_file(path)
     return dict(_flat(load_params(path), ""))
 
 
@@ -68,10 +75,6 @@ def read_torch_file(path: str | os.PathLike[str]) -> Any:
         else than tensors and Python's own containers and numbers.
     """
     name = os.fspath(path)
-    broken = (
-        pickle.UnpicklingError, zipfile.BadZipFile, AttributeError, EOFError, IndexError, KeyError,
-        NotImplementedError, OverflowError, TypeError, UnicodeDecodeError, ValueError,
-    )  # fmt: skip
     try:
         with zipfile.ZipFile(name) as archive:
             entry = next((n for n in archive.namelist() if n.endswith("/data.pkl")), None)
@@ -86,10 +89,10 @@ def read_torch_file(path: str | os.PathLike[str]) -> Any:
             f"{name} holds {error}, which is not read because loading it could run any code: save "
             "the state dict alone, torch.save(model.state_dict(), path)"
         ) from None
-    except broken as error:
+    except Exception as error:  # a damaged archive or pickle raises nearly anything
         raise ValueError(
-            f"{name} is not a file of torch.save from PyTorch 1.6 or later ({error}): save the "
-            "state dict there again"
+            f"{name} is not a file of torch.save from PyTorch 1.6 or later "
+            f"({str(error) or type(error).__name__}): save the state dict there again"
         ) from None
 
 
@@ -97,13 +100,23 @@ class _Foreign(Exception):
     """The name of something that the pickle asks for and does not get."""
 
 
-class _Reader(pickle.Unpickler):
+@dataclass(frozen=True, slots=True)
+class _Storage:
+    """Numbers in one dimension, from the archive: a pickle can make none of its own."""
+
+    numbers: Weights
+
+
+# In Python, because that in C lets no method decide what happens to state.
+class _Reader(pickle._Unpickler):
     """Builds dicts of arrays; every name that it does not know is an error."""
+
+    stack: list[Any]
 
     def __init__(self, stream: Any, archive: zipfile.ZipFile, folder: str) -> None:
         super().__init__(stream)
         self._archive, self._folder = archive, folder
-        self._storages: dict[str, Weights] = {}
+        self._storages: dict[str, _Storage] = {}
         order = f"{folder}byteorder"
         big = order in archive.namelist() and archive.read(order) == b"big"
         self._order: Literal[">", "<"] = ">" if big else "<"
@@ -117,39 +130,51 @@ class _Reader(pickle.Unpickler):
             raise _Foreign(f"{module}.{name}")
         return found
 
-    def persistent_load(self, pid: Any) -> Weights:
-        """A storage, one-dimensional."""
+    def persistent_load(self, pid: Any) -> _Storage:
+        """A storage of the archive."""
         kind, dtype, key, _, size = pid
-        if kind != "storage" or not isinstance(dtype, np.dtype):
-            raise ValueError(f"{kind} is no storage")
+        if kind != "storage" or not isinstance(dtype, np.dtype) or not isinstance(key, str):
+            raise ValueError("it names a storage in another way than PyTorch does")
         if key not in self._storages:
             data = self._archive.read(f"{self._folder}data/{key}")
             if len(data) != size * dtype.itemsize:
                 raise ValueError(f"storage {key} has {len(data)} bytes")
             wide = dtype.itemsize > 1 and dtype.kind in "fiu"
             stored = np.frombuffer(data, dtype.newbyteorder(self._order) if wide else dtype)
-            self._storages[key] = stored.astype(dtype)
+            self._storages[key] = _Storage(stored.astype(dtype))
         return self._storages[key]
 
+    def _state(self) -> None:
+        # PyTorch sets one only for a state dict: the versions of its modules, which nobody reads.
+        self.stack.pop()
+        if type(self.stack[-1]) is not OrderedDict:
+            raise _Foreign(f"state for a {type(self.stack[-1]).__name__}")
 
-def _tensor(
-    storage: Weights, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
-) -> Weights:
+    dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: _state}
+
+
+def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Weights:
     """What ``torch._utils._rebuild_tensor_v2`` makes, as an array of its own."""
-    numbers = (offset, *size, *stride)
-    if len(size) != len(stride) or any(not isinstance(n, int) or n < 0 for n in numbers):
-        raise ValueError(f"a tensor of shape {size} and strides {stride}")
+    if type(storage) is not _Storage:
+        raise ValueError(f"it has a tensor in a {type(storage).__name__} and not in a storage")
+    if type(size) is not tuple or type(stride) is not tuple or len(size) != len(stride):
+        raise ValueError("it has a tensor whose shape and strides do not fit together")
+    if any(type(n) is not int or n < 0 for n in (offset, *size, *stride)):
+        raise ValueError("it has a tensor whose shape and strides are no natural numbers")
+    numbers = storage.numbers
     if 0 in size:
-        return np.zeros(size, storage.dtype)
+        return np.zeros(size, numbers.dtype)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     # Of more numbers than there are, a tensor expanded to any size.
-    if last >= len(storage) or math.prod(size) > len(storage):
-        raise ValueError(f"a tensor of shape {size} in a storage of {len(storage)}")
-    steps = [step * storage.itemsize for step in stride]
-    return np.lib.stride_tricks.as_strided(storage[offset:], size, steps).copy()
+    if last >= len(numbers) or math.prod(size) > len(numbers):
+        raise ValueError(f"it has a tensor of shape {size} in a storage of {len(numbers)} numbers")
+    steps = [step * numbers.itemsize for step in stride]
+    return np.lib.stride_tricks.as_strided(numbers[offset:], size, steps).copy()
 
 
-def _parameter(tensor: Weights, *_: Any) -> Weights:
+def _parameter(tensor: Any, *_: Any) -> Weights:
+    if type(tensor) is not np.ndarray:
+        raise ValueError(f"it has a parameter that is a {type(tensor).__name__} and no tensor")
     return tensor
 
 

@@ -112,6 +112,16 @@ def test_a_run_begins_where_another_ended(trained: Path, tmp_path: Path, capsys:
     assert "not the folder of a run" in capsys.readouterr().err
 
 
+def test_a_carry_of_complex_numbers_is_saved_and_goes_on(tmp_path: Path) -> None:
+    train = [*TRAIN, "--batching", "sequential", "--cell", "lru"]
+    assert main([*train, "--epochs", "2", "--out", str(tmp_path / "whole")]) == 0
+    assert main([*train, "--epochs", "1", "--out", str(tmp_path / "cut")]) == 0
+    again = ["train", "--resume", str(tmp_path / "cut"), "--epochs", "2", "--no-compare"]
+    assert main(again) == 0
+    whole, cut = (tmp_path / name / "checkpoint.safetensors" for name in ("whole", "cut"))
+    assert whole.read_bytes() == cut.read_bytes()
+
+
 @pytest.mark.filterwarnings("default")
 def test_early_stopping_is_said(tmp_path: Path, capsys: Any) -> None:
     out = tmp_path / "run"

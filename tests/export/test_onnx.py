@@ -210,3 +210,12 @@ def test_equal_parameters_make_equal_files(tmp_path: Path) -> None:
 
 def onnx_arrays(file: Any) -> list[np.ndarray]:
     return [onnx.numpy_helper.to_array(array) for array in file.model.graph.initializer]
+
+
+@pytest.mark.parametrize("change", [{"b": None}, {"b": np.float32(1)}, {"w_hh": np.ones((2, 9))}])
+def test_parameters_that_do_not_fit(change: Any, tmp_path: Path) -> None:
+    layer = r.recurrent(r.gru(3))
+    params = layer.init(KEY, 5) | change
+    with pytest.raises(ValueError, match=r"^to_onnx\(\) "):
+        to_onnx(layer, params, tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())

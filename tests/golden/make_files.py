@@ -143,14 +143,21 @@ def keras_files() -> None:
 
 
 def packed(path: Path) -> None:
-    """The archive again, compressed and without the time at which it was written."""
+    """The archive again, compressed, without the time and the addresses at which it was written."""
     with zipfile.ZipFile(path) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     metadata = json.loads(files["metadata.json"])
     files["metadata.json"] = json.dumps({"keras_version": metadata["keras_version"]}).encode()
+    config = json.loads(files["config.json"], object_hook=without_address)
+    files["config.json"] = json.dumps(config).encode()
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
             archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+
+
+def without_address(node: dict[str, Any]) -> dict[str, Any]:
+    """An object of a config without ``shared_object_id``, where it once lay in memory."""
+    return {key: part for key, part in node.items() if key != "shared_object_id"}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""ONNX files made by hand, and what ONNX Runtime computes from them."""
+"""ONNX files made by hand, what ONNX Runtime computes from them, and what we do."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+import rnn_jax.interop
+from tests.cases import quick_jit
+
+T, B, D, H = 5, 4, 3, 4
+_RNG = np.random.default_rng(1)
+XS = _RNG.normal(size=(T, B, D)).astype(np.float32)
+IDS = _RNG.integers(0, D, (T, B))
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
@@ -87,3 +94,18 @@ def runtime(path: Path, **inputs: Any) -> list[np.ndarray]:
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return session.run(None, inputs)
+
+
+def from_onnx(file: Path) -> Any:
+    """As of whichever class the test expects."""
+    return rnn_jax.interop.from_onnx(file)
+
+
+@quick_jit
+def applied(layer: Any, params: Any, carry: Any, xs: Any, mask: Any) -> Any:
+    return layer.apply(params, carry, xs, mask=mask)
+
+
+def assert_equal(ours: Any, theirs: Any) -> None:
+    """To 1e-6: values are of the size of 1, and their sums of a few numbers in float32."""
+    np.testing.assert_allclose(np.asarray(ours), theirs, rtol=1e-6, atol=1e-6)

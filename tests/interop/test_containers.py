@@ -160,6 +160,14 @@ def test_numbers_are_not_changed_by_bytes_or_bits(tmp_path: Path) -> None:
     assert int(load_params(file)["w"][0]) == 7
 
 
+def test_complex_numbers_of_64_bits_are_kept(tmp_path: Path) -> None:
+    carry = {"c": np.array([1 + 2j, -3j], np.complex64)}
+    save_params(tmp_path / "p.safetensors", carry)
+    found = load_params(tmp_path / "p.safetensors")["c"]
+    assert found.dtype == np.complex64
+    np.testing.assert_array_equal(found, carry["c"])
+
+
 @pytest.mark.parametrize("leaf", [jax.random.key(0), "text", np.ones(2) + 0j], ids=str)
 def test_what_a_file_cannot_hold_is_named(tmp_path: Path, leaf: Any) -> None:
     with pytest.raises(ValueError, match=r"^k is of dtype .* cannot hold"):

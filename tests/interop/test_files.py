@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import pytest
 
 import rnn_jax as r
 import rnn_jax.interop
-from rnn_jax.interop import load_torch, save_params, to_flax
+from rnn_jax.interop import save_params, to_flax
 from tests.cases import quick_jit
 
 FOLDER = Path(__file__).parents[1] / "golden" / "files"
@@ -165,7 +164,23 @@ def changed(tmp_path: Path, change: Any) -> Path:
             ),
             "a Dense with activation 'relu'",
         ),
+        (
+            lambda c, by: by["LSTM"]["config"].update(go_backwards=True),
+            "'lstm' runs backwards and hands its outputs on in reversed order.* 'bidirectional'",
+        ),
+        *(
+            (
+                lambda c, by, option=option: by["TimeDistributed"].update(
+                    class_name="GlobalAveragePooling1D", config={"name": "pooling", **option}
+                ),
+                "'pooling' pools over something else than steps, or keeps the axis",
+            )
+            for option in ({"data_format": "channels_first"}, {"keepdims": True})
+        ),
         (lambda c, by: c.update(class_name="Mine"), "it is a Mine"),
+        (lambda c, by: by["LSTM"].update(config=[]), "not as Keras writes it"),
+        (lambda c, by: by["Dropout"]["config"].update(rate="much"), "not as Keras writes it"),
+        (lambda c, by: c["config"]["layers"].append(None), "not as Keras writes it"),
         (lambda c, by: c["config"].pop("layers"), "no config of a Keras model"),
         (lambda c, by: by["LSTM"]["config"].pop("activation"), "its config lacks 'activation'"),
     ],
@@ -176,6 +191,35 @@ def test_what_keras_has_and_no_layer_does_is_named(
     pytest.importorskip("h5py")
     with pytest.raises(ValueError, match=message):
         load_keras(changed(tmp_path, change))
+
+
+@pytest.mark.parametrize("elsewhere", ["link", "soft link", "storage", "virtual"])
+def test_weights_are_read_from_no_other_file(tmp_path: Path, elsewhere: str) -> None:
+    h5py = pytest.importorskip("h5py")
+    with zipfile.ZipFile(FOLDER / "keras-tagger.keras") as archive:
+        (tmp_path / "config.json").write_bytes(archive.read("config.json"))
+        stream = io.BytesIO(archive.read("model.weights.h5"))
+    with h5py.File(stream, "r") as file, h5py.File(tmp_path / "a.weights.h5", "w") as copy:
+        file.copy("layers", copy)
+        group = copy["layers/lstm/cell/vars"]
+        array = group["0"][()]
+        del group["0"]
+        with h5py.File(tmp_path / "other.h5", "w") as other:
+            other["a"] = array
+        array.tofile(tmp_path / "other.bin")
+        if elsewhere == "link":
+            group["0"] = h5py.ExternalLink("other.h5", "a")
+        elif elsewhere == "soft link":
+            group["0"] = h5py.SoftLink("../1")
+        elif elsewhere == "storage":
+            where = [(str(tmp_path / "other.bin"), 0, array.nbytes)]
+            group.create_dataset("0", array.shape, array.dtype, external=where)
+        else:
+            layout = h5py.VirtualLayout(array.shape, array.dtype)
+            layout[:] = h5py.VirtualSource(tmp_path / "other.h5", "a", array.shape)
+            group.create_virtual_dataset("0", layout)
+    with pytest.raises(ValueError, match="'0' is a link or lies in another file: only"):
+        load_keras(tmp_path / "a.weights.h5", config=tmp_path / "config.json")
 
 
 def weights(**shapes: tuple[int, ...]) -> dict[str, np.ndarray]:
@@ -235,6 +279,14 @@ def test_gates_tell_the_kind_and_a_list_is_a_stack() -> None:
     np.testing.assert_array_equal(params["layer"]["2"]["w_hh"], raw.T)
 
 
+@pytest.mark.parametrize("paths", [("rnn1", "rnn2"), ("rnns__0", "rnns__2"), ("a__0", "b__1")])
+def test_only_a_whole_numbered_list_is_a_stack(paths: tuple[str, ...]) -> None:
+    shapes = {f"{path}__weight_{end}": (4, 4) for path in paths for end in ("ih", "hh")}
+    names = ", ".join(paths).replace("__", ".")
+    with pytest.raises(ValueError, match=f"modules {names}, and does not say how"):
+        from_torch_model(weights(emb__weight=(7, 4), **shapes, out__weight=(7, 4)))
+
+
 def test_other_models_of_a_state_dict_are_asked_for() -> None:
     plain = weights(embedding__weight=(7, 3), **RNN, fc__weight=(2, 4), fc__bias=(2,))
     with pytest.raises(ValueError, match="an embedding of 7 ids and a read-out of 2 outputs: say"):
@@ -246,6 +298,14 @@ def test_other_models_of_a_state_dict_are_asked_for() -> None:
     model, params = from_torch_model(plain, model="sequence_tagger")
     assert isinstance(model, r.SequenceTagger)
     assert applied(model, params, None, jnp.zeros((5, 2, 3)), None)[1].shape == (5, 2, 2)
+    # Of both directions, it could be a tagger as well, or rather.
+    both = weights(
+        embedding__weight=(7, 3), **RNN, **{f"{name}_reverse": RNN[name] for name in RNN},
+        fc__weight=(7, 8),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="7 outputs, and runs in both directions: say"):
+        from_torch_model(both)
+    assert isinstance(from_torch_model(both, model="sequence_tagger")[0], r.SequenceTagger)
     # Without an embedding, ids are one-hot vectors.
     one_hot = weights(**RNN, fc__weight=(3, 4))
     model, _ = from_torch_model(one_hot, model="language_model")
@@ -274,7 +334,7 @@ def test_state_dicts_that_are_none_or_ambiguous() -> None:
     base = weights(embedding__weight=(7, 4), rnn__weight_ih_l0=(4, 4), rnn__weight_hh_l0=(4, 4))
     for source, message in (
         ({"weight": np.zeros((2, 2))}, "no state dict of a model with a recurrent module"),
-        ({"a": base, "b": base}, "several state dicts, 'a' and 'b'"),
+        ({"a": base, "b": dict(base)}, "several state dicts, 'a' and 'b'"),
         (base, "has no linear read-out"),
         (
             {**base, "x.weight": np.zeros((7, 4))},
@@ -310,7 +370,10 @@ def test_a_tree_of_flax_tells_its_cell(cell: r.Cell, kind: Any) -> None:
 def test_a_tree_of_flax_tells_its_model() -> None:
     cell = r.lstm(4)
     dense = {"kernel": np.ones((4, 2)), "bias": np.ones(2)}
-    tree = {"LSTMCell_0": to_flax(cell, cell.init(jax.random.key(0), 3)), "Dense_0": dense}
+    tree: dict[str, Any] = {
+        "LSTMCell_0": to_flax(cell, cell.init(jax.random.key(0), 3)),
+        "Dense_0": dense,
+    }
     model, _ = from_flax_tree(tree)
     assert model == r.sequence_tagger(2, r.recurrent(cell), input_size=3)
     model, _ = from_flax_tree({**tree, "Embed_0": {"embedding": np.ones((7, 3))}}, pooling="mean")
@@ -322,40 +385,13 @@ def test_a_tree_of_flax_tells_its_model() -> None:
         ({"Dense_0": dense}, "its recurrent cells are none"),
         ({**tree, "Dense_0": {"kernel": np.ones((5, 2))}}, "gives 4 features and the next one"),
         ([], "the tree has list"),
+        ({"Dense_0": {"kernel": np.ones(4)}}, r"Dense_0\.kernel should be a matrix .* \(4,\)"),
+        ({**tree, "Dense_0": {"kernel": "a text"}}, r"Dense_0\.kernel should be a matrix"),
+        ({**tree, "Dense_0": {**dense, "bias": {}}}, r"Dense_0\.kernel, which belongs to no"),
+        ({"LSTMCell_0": {**tree["LSTMCell_0"], "hi": {"kernel": 3.0}}}, r"hi\.kernel should be"),
+        ({"forward_rnn": 3, "backward_rnn": 3}, r"\.forward_rnn is none of the cells"),
     ):
         with pytest.raises(ValueError, match=message):
             from_flax_tree(wrong)
     with pytest.raises(ValueError, match="pooling must be"):
         from_flax_tree(tree, pooling="first")
-
-
-def archive_of(path: Path, content: Any) -> Path:
-    """A zip archive as PyTorch writes them, around a pickle."""
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", pickle.dumps(content))
-    return path
-
-
-def test_a_pickle_gets_no_names_but_those_of_tensors(tmp_path: Path) -> None:
-    harmless = archive_of(tmp_path / "a.pt", {"function": abs, "number": 3})
-    with pytest.raises(ValueError, match=r"holds builtins\.abs, which is not read"):
-        load_torch(harmless, kind="gru")
-    for content, message in (
-        (b"", "not a file of torch.save"),
-        (b"not a pickle", "not a file of torch.save"),
-    ):
-        with zipfile.ZipFile(tmp_path / "b.pt", "w") as archive:
-            archive.writestr("archive/data.pkl", content)
-        with pytest.raises(ValueError, match=message):
-            load_torch_model(tmp_path / "b.pt")
-    with zipfile.ZipFile(tmp_path / "c.pt", "w") as archive:
-        archive.writestr("readme", "no model")
-    with pytest.raises(ValueError, match=r"it has no data\.pkl"):
-        load_torch_model(tmp_path / "c.pt")
-    old = io.BytesIO()
-    pickle.dump(1, old, protocol=2)
-    (tmp_path / "d.pt").write_bytes(old.getvalue())
-    with pytest.raises(ValueError, match=r"PyTorch 1\.6 or later"):
-        load_torch_model(tmp_path / "d.pt")
-    with pytest.raises(ValueError, match="not a readable safetensors file"):
-        load_torch_model(tmp_path / "missing.pt")

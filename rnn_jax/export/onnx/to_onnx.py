@@ -114,11 +114,17 @@ def to_onnx(
     _check_params(params, kind)
     params = jax.tree.map(jnp.asarray, params)
     graph = Graph(kind, opset)
-    read = reads(layer, params, tokens, input_size)
     try:
+        read = reads(layer, params, tokens, input_size)
         notes = _write(graph, layer, params, read, lengths)
     except Unsupported as error:
         raise ValueError(f"to_onnx() cannot write {error}") from None
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ValueError(
+            f"to_onnx() was given parameters that do not fit the {type(bare(layer)).__name__} "
+            f"({why}): pass those of its init"
+        ) from error
     graph.prune()
     size = sum(array.nbytes for array in graph.shared.arrays.values())
     if size > _LARGEST:

@@ -141,9 +141,7 @@ class RecurrentNode:
         found = tuple(group[0].name if group else "" for group in (time, batch))
         if x.settled and found != (x.time, x.batch):
             raise _No("runs along another axis than the node below it")
-        names = tuple(atom.name for atom in x.axes[2])
-        whole = all(atom.whole for atom in x.axes[2])
-        if not whole or (x.features and names != x.features):
+        if not x.features_last:
             raise _No("reads some of the features, or in another order")
         return x
 

@@ -108,6 +108,12 @@ class Steps:
         """Whether a recurrent node has said which axes are time and batch."""
         return bool(self.time or self.batch)
 
+    @property
+    def features_last(self) -> bool:
+        """Whether the last axis is all features, in their order; of an input, any axis may be."""
+        names = tuple(atom.name for atom in self.axes[-1])
+        return all(atom.whole for atom in self.axes[-1]) and self.features in ((), names)
+
     def grown(self, layer: Layer, params: Params, width: int) -> Steps:
         """The same with one more layer, that reads so many features or ids."""
         parts = (*self.parts, Part(layer, params))
