@@ -198,14 +198,15 @@ def portable() -> Iterator[None]:
 def row_major(array: Any) -> Any:
     """``array``, in memory row after row where XLA would rather keep a transpose as a view.
 
-    The values are the same. It is ``array`` itself where JAX has no such constraint, and in a
-    program that is `portable`.
+    The values are the same. It is ``array`` itself where JAX has no such constraint, in a program
+    that is `portable`, and outside a program: there a transpose is no view, and what has a layout
+    of its own is bound to its device.
 
     Example:
       >>> row_major(jnp.ones((2, 3)).T).shape
       (3, 2)
     """
-    if _PORTABLE.get():
+    if _PORTABLE.get() or not is_traced(array):
         return array
     try:
         from jax.experimental.layout import Layout, with_layout_constraint

@@ -209,6 +209,14 @@ def test_all_ways_to_loop(
         assert_close(fast, slow)
 
 
+def test_gradients_outside_jit_are_bound_to_no_device() -> None:
+    """So that they go with arrays of other devices, as those of the plain scan do."""
+    layer, xs = r.recurrent(r.lstm(5)), jnp.ones((6, 8, 3))
+    params = layer.init(jax.random.key(0), 3)
+    gradients = jax.grad(lambda params: layer.apply(params, None, xs)[1].sum())(params)
+    assert not any(leaf.committed for leaf in jax.tree.leaves(gradients))
+
+
 def test_large_input_products_are_never_all_held_where_nothing_is_saved() -> None:
     """Of T = 600 they would take 39 MB."""
     cell, xs = r.lstm(128), jax.ShapeDtypeStruct((600, 32, 8), jnp.float32)
