@@ -178,3 +178,13 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             from_onnx(file)
+
+
+def test_softmax_of_old_files_is_over_all_axes_but_the_first(tmp_path: Path) -> None:
+    """Before version 13 of the operators its axis was 1 by default, with all axes after it."""
+    graph = Graph()
+    ys, _ = graph.recurrent("GRU", graph.input("x", ("T", "B", D)), (D, H))
+    out = graph.node("Softmax", graph.node("MatMul", ys, graph.normal(H, 3)))
+    with pytest.raises(ValueError, match=r"operator Softmax .* is not over the outputs"):
+        from_onnx(graph.save(tmp_path / "old.onnx", out, opset=11))
+    from_onnx(graph.save(tmp_path / "new.onnx", out))

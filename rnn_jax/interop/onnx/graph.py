@@ -74,10 +74,16 @@ def outputs_of(model: Any) -> dict[str, Value]:
             values[entry.name] = Steps(axes, entry.name, ids=kind.elem_type in _INTEGERS)
     for node in _needed(graph.node, [output.name for output in graph.output]):
         attributes = {a.name: _attribute(a) for a in node.attribute}
+        if node.op_type in ("Softmax", "LogSoftmax") and _opset(model) < 13:
+            attributes.setdefault("axis", 1)  # and all axes after it; since then -1
         inputs = [values.get(name, _NOWHERE) if name else None for name in node.input]
         found = _computed(model, node, attributes, inputs)
         values.update(zip(node.output, found, strict=False))
     return {output.name: values.get(output.name, _NOWHERE) for output in graph.output}
+
+
+def _opset(model: Any) -> int:
+    return next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
 
 
 def _computed(model: Any, node: Any, attributes: Any, inputs: list[Value | None]) -> list[Value]:
