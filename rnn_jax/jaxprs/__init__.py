@@ -1,0 +1,49 @@
+"""What the package knows of JAX's internals: jaxprs, meshes, clusters, the wording of errors.
+
+JAX promises none of it. Where a jaxpr cannot be read, because a new JAX writes it otherwise, each
+function here falls back to what is right without it, as its docstring states.
+"""
+
+from rnn_jax.jaxprs.layouts import portable, row_major
+from rnn_jax.jaxprs.meshes import (
+    cluster,
+    in_auto_mode,
+    spec_of,
+    sum_over,
+    vary_alike,
+    vary_over,
+    varying_axes,
+)
+from rnn_jax.jaxprs.programs import (
+    COSTLY,
+    grouped,
+    hoisted,
+    only_added,
+    returns_an_argument,
+    returns_one_value,
+    saving_costly,
+)
+from rnn_jax.jaxprs.tracing import is_traced, jit_disabled, reverse_mode_only, scan
+
+__all__ = [
+    "COSTLY",
+    "cluster",
+    "grouped",
+    "hoisted",
+    "in_auto_mode",
+    "is_traced",
+    "jit_disabled",
+    "only_added",
+    "portable",
+    "returns_an_argument",
+    "returns_one_value",
+    "reverse_mode_only",
+    "row_major",
+    "saving_costly",
+    "scan",
+    "spec_of",
+    "sum_over",
+    "vary_alike",
+    "vary_over",
+    "varying_axes",
+]
