@@ -11,15 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnn_jax.arrays.masking import length_mask
+from rnn_jax.export.reads import reads
 from rnn_jax.layers.base import BaseLayer, check_layer, inside
 from rnn_jax.models.encoder_decoder import EncoderDecoder
-from rnn_jax.models.read_out import ReadOut
 from rnn_jax.truncation.truncate import Truncated
 from rnn_jax.types import Array, Layer, Model, Params, state_dtype
 
 __all__ = ["Port", "Program", "program_of", "struct_of"]
 
-# What a layer may raise for an input that it does not read.
+# What a layer may raise for parameters or an input that it was not made for.
 _UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
@@ -98,34 +98,23 @@ def program_of(
         after, ys = member.apply(jax.tree.map(jnp.asarray, params), before, xs, mask=mask)
         return ys, *jax.tree.leaves(after)
 
+    read = reads(member, params, tokens, input_size)
+    first = Port("tokens", ("T", "B"), "int32")
+    if not read.ids:
+        first = Port("xs", ("T", "B", read.size), _dtype(params))
     beside = [Port("lengths", ("B",), "int32")] if lengths else []
     beside += [Port(f"carry_in.{i}", ("B", *c.shape), str(c.dtype)) for i, c in enumerate(leaves)]
-    model, why = _is_model(member), ""
-
-    def reads(first: Port) -> bool:
-        nonlocal why
-        one = [struct_of(port, {"T": 1, "B": 1}) for port in (first, *beside)]
-        try:
-            jax.eval_shape(run, *one)
-        except _UNREADABLE as error:
-            why = f"{error}".splitlines()[0] if f"{error}" else type(error).__name__
-            return False
-        return True
-
-    ids, features = Port("tokens", ("T", "B"), "int32"), None
-    if not tokens:
-        size = input_size or (_size_of_model(member) if model else _size_of_layer(member, params))
-        features = None if size is None else Port("xs", ("T", "B", size), _dtype(params))
-    choices = [port for port in (features, None if tokens is False else ids) if port is not None]
-    first = next(filter(reads, choices), None)
-    if first is None:
+    inputs = (first, *beside)
+    try:
+        jax.eval_shape(run, *(struct_of(port, {"T": 1, "B": 1}) for port in inputs))
+    except _UNREADABLE as error:
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ValueError(
-            f"the {type(member).__name__} reads neither token ids nor features with these "
-            f"parameters ({why}): pass the parameters of its own init, and the number of features "
-            "as input_size="
-        )
-    outputs = ["logits" if model else "ys", *(f"carry_out.{i}" for i in range(len(leaves)))]
-    return Program(run, (first, *beside), tuple(outputs), tuple(leaves))
+            f"{what}() was given parameters that do not fit the {type(member).__name__} ({why}): "
+            "pass the parameters of its own init, and their number of features as input_size="
+        ) from error
+    outputs = ["logits" if read.model else "ys", *(f"carry_out.{i}" for i in range(len(leaves)))]
+    return Program(run, inputs, tuple(outputs), tuple(leaves))
 
 
 def _untruncated(value: Any) -> Any:
@@ -151,33 +140,3 @@ def struct_of(port: Port, sizes: Mapping[str, Any]) -> Any:
 def _dtype(params: Params) -> str:
     floating = [leaf.dtype for leaf in jax.tree.leaves(params) if leaf.dtype.kind != "c"]
     return str(state_dtype(jnp.result_type(*floating)) if floating else jnp.dtype("float32"))
-
-
-def _is_model(member: Any) -> bool:
-    try:
-        jax.eval_shape(member.init, jax.random.key(0))
-    except TypeError:  # a layer's takes the input's size
-        return False
-    return True
-
-
-def _size_of_model(member: Any) -> int | None:
-    return next((part.input_size for part in inside(member) if isinstance(part, ReadOut)), None)
-
-
-def _size_of_layer(member: Any, params: Params) -> int | None:
-    """The one input size for which a layer has parameters of such shapes; None: not one."""
-
-    def shapes(tree: Params) -> Any:
-        return jax.tree.map(jnp.shape, tree)
-
-    def of_size(size: int) -> Any:
-        try:
-            return shapes(jax.eval_shape(lambda key: member.init(key, size), jax.random.key(0)))
-        except _UNREADABLE:
-            return None
-
-    wanted = shapes(params)
-    sizes = sorted({n for leaf in jax.tree.leaves(params) for n in leaf.shape})
-    fitting = [size for size in sizes if of_size(size) == wanted]
-    return fitting[0] if len(fitting) == 1 else None

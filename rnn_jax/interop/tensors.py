@@ -23,6 +23,8 @@ __all__ = [
     "OtherTree",
     "load_noted",
     "load_params",
+    "load_tensors",
+    "named_leaves",
     "save_noted",
     "save_params",
 ]
@@ -77,7 +79,7 @@ def save_noted(
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    named = _named(params)
+    named = named_leaves(params)
     flat = {name: _storable(name, leaf) for name, leaf in named}
     _check_names([name for name, _ in named])
     try:
@@ -116,6 +118,41 @@ def load_noted(
       like: as for `load_params`.
       extra: a name under which the file may hold scalars that ``like``, a dict, does not have.
     """
+    flat, notes = _read(path)
+    if like is not None:
+        if found := [name for name in flat if extra and name.startswith(f"{extra}.")]:
+            like = {**like, extra: {name.removeprefix(f"{extra}."): flat[name] for name in found}}
+        wanted = named_leaves(like)
+        _check_match(path, {n: np.shape(leaf) for n, leaf in wanted}, flat)
+        for name, leaf in wanted:
+            dtype = np.dtype(getattr(leaf, "dtype", None) or np.asarray(leaf).dtype)
+            if flat[name].dtype != dtype:
+                raise ValueError(
+                    f"{os.fspath(path)} holds {name} in {flat[name].dtype}, and {dtype} is wanted: "
+                    "give like= in the file's dtypes, and convert what is loaded"
+                )
+        restored = (_restored(flat[name], leaf) for name, leaf in wanted)
+        return jax.tree.unflatten(jax.tree.structure(like), restored), notes.beside
+    try:
+        loaded = {name: _loaded(name, a) for name, a in flat.items()}
+        return nested(loaded, notes.containers), notes.beside
+    except ValueError as error:
+        raise ValueError(
+            f"{os.fspath(path)} does not hold a tree of parameters: {error}; pass like="
+        ) from None
+
+
+def load_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file under the names that they have there.
+
+    Raises:
+      ValueError: as `load_params`.
+    """
+    return _read(path)[0]
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Any]:
+    """The arrays by name, and what the file's metadata say of them."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -135,27 +172,7 @@ def load_noted(
         raise DamagedFile(
             f"{os.fspath(path)} is damaged: {error}; restore the file from a copy"
         ) from None
-    if like is not None:
-        if found := [name for name in flat if extra and name.startswith(f"{extra}.")]:
-            like = {**like, extra: {name.removeprefix(f"{extra}."): flat[name] for name in found}}
-        wanted = _named(like)
-        _check_match(path, {n: np.shape(leaf) for n, leaf in wanted}, flat)
-        for name, leaf in wanted:
-            dtype = np.dtype(getattr(leaf, "dtype", None) or np.asarray(leaf).dtype)
-            if flat[name].dtype != dtype:
-                raise ValueError(
-                    f"{os.fspath(path)} holds {name} in {flat[name].dtype}, and {dtype} is wanted: "
-                    "give like= in the file's dtypes, and convert what is loaded"
-                )
-        restored = (_restored(flat[name], leaf) for name, leaf in wanted)
-        return jax.tree.unflatten(jax.tree.structure(like), restored), notes.beside
-    try:
-        loaded = {name: _loaded(name, a) for name, a in flat.items()}
-        return nested(loaded, notes.containers), notes.beside
-    except ValueError as error:
-        raise ValueError(
-            f"{os.fspath(path)} does not hold a tree of parameters: {error}; pass like="
-        ) from None
+    return flat, notes
 
 
 def _check_match(
@@ -228,7 +245,7 @@ def _restored(
     return jnp.asarray(leaf) if isinstance(like, (jax.Array, jax.ShapeDtypeStruct)) else leaf
 
 
-def _named(tree: Any) -> list[tuple[str, Any]]:
+def named_leaves(tree: Any) -> list[tuple[str, Any]]:
     """The leaves of a tree in their order, each with its path joined by dots."""
 
     def unnamed(node: Any) -> Any:

@@ -13,7 +13,7 @@ import os
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnn_jax.host.files import reason
-from rnn_jax.interop.tensors import load_params
+from rnn_jax.interop.tensors import load_tensors
 from rnn_jax.interop.weights import Weights
 
 __all__ = ["read_torch_file", "tensors_of"]
@@ -56,15 +56,7 @@ def tensors_of(path: str | os.PathLike[str]) -> Any:
     # whose header is of 640 bytes; but this header, from the ninth byte on, is a JSON object.
     if start.startswith((b"PK\x03\x04", b"\x80\x02")) and start[8:] != b"{":
         return read_torch_file(path)
-    return dict(_flat(load_params(path), ""))
-
-
-def _flat(tree: Any, name: str) -> Iterator[tuple[str, Any]]:
-    if not isinstance(tree, dict):
-        yield name, tree
-        return
-    for key, part in tree.items():
-        yield from _flat(part, f"{name}.{key}" if name else key)
+    return load_tensors(path)
 
 
 def read_torch_file(path: str | os.PathLike[str]) -> Any:

@@ -23,6 +23,7 @@ import pytest
 import rnn_jax
 from rnn_jax import text
 from rnn_jax.cli import main
+from rnn_jax.interop.tensors import load_tensors
 from rnn_jax.runs import TrainConfig, create_folder
 from rnn_jax.runs.export import FORMATS, FormatName
 from rnn_jax.runs.units import Units
@@ -192,6 +193,16 @@ def test_arrays_are_listed_where_a_step_is_no_few_lines(
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(readme.partition("```python\n")[2].partition("```")[0], {})
     assert "layer.w_ih (6, 12) float32\n" in printed.getvalue()
+
+
+def test_arrays_have_one_name_in_all_files(tmp_path: Path) -> None:
+    run = made(tmp_path / "run", cell="lstm", learned_carry=True, batching="random")
+    names = []
+    for format, load in (("npz", np.load), ("safetensors", load_tensors)):
+        folder = tmp_path / format
+        assert main(["export", run, "--format", format, "--out", str(folder)]) == 0
+        names.append(sorted(load(folder / f"parameters.{format}")))
+    assert names[0] == names[1] and "layer.carry.0" in names[0]
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -164,7 +164,7 @@ def test_bad_arguments(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="LanguageModel reads token ids and no features"):
         to_onnx(model, model.init(KEY), file, tokens=False)
     with pytest.raises(
-        ValueError, match="Dropout do not tell how many features it reads: pass inp"
+        ValueError, match=r"Dropout do not tell how many features it reads: .* as inp"
     ):
         to_onnx(r.dropout(0.5), {}, file)
     complex_layer = r.recurrent(r.lru(3))

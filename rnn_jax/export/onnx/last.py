@@ -9,7 +9,8 @@ import numpy as np
 
 from rnn_jax.export.onnx.flow import Flow, Stream
 from rnn_jax.export.onnx.graph import joined
-from rnn_jax.export.onnx.layers import bare, layer_nodes, merged
+from rnn_jax.export.onnx.layers import layer_nodes, merged
+from rnn_jax.export.reads import bare
 from rnn_jax.layers import Bidirectional, Serial
 from rnn_jax.layers.base import adapted
 from rnn_jax.types import Carry, Layer, Params

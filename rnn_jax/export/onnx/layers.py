@@ -16,6 +16,7 @@ from rnn_jax.export.onnx.graph import joined
 from rnn_jax.export.onnx.nodes import Direction, direction_of, recurrence
 from rnn_jax.export.onnx.rules import Unsupported
 from rnn_jax.export.onnx.translate import struct, translate
+from rnn_jax.export.reads import bare
 from rnn_jax.layers import (
     ActivationPenalty,
     Bidirectional,
@@ -23,30 +24,16 @@ from rnn_jax.layers import (
     Embedding,
     LayerNorm,
     Linear,
-    MixedPrecision,
     Recurrent,
-    Remat,
     Residual,
     Serial,
-    WeightDrop,
-    Zoneout,
 )
 from rnn_jax.layers.activation_penalty import without_penalties
-from rnn_jax.truncation import Truncated
 from rnn_jax.types import Carry, Params
 
-__all__ = ["bare", "layer_nodes", "merged", "traced"]
+__all__ = ["layer_nodes", "merged", "traced"]
 
 Results = tuple[Carry, Stream]  # the new carry, a tree of values, and the outputs
-
-
-def bare(layer: Any) -> Any:
-    """A layer or model without what changes no value: truncation, recomputing, training's noise."""
-    if type(layer) in (MixedPrecision, Remat, Truncated, WeightDrop):
-        return bare(layer.layer)
-    if type(layer) is Zoneout and not layer.noise:
-        return layer.layer
-    return layer
 
 
 def layer_nodes(

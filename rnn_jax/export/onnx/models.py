@@ -10,9 +10,10 @@ import numpy as np
 
 from rnn_jax.export.onnx.flow import Flow, Stream
 from rnn_jax.export.onnx.last import last_output
-from rnn_jax.export.onnx.layers import bare, layer_nodes
+from rnn_jax.export.onnx.layers import layer_nodes
 from rnn_jax.export.onnx.rules import Unsupported
 from rnn_jax.export.onnx.translate import struct, translate
+from rnn_jax.export.reads import bare
 from rnn_jax.models import LanguageModel, SequenceClassifier, SequenceTagger
 from rnn_jax.types import Carry, Params
 

@@ -14,12 +14,11 @@ from jax.typing import DTypeLike
 
 from rnn_jax.export.onnx.flow import Flow, Stream, guarded
 from rnn_jax.export.onnx.graph import Graph
-from rnn_jax.export.onnx.layers import bare
 from rnn_jax.export.onnx.models import model_nodes
 from rnn_jax.export.onnx.proto import library, model_of
-from rnn_jax.export.onnx.reads import Reads, reads
 from rnn_jax.export.onnx.rules import Unsupported
 from rnn_jax.export.onnx.translate import Sizes
+from rnn_jax.export.reads import Reads, bare, reads
 from rnn_jax.host.files import atomic_path, reason
 from rnn_jax.layers.base import adapted, check_layer
 from rnn_jax.models import EncoderDecoder

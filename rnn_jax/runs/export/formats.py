@@ -11,6 +11,7 @@ import numpy as np
 
 from rnn_jax.export import to_onnx, to_stablehlo
 from rnn_jax.interop import save_params
+from rnn_jax.interop.tensors import named_leaves
 from rnn_jax.runs.export import lines
 from rnn_jax.runs.export.torch import save_torch_model, torch_lines
 from rnn_jax.runs.load import Run
@@ -58,10 +59,7 @@ def _write_safetensors(run: Run, folder: Path) -> None:
 
 
 def _write_npz(run: Run, folder: Path) -> None:
-    arrays: dict[str, Any] = {
-        jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf)
-        for path, leaf in jax.tree.leaves_with_path(run.params)
-    }
+    arrays: dict[str, Any] = {name: np.asarray(leaf) for name, leaf in named_leaves(run.params)}
     np.savez(folder / "parameters.npz", **arrays)
 
 

@@ -6,15 +6,34 @@ import inspect
 from typing import Any, NamedTuple
 
 from rnn_jax.arrays.paths import at_path, has_path
-from rnn_jax.export.onnx.layers import bare
 from rnn_jax.host.checks import positive
-from rnn_jax.layers import Bidirectional, Embedding, LayerNorm, Residual, Serial, Zoneout
+from rnn_jax.layers import (
+    Bidirectional,
+    Embedding,
+    LayerNorm,
+    MixedPrecision,
+    Remat,
+    Residual,
+    Serial,
+    WeightDrop,
+    Zoneout,
+)
 from rnn_jax.layers.base import adapted
 from rnn_jax.models import LanguageModel
 from rnn_jax.models.read_out import ReadOut
+from rnn_jax.truncation import Truncated
 from rnn_jax.types import Layer, Model, Params
 
-__all__ = ["Reads", "reads"]
+__all__ = ["Reads", "bare", "reads"]
+
+
+def bare(layer: Any) -> Any:
+    """A layer or model without what changes no value: truncation, recomputing, training's noise."""
+    if type(layer) in (MixedPrecision, Remat, Truncated, WeightDrop):
+        return bare(layer.layer)
+    if type(layer) is Zoneout and not layer.noise:
+        return layer.layer
+    return layer
 
 
 class Reads(NamedTuple):
@@ -53,7 +72,8 @@ def reads(
     size = input_size if input_size is not None else found
     if size is None:
         raise ValueError(
-            f"the parameters of {name} do not tell how many features it reads: pass input_size"
+            f"the parameters of {name} do not tell how many features it reads: pass the parameters "
+            "of its own init, or the number as input_size="
         )
     return Reads(ids, size, model)
 
