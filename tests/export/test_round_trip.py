@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import onnxruntime
 import pytest
 
+import rnn_jax as r
 from rnn_jax.export import to_onnx
 from rnn_jax.interop import from_onnx
 
@@ -52,4 +54,29 @@ def test_a_model_of_pytorch_there_and_back(name: str, tmp_path: Path) -> None:
 
     again, same = from_onnx(file)
     assert again == model
+    jax.tree.map(np.testing.assert_array_equal, same, params)
+
+
+LEARNED = r.recurrent(r.lstm(4, learned_carry=True))
+OURS = {
+    "language model": r.language_model(7, r.recurrent(r.gru(4)), embedding_size=3),
+    "learned": r.language_model(7, LEARNED, embedding_size=3),
+    "both": r.bidirectional(LEARNED, r.recurrent(LEARNED.cell, reverse=True)),
+    "stack": r.serial(LEARNED, r.recurrent(r.lstm(4))),
+    **{
+        pooling: r.sequence_classifier(3, r.recurrent(r.gru(4)), input_size=5, pooling=pooling)
+        for pooling in ("last", "mean", "max")
+    },
+}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_file_of_ours_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
+    ours: Any = OURS[name]
+    params = ours.init(jax.random.key(0), *([5] if name in ("both", "stack") else []))
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), jnp.float32), params)
+    to_onnx(ours, params, tmp_path / "a.onnx")
+    again, same = from_onnx(tmp_path / "a.onnx")
+    assert again == ours
     jax.tree.map(np.testing.assert_array_equal, same, params)

@@ -97,12 +97,11 @@ def _read_out(flow: Flow, params: Params, value: str) -> str:
 
 def _mean(flow: Flow, ys: Stream) -> str:
     g = flow.graph
-    total = g.reduce("ReduceSum", flow.filled(ys).value, [0])
     if flow.lengths is None:
-        count = g.cast(flow.sizes.value("T"), np.float32)
-    else:
-        valid = g.reduce("ReduceSum", g.cast(flow.mask, np.float32), [0])
-        count = g.add("Unsqueeze", g.add("Max", valid, g.scalar(1)), g.integers(1))
+        return g.reduce("ReduceMean", ys.value, [0])
+    total = g.reduce("ReduceSum", flow.filled(ys).value, [0])
+    valid = g.reduce("ReduceSum", g.cast(flow.mask, np.float32), [0])
+    count = g.add("Unsqueeze", g.add("Max", valid, g.scalar(1)), g.integers(1))
     return g.add("Div", total, count)
 
 

@@ -34,8 +34,7 @@ def from_onnx(file: str | os.PathLike[str]) -> tuple[Layer | Model, Params]:
       gives zeros as the final state, and here it is the state before.
     - Initial states that are inputs of the graph are the carry, and final states among its outputs
       the carry that comes back, node by node. Those that stand in the file are the ``carry`` of
-      ``learned_carry=True``. First values for the inputs that a file's metadata name, as those of
-      `to_onnx` do for a learned carry, are not read: hand them in.
+      ``learned_carry=True``, and so are the first states that a file of `to_onnx` names.
     - Biases of the recurrent product that are all zero are left out, but for ``gru``'s.
 
     Sequences here are time-major, ``[T, B, …]``, whatever the axes in the file.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable
 from typing import Any
@@ -50,6 +51,7 @@ def opened(file: str | os.PathLike[str]) -> Any:
 
 
 def line_of(error: Exception) -> str:
+    """An error's words on one line, the first 200 letters."""
     return " ".join(str(error).split())[:200]
 
 
@@ -61,6 +63,7 @@ def outputs_of(model: Any) -> dict[str, Value]:
     values: dict[str, Value] = {
         tensor.name: Known(to_array(tensor)) for tensor in graph.initializer
     }
+    values |= _learned(model)
     for entry in graph.input:
         if entry.name not in values:
             kind = entry.type.tensor_type
@@ -82,7 +85,20 @@ def outputs_of(model: Any) -> dict[str, Value]:
     return {output.name: values.get(output.name, _NOWHERE) for output in graph.output}
 
 
+def _learned(model: Any) -> dict[str, Known]:
+    """The states that files of `to_onnx` name as the first ones, of one row, by their inputs."""
+    notes = {note.key: note.value for note in model.metadata_props}
+    if model.producer_name != "rnn_jax" or "initial_carry" not in notes:
+        return {}
+    try:
+        states = [np.array([state], np.float32) for state in json.loads(notes["initial_carry"])]
+    except (TypeError, ValueError):
+        raise ValueError("its metadata hold an initial_carry that is no list of lists") from None
+    return {f"carry_in.{i}": Known(state) for i, state in enumerate(states)}
+
+
 def _opset(model: Any) -> int:
+    """The version of ONNX's own operators."""
     return next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
 
 

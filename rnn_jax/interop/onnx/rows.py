@@ -37,7 +37,11 @@ def where(node: Node) -> Value | None:
         if condition.of_ids and isinstance(yes, Known) and is_input:
             return no
         lengths = yes.rows[0].steps.lengths if isinstance(yes, Final) else ""
-        if not condition.of_ids and lengths == condition.source and isinstance(no, Steps | Zeros):
+        if (
+            not condition.of_ids
+            and lengths == condition.source
+            and isinstance(no, Steps | Zeros | Known)
+        ):
             return yes
     return node.no("chooses by what is not ids or lengths")
 
