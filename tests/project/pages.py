@@ -20,6 +20,7 @@ OTHER_LIBRARIES = {
     "Equinox": "equinox",
     "NumPyro": "numpyro",
     "jax2onnx": "jax2onnx",
+    "g2p_en": "g2p_en",
 }
 
 _BLOCK = re.compile(r'^```python(?: title="([^"]*)")?\n(.*?)^```$', re.DOTALL | re.MULTILINE)

@@ -10,6 +10,7 @@ import shlex
 import types
 import warnings
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,17 @@ def test_a_layer_inside_another_library(library: str) -> None:
         warnings.simplefilter("ignore")  # theirs, not ours
         pytest.importorskip(OTHER_LIBRARIES[library])
         run([of_rnn_jax_alone(page)[0], *texts], page)
+
+
+def test_a_published_model_says_what_its_package_says() -> None:
+    """``G2p().predict("recurrence")`` of g2p_en 2.1.0, R IH0 K ER1 AH0 N S, as numbers."""
+    try:
+        metadata.version("g2p_en")  # which downloads data when it is imported
+    except metadata.PackageNotFoundError:
+        pytest.skip("g2p_en is not installed")
+    page = ROOT / "docs" / "how-to" / "interop.md"
+    texts = [text for title, text in blocks(page) if title == "g2p_en"]
+    assert run(texts, page) == f"{[57, 38, 45, 30, 10, 48, 58]}\n"
 
 
 def test_the_commands_have_only_flags_that_exist() -> None:
