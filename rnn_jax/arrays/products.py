@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnn_jax.jaxprs import in_auto_mode, reverse_mode_only, spec_of, vary_alike
+from rnn_jax.jaxprs import in_auto_mode, reverse_mode_only, row_major, spec_of, vary_alike
 from rnn_jax.types import Array, Params, state_dtype
 
-__all__ = ["affine", "narrow_like", "product", "widened"]
+__all__ = ["affine", "narrow_like", "outer", "product", "widened"]
 
 _REVERSE_ONLY = (
     "products with a matrix of 16 bits have derivatives in reverse mode only: for jvp, jacfwd and "
@@ -20,7 +20,7 @@ _REVERSE_ONLY = (
 )
 
 
-def product(xs: Array, w: Array) -> Array:
+def product(xs: Array, w: Array, *, transposed: bool = False) -> Array:
     """``xs @ w`` in the dtype of ``w``, accumulated and returned in the `state_dtype` of that.
 
     With bfloat16 parameters, the factors are bfloat16 and the sums float32, on the way back as
@@ -29,6 +29,8 @@ def product(xs: Array, w: Array) -> Array:
     Args:
       xs: ``float[..., D]``.
       w: ``float[D, G]``.
+      transposed: whether ``w`` is ``[G, D]``, and the product ``xs @ w.T``. Written so, its factors
+        stay bfloat16 on a CPU, where XLA widens those of a product with the transpose of an array.
 
     Returns:
       ``float[..., G]``.
@@ -38,46 +40,76 @@ def product(xs: Array, w: Array) -> Array:
       >>> product(jnp.ones((4, 3)), jnp.ones((3, 2), jnp.bfloat16)).dtype
       dtype('float32')
     """
-    if w.dtype == state_dtype(w.dtype):
-        return _sums(xs, w)
+    if not _is_narrow(w):
+        return _sums(xs, w, transposed)
     with reverse_mode_only(_REVERSE_ONLY):
-        return _narrow(xs.dtype, *vary_alike((xs, w)))
+        return _narrow(xs.dtype, transposed, *vary_alike((xs, w)))
 
 
-def _sums(xs: Array, w: Array) -> Array:
+def outer(xs: Array, ds: Array) -> Array:
+    """``xs.T @ ds``, the gradient of ``w`` in ``xs @ w``, in the dtype of ``ds``.
+
+    Args:
+      xs: ``float[N, D]``.
+      ds: ``float[N, G]``.
+
+    Returns:
+      ``float[D, G]`` of `state_dtype`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> outer(jnp.ones((7, 3)), jnp.ones((7, 2), jnp.bfloat16))[0]
+      Array([7., 7.], dtype=float32)
+    """
+    if not _is_narrow(ds):
+        return product(xs.T, ds)
+    # XLA's bfloat16 products on a CPU want the axis that is summed over innermost on the left.
+    return lax.platform_dependent(
+        xs,
+        ds,
+        cpu=lambda xs, ds: product(row_major(xs.astype(ds.dtype).T), ds),
+        default=lambda xs, ds: product(xs.T, ds),
+    )
+
+
+def _sums(xs: Array, w: Array, transposed: bool) -> Array:
     return lax.dot_general(
         xs.astype(w.dtype),
         w,
-        (((xs.ndim - 1,), (0,)), ((), ())),
+        (((xs.ndim - 1,), (int(transposed),)), ((), ())),
         preferred_element_type=state_dtype(w.dtype),
     )
 
 
 # JAX's own derivative multiplies float32 cotangents with matrices that it widens to float32: the
 # way back, two thirds of the work, would be float32 products.
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _narrow(dtype: jnp.dtype, xs: Array, w: Array) -> Array:
-    return _sums(xs, w)
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _narrow(dtype: jnp.dtype, transposed: bool, xs: Array, w: Array) -> Array:
+    return _sums(xs, w, transposed)
 
 
-def _forward(dtype: jnp.dtype, xs: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
+def _forward(
+    dtype: jnp.dtype, transposed: bool, xs: Array, w: Array
+) -> tuple[Array, tuple[Array, Array]]:
     xs = xs.astype(w.dtype)
-    return _sums(xs, w), (xs, w)
+    return _sums(xs, w, transposed), (xs, w)
 
 
 def _backward(
-    dtype: jnp.dtype, factors: tuple[Array, Array], cotangent: Array
+    dtype: jnp.dtype, transposed: bool, factors: tuple[Array, Array], cotangent: Array
 ) -> tuple[Array, Array]:
     xs, w = factors
     cotangent = cotangent.astype(w.dtype)
     into, out = (a.reshape(-1, a.shape[-1]) for a in (xs, cotangent))
-    return product(cotangent, w.T).astype(dtype), product(into.T, out).astype(w.dtype)
+    dw = outer(out, into) if transposed else outer(into, out)
+    dxs = product(cotangent, w, transposed=not transposed)
+    return dxs.astype(dtype), dw.astype(w.dtype)
 
 
 _narrow.defvjp(_forward, _backward)
 
 
-def affine(xs: Array, w: Array, bias: Array | None = None) -> Array:
+def affine(xs: Array, w: Array, bias: Array | None = None, *, transposed: bool = False) -> Array:
     """``xs @ w (+ bias)`` with all leading axes as the rows of one matrix.
 
     With time and batch as two axes, XLA transposes and copies the whole cotangent before the
@@ -88,6 +120,7 @@ def affine(xs: Array, w: Array, bias: Array | None = None) -> Array:
       xs: ``float[T, B, D]``, any leading shape.
       w: ``float[D, G]``.
       bias: ``float[G]``.
+      transposed: whether ``w`` is ``[G, D]``, and the product ``xs @ w.T``.
 
     Returns:
       ``float[T, B, G]`` of `state_dtype`.
@@ -98,18 +131,18 @@ def affine(xs: Array, w: Array, bias: Array | None = None) -> Array:
       (5, 4, 2)
     """
     layout = (*spec_of(xs)[:-1], None)
-    (ys,) = in_auto_mode(_affine, (xs, w, bias), (layout,))
+    (ys,) = in_auto_mode(partial(_affine, transposed), (xs, w, bias), (layout,))
     return ys
 
 
-def _affine(xs: Array, w: Array, bias: Array | None) -> tuple[Array]:
+def _affine(transposed: bool, xs: Array, w: Array, bias: Array | None) -> tuple[Array]:
     if not all(isinstance(n, int) for n in xs.shape):
         # Exported for any T or B, where one axis of both is a reshape that only XLA can compile.
-        ys = product(xs, w)
+        ys = product(xs, w, transposed=transposed)
         return (ys if bias is None else ys + jnp.broadcast_to(bias, ys.shape),)
-    rows = product(xs.reshape(-1, xs.shape[-1]), w)
+    rows = product(xs.reshape(-1, xs.shape[-1]), w, transposed=transposed)
     rows = rows if bias is None else rows + bias[None]
-    return (rows.reshape(*xs.shape[:-1], w.shape[1]),)
+    return (rows.reshape(*xs.shape[:-1], rows.shape[-1]),)
 
 
 def widened(params: Params) -> Params:

@@ -39,6 +39,9 @@ def scan(
 ) -> tuple[Any, Any]:
     """``lax.scan``, which without this refuses to take no step where jit is disabled.
 
+    And on a CPU returns bfloat16 in a time that grows with the square of the length, before JAX
+    0.11: to write one step XLA widens and narrows the whole array. Here it is narrowed at the end.
+
     Example:
       >>> with jax.disable_jit():
       ...     scan(lambda c, x: (c + x, c * x), jnp.zeros(2), jnp.ones((0, 2)))[1].shape
@@ -50,8 +53,35 @@ def scan(
             step = jax.tree.map(lambda x: jnp.empty(x.shape[1:], x.dtype), xs)
             _, ys = jax.eval_shape(body, init, step)
             return init, jax.tree.map(lambda y: jnp.zeros((0, *y.shape), y.dtype), ys)
+    if _stacks_bfloat16_slowly():
+        return _narrowed_last(body, init, xs, length, reverse, unroll)
     result: tuple[Any, Any] = lax.scan(body, init, xs, length, reverse, unroll)
     return result
+
+
+def _stacks_bfloat16_slowly() -> bool:
+    # For another platform than the default one it is a matter of time alone, not of values.
+    return jax.__version_info__ < (0, 11) and jax.default_backend() == "cpu"
+
+
+def _narrowed_last(body: Callable[[Any, Any], tuple[Any, Any]], init: Any, *how: Any) -> Any:
+    dtypes: Any = None
+
+    def wide(y: Any) -> Any:
+        return y.astype(jnp.float32) if _dtype(y) == jnp.bfloat16 else y
+
+    def widened(carry: Any, x: Any) -> Any:
+        nonlocal dtypes
+        carry, ys = body(carry, x)
+        dtypes = jax.tree.map(_dtype, ys)
+        return carry, jax.tree.map(wide, ys)
+
+    carry, ys = lax.scan(widened, init, *how)
+    return carry, jax.tree.map(lambda y, d: y.astype(d) if d == jnp.bfloat16 else y, ys, dtypes)
+
+
+def _dtype(leaf: Any) -> Any:
+    return getattr(leaf, "dtype", jnp.result_type(leaf))
 
 
 @contextmanager

@@ -91,7 +91,7 @@ def linear_cross_entropy(
         positive(chunk=chunk)
     features = fill_masked(features, mask)
     if chunk is None:
-        logits = affine(features, w if vocab_axis else w.T, b)
+        logits = affine(features, w, b, transposed=not vocab_axis)
         return cross_entropy(
             logits, targets, mask=mask, reduction=reduction, label_smoothing=label_smoothing
         )

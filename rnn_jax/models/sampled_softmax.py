@@ -61,7 +61,7 @@ class SampledSoftmax(Softmax):
 
     def logits(self, params: Params, features: Array) -> Array:
         """``features Wᵀ + b``, of all words."""
-        return affine(features, params["w"].T, params.get("b"))
+        return affine(features, params["w"], params.get("b"), transposed=True)
 
     def draw(self, key: Array, targets: Array, mask: Array | None, vocab_size: int) -> Drawn:
         """The targets, and the samples behind them."""
@@ -138,7 +138,7 @@ def _of_drawn(
     count = rows.shape[0]
     own, others = drawn.rows[:count], drawn.rows[count:]
     picked = (rows.astype(dtype) * look_up(w, own).astype(dtype)).sum(-1)
-    scores = affine(rows, look_up(w, others).T).astype(dtype)
+    scores = affine(rows, look_up(w, others), transposed=True).astype(dtype)
     if b is not None:
         picked = picked + look_up(b, own)
         scores = scores + look_up(b, others)[None]

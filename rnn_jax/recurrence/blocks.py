@@ -7,7 +7,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+
+from rnn_jax.jaxprs import scan
 
 __all__ = ["scan_blocks"]
 
@@ -41,7 +42,7 @@ def scan_blocks(
     """
 
     def block(carry: Any, steps: Any) -> Any:
-        return lax.scan(body, carry, prepare(steps), reverse=reverse)
+        return scan(body, carry, prepare(steps), reverse=reverse)
 
     length = jax.tree.leaves(steps)[0].shape[0]
     if size is None or length <= size:
@@ -52,7 +53,7 @@ def scan_blocks(
     early, late = (jax.tree.map(lambda a, s=s: a[s], steps) for s in (slice(at), slice(at, None)))
     full, others = (late, early) if reverse else (early, late)
     full = jax.tree.map(lambda leaf: leaf.reshape(count, size, *leaf.shape[1:]), full)
-    carry, outputs = lax.scan(block, carry, full, reverse=reverse)
+    carry, outputs = scan(block, carry, full, reverse=reverse)
     outputs = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), outputs)
     carry, more = block(carry, others)
     pair = (more, outputs) if reverse else (outputs, more)

@@ -25,9 +25,12 @@ def _two_halves(operands: Operands) -> int:
 
     The halves must be work enough to occupy a core each. A recurrent matrix that leaves a core's
     cache is read twice, and where a step's arrays are large XLA keeps both cores busy by itself.
+    With one gate the pointwise work, which they share, is little beside the product.
     """
     _, *batch_shape, width = operands.zs.shape
     if len(batch_shape) != 1 or not isinstance(batch_shape[0], int):  # exported for any B
+        return 1
+    if width <= operands.w_hh.shape[0]:
         return 1
     (rows,) = batch_shape
     cached = operands.w_hh.size <= _CACHED

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_jax.arrays.masking import select
-from rnn_jax.arrays.products import affine, narrow_like, product, widened
-from rnn_jax.jaxprs import grouped, saving_costly
+from rnn_jax.arrays.products import affine, narrow_like, outer, widened
+from rnn_jax.jaxprs import grouped, saving_costly, scan
 from rnn_jax.recurrence.blocks import scan_blocks
 from rnn_jax.recurrence.gradient_scale import scale_gradient, times
 from rnn_jax.recurrence.plan import Loops, Operands, Plan, Results
@@ -134,7 +134,7 @@ def make_loops(
         )  # fmt: skip
         # The cotangents take the place of the input products, which nothing needs any more.
         buffer = lax.stop_gradient(operands.zs)
-        (sums, dzs), drs = lax.scan(body, (sums, buffer), steps, reverse=not plan.reverse)
+        (sums, dzs), drs = scan(body, (sums, buffer), steps, reverse=not plan.reverse)
         return gradients(plan, operands, feds, tuple(zip(*sums, strict=True)), (dzs, drs))
 
     return Loops(forward, backward)
@@ -193,7 +193,7 @@ def gradients(
     dtheta = jax.tree.map(lambda *leaves: sum(leaves), *dthetas)
     return Operands(
         narrow_like(dtheta, operands.theta),
-        product(_rows(feds).T.astype(w.dtype), _rows(drs).astype(w.dtype)).astype(w.dtype),
+        outer(_rows(feds), _rows(drs).astype(w.dtype)).astype(w.dtype),
         _row_sum(dzs, operands.b),
         _row_sum(drs, operands.b_hh),
         joined(dcarries),

@@ -31,7 +31,7 @@ class Products(NamedTuple):
 
 PLAIN = Products(
     onward=lambda w, zs: lambda xs: product(xs, w),
-    back=lambda w, zs: lambda ds: affine(ds, w.T),
+    back=lambda w, zs: lambda ds: affine(ds, w, transposed=True),
 )
 
 # Entries of a matrix: up to 4 MB of float32 its transpose is worth a copy, and from 12 MB on the

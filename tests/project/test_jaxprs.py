@@ -167,3 +167,21 @@ def test_a_cluster_is_found_as_jax_finds_it(monkeypatch: pytest.MonkeyPatch) -> 
     assert jaxprs.cluster(1) == ("node003:61517", 16, 9, [1])
     monkeypatch.setenv("SLURM_NTASKS", "many")
     assert jaxprs.cluster(1) is None
+
+
+def test_a_step_of_bfloat16_is_written_by_itself() -> None:
+    """Before JAX 0.11 a plain scan writes the whole array anew at each step, on a CPU."""
+
+    def steps(xs: Any, scan: Any) -> Any:
+        return scan(lambda h, x: (h + x, (h + x).astype(jnp.bfloat16)), jnp.zeros(3), xs)
+
+    def whole_arrays_written(scan: Any) -> int:
+        text = jax.jit(lambda xs: steps(xs, scan)).lower(jnp.ones((37, 3))).compile().as_text()
+        return len(re.findall(r"= bf16\[37,3\]\S* convert\(%dynamic", text))
+
+    assert whole_arrays_written(jaxprs.scan) == 0
+    old = jax.__version_info__ < (0, 11) and jax.default_backend() == "cpu"
+    assert (whole_arrays_written(jax.lax.scan) > 0) == old
+    last, ys = steps(jnp.ones((37, 3)), jaxprs.scan)
+    np.testing.assert_array_equal(ys[:, 0], jnp.arange(1, 38).astype(jnp.bfloat16))
+    assert ys.dtype == jnp.bfloat16 and last[0] == 37
