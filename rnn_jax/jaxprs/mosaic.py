@@ -149,7 +149,9 @@ def _lowered() -> set[str]:
         semantics = mosaic_gpu.CompilerParams().lowering_semantics
         tables = lowering.mosaic_lowering_rules.items()
         # By how a warp group's code is written, not that of a single warp.
-        table = next(rules for (how, of), rules in tables if how == semantics and of.value == 0)
+        table = next(
+            rules for (how, of), rules in tables if how == semantics and of.name == "Warpgroup"
+        )
         return {str(primitive) for primitive in table}
     except (*_MISSING, StopIteration):
         return set()
@@ -218,6 +220,11 @@ def refuse(message: str, shapes: Any, operands: Any) -> Any:
 
 _refused = Primitive("refused")
 _refused.multiple_results = True
+
+
+@_refused.def_impl
+def _(*_: Any, message: str, shapes: Any) -> Any:
+    raise ValueError(message)
 
 
 @_refused.def_abstract_eval

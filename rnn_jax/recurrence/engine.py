@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from rnn_jax.jaxprs import refuse
@@ -95,15 +96,28 @@ def _refuse_back(plan: Plan, operands: Operands, saved: Any, cotangents: Results
     return found
 
 
+def _kernel(plan: Plan, operands: Operands, save: bool) -> tuple[Results, Any]:
+    return KERNELS.forward(plan, _once(operands) if save else operands, save)
+
+
 def _kernel_back(plan: Plan, operands: Operands, saved: Any, cotangents: Results) -> Operands:
-    found = KERNELS.backward(plan, operands, saved, cotangents)
-    by = partial(first_order_only, remedy="pass backend='auto'", by="backend='pallas'")
-    return jax.tree.map(by, found)
+    return KERNELS.backward(plan, operands, saved, _once(cotangents))
+
+
+def _once(tree: Any) -> Any:
+    """``tree``, for a kernel whose derivative is another kernel, which itself has none."""
+
+    def leaf(x: Any) -> Any:
+        if not jnp.issubdtype(x.dtype, jnp.inexact):
+            return x
+        return first_order_only(x, "pass backend='auto'", "backend='pallas'")
+
+    return jax.tree.map(leaf, tree)
 
 
 # By platform, where a kernel is asked for.
 _KERNEL = {
-    "cuda": Loops(KERNELS.forward, _kernel_back),
+    "cuda": Loops(_kernel, _kernel_back),
     "default": Loops(_refuse, _refuse_back),
 }
 

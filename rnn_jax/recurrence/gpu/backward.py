@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_jax.jaxprs import kernel
-from rnn_jax.recurrence.gpu.form import Form, Steps
+from rnn_jax.recurrence.gpu.form import Form, Steps, every_unit
 from rnn_jax.recurrence.gpu.product import matrix_row, resident, total
 
 __all__ = ["Read", "Written", "run"]
@@ -187,7 +187,7 @@ def _pull(
         dcarry = [c + k for c, k in zip(dcarry, at.kept, strict=True)]
     dnew = dcarry
     if read.steps.mask is not None:
-        valid = read.steps.mask[t, row] != 0
+        valid = every_unit(form, read.steps.mask[t, row]) != 0
         dnew, dy = jax.tree.map(lambda d: jnp.where(valid, d, jnp.zeros_like(d)), (dcarry, dy))
     theta, direct, dz, dr = pull(
         *[leaf[...] for leaf in read.theta], *at.before, *at.z, *at.products, *dnew, dy
@@ -215,16 +215,16 @@ def _before(
     back = [d + p for d, p in zip(direct, jax.tree.leaves(to_carry(product)), strict=True)]
     initial = sums.initial
     if read.steps.resets is not None:
-        flag = read.steps.resets[t, row] != 0
+        flag = every_unit(form, read.steps.resets[t, row]) != 0
         initial = [
             i + jnp.where(flag, d, jnp.zeros_like(d)) for i, d in zip(initial, back, strict=True)
         ]
         back = [jnp.where(flag, jnp.zeros_like(d), d) for d in back]
     if read.steps.factor is not None:
-        factor = read.steps.factor[t, row]
+        factor = every_unit(form, read.steps.factor[t, row])
         # Zero where it is, even if the gradient is infinite.
         back = [jnp.where(factor == 0, jnp.zeros_like(d), factor * d) for d in back]
     if read.steps.mask is not None:
-        valid = read.steps.mask[t, row] != 0
+        valid = every_unit(form, read.steps.mask[t, row]) != 0
         back = [jnp.where(valid, d, c) for d, c in zip(back, sums.carry, strict=True)]
     return _Sums(back, initial, sums.theta)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from rnn_jax.jaxprs import strided
 from rnn_jax.types import Array, Carry
 
-__all__ = ["Form", "Steps", "pad", "unpad"]
+__all__ = ["Form", "Steps", "every_unit", "pad", "unpad"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Form:
     """What is fixed of one kernel.
 
     steps: ``T``.
+    count: rows of the batch.
     rows: of one block; the batch is padded to ``blocks · rows``.
     units: ``H``; vectors are padded to ``padded`` of them.
     gates: blocks of the recurrent product.
@@ -30,6 +31,7 @@ class Form:
     """
 
     steps: int
+    count: int
     rows: int
     blocks: int
     units: int
@@ -67,6 +69,11 @@ class Form:
         return tree if self.interpret else jax.tree.map(strided, tree)
 
 
+def every_unit(form: Form, number: Any) -> Array:
+    """A number as the vector of units, for what is compiled unit by unit."""
+    return jnp.broadcast_to(number, (form.padded,))
+
+
 class Steps(NamedTuple):
     """What travels beside the steps, as kernels read it: ``[T, B]`` of int32, int32, float32."""
 
@@ -89,8 +96,5 @@ def pad(form: Form, x: Array, rows: int | None = None) -> Array:
 
 def unpad(form: Form, x: Array, batch_shape: tuple[int, ...], rows: int) -> Array:
     """``x`` without what `pad` put there, in the shape of the batch."""
-    count = 1
-    for size in batch_shape:
-        count *= size
-    x = jax.lax.slice_in_dim(x[..., : form.units], 0, count, axis=rows)
+    x = jax.lax.slice_in_dim(x[..., : form.units], 0, form.count, axis=rows)
     return x.reshape(*x.shape[:rows], *batch_shape, *x.shape[rows + 1 :])

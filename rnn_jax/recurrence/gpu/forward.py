@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_jax.jaxprs import kernel
-from rnn_jax.recurrence.gpu.form import Form, Steps
+from rnn_jax.recurrence.gpu.form import Form, Steps, every_unit
 from rnn_jax.recurrence.gpu.product import matrix_row, resident, total
 
 __all__ = ["Read", "Written", "run"]
@@ -117,7 +117,7 @@ def _recur(
         carries, zs = state if form.ahead else (state, inputs(t))
         # Read now, waited for at the next step.
         following = inputs(form.at(jnp.minimum(i + 1, form.steps - 1))) if form.ahead else None
-        before = [_reset(read, t, first + b, carries[b]) for b in rows]
+        before = [_reset(form, read, t, first + b, carries[b]) for b in rows]
         for b in rows:
             exchange[b] = fed(form.tree(before[b])).astype(form.dtype)
 
@@ -141,11 +141,11 @@ def _recur(
             leaf[first + b] = value
 
 
-def _reset(read: Read, t: Any, row: Any, carry: list[Any]) -> list[Any]:
+def _reset(form: Form, read: Read, t: Any, row: Any, carry: list[Any]) -> list[Any]:
     """The carry before a step: the initial one where a new sequence begins."""
     if read.steps.resets is None:
         return carry
-    flag = read.steps.resets[t, row] != 0
+    flag = every_unit(form, read.steps.resets[t, row]) != 0
     return [jnp.where(flag, i[row], c) for i, c in zip(read.initial, carry, strict=True)]
 
 
@@ -166,7 +166,7 @@ def _advance(
         r = [one + read.b_hh[g] for g, one in enumerate(r)]
     *new, y = pointwise(*[leaf[...] for leaf in read.theta], *before, *z, *r)
     if read.steps.mask is not None:
-        valid = read.steps.mask[t, row] != 0
+        valid = every_unit(form, read.steps.mask[t, row]) != 0
         new = [jnp.where(valid, n, c) for n, c in zip(new, carry, strict=True)]
         y = jnp.where(valid, y, jnp.zeros_like(y))
     written.ys[t, row] = form.spread(y).astype(form.dtype)

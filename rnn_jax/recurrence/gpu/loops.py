@@ -79,6 +79,7 @@ def form_of(plan: Plan, operands: Operands) -> Form:
     tile = tile_of(settings, sizes, None if settings.interpret else device())
     return Form(
         steps=shape[0],
+        count=rows,
         rows=tile.rows,
         blocks=max(1, -(-rows // tile.rows)),
         units=units,
@@ -163,14 +164,13 @@ def _backward(plan: Plan, operands: Operands, saved: _Saved, cotangents: Results
 
     def steps(x: Array) -> Array:
         """``[T, Bₚ, G, Hₚ]`` as ``[T, *B, G·H]``."""
-        x = unpad(form, x, shape, 1)
-        return x.reshape(*x.shape[:-2], -1)
+        return unpad(form, x, shape, 1).reshape(operands.zs.shape)
 
     before = form.tree([unpad(form, leaf, shape, 1) for leaf in saved.before])
     dinitial = None
     if operands.initial is not None:
         dinitial = form.tree([unpad(form, leaf, shape, 0) for leaf in written.initial])
-    theta = [_sum_rows(unpad(form, leaf, shape, 0)) for leaf in written.theta]
+    theta = [unpad(form, leaf, (form.count,), 0).sum(0) for leaf in written.theta]
     sums = (
         (form.tree([unpad(form, leaf, shape, 0) for leaf in written.carry]),),
         (jax.tree.unflatten(jax.tree.structure(operands.theta), theta),),
@@ -179,10 +179,6 @@ def _backward(plan: Plan, operands: Operands, saved: _Saved, cotangents: Results
     dzs = steps(written.zs)
     drs = None if written.products is None else steps(written.products)
     return gradients(plan, operands, plan.cell.fed(before), sums, (dzs, drs))
-
-
-def _sum_rows(x: Array) -> Array:
-    return x.reshape(-1, x.shape[-1]).sum(0)
 
 
 def _pointwise(plan: Plan, operands: Operands, form: Form) -> Callable[..., Any]:
@@ -230,7 +226,7 @@ def _gates(form: Form, x: Array) -> Array:
 
 
 def _inputs(form: Form, operands: Operands) -> Array:
-    zs = operands.zs.reshape(form.steps, -1, form.gates, form.units)
+    zs = operands.zs.reshape(form.steps, form.count, form.gates, form.units)
     if operands.b is not None:
         zs = zs + operands.b.reshape(1, 1, form.gates, form.units)
     return pad(form, zs, rows=1)
@@ -241,7 +237,7 @@ def _theta(form: Form, operands: Operands) -> list[Array]:
 
 
 def _rows(form: Form, x: Array, leading: int) -> Array:
-    return pad(form, x.reshape(*x.shape[:leading], -1, form.units), rows=leading)
+    return pad(form, x.reshape(*x.shape[:leading], form.count, form.units), rows=leading)
 
 
 def _carry(form: Form, tree: Any, leading: int = 0) -> list[Array]:
@@ -253,7 +249,7 @@ def _steps(form: Form, operands: Operands) -> Steps:
     def fit(flags: Array | None, dtype: Any) -> Array | None:
         if flags is None:
             return None
-        flags = flags.reshape(form.steps, -1).astype(dtype)
+        flags = flags.reshape(form.steps, form.count).astype(dtype)
         return jnp.pad(flags, ((0, 0), (0, form.batch - flags.shape[1])))
 
     mask, factor, resets = operands.steps
