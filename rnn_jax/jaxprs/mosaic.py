@@ -218,17 +218,11 @@ def refuse(message: str, shapes: Any, operands: Any) -> Any:
     return jax.tree.unflatten(structure, results)
 
 
-_refused = Primitive("refused")
-_refused.multiple_results = True
-
-
-@_refused.def_impl
-def _(*_: Any, message: str, shapes: Any) -> Any:
+def _raise(*_: Any, message: str, **__: Any) -> Any:
     raise ValueError(message)
 
 
-@_refused.def_abstract_eval
-def _(*_: Any, message: str, shapes: Any) -> Any:
+def _types(*_: Any, message: str, shapes: Any) -> Any:
     return [jax.core.ShapedArray(shape, dtype) for shape, dtype in shapes]
 
 
@@ -238,9 +232,9 @@ def _batched(args: Any, axes: Any, *, message: str, shapes: Any) -> Any:
     return _refused.bind(*args, message=message, shapes=shapes), [0] * len(shapes)
 
 
-def _lower(*_: Any, message: str, shapes: Any) -> Any:
-    raise ValueError(message)
-
-
+_refused: Any = Primitive("refused")
+_refused.multiple_results = True
+_refused.def_impl(_raise)
+_refused.def_abstract_eval(_types)
 batching.primitive_batchers[_refused] = _batched
-mlir.register_lowering(_refused, _lower)
+mlir.register_lowering(_refused, _raise)

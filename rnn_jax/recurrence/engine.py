@@ -86,8 +86,9 @@ _NO_GPU = (
 
 
 def _refuse(plan: Plan, operands: Operands, save: bool) -> tuple[Results, Any]:
-    plain = partial(LOOPS["default"].forward, plan, save=False)
-    results: Results = refuse(_NO_GPU, jax.eval_shape(lambda o: plain(o)[0], operands), operands)
+    plain = LOOPS["default"].forward
+    shapes = jax.eval_shape(lambda operands: plain(plan, operands, False)[0], operands)
+    results: Results = refuse(_NO_GPU, shapes, operands)
     return results, None
 
 

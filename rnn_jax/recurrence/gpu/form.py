@@ -52,7 +52,7 @@ class Form:
         """Rows with those that fill the last block."""
         return self.blocks * self.rows
 
-    def at(self, i: Array, *, back: bool = False) -> Array:
+    def at(self, i: Any, *, back: bool = False) -> Any:
         """The step that is the ``i``-th to be taken, there or on the way back."""
         return self.steps - 1 - i if self.reverse is not back else i
 
@@ -62,7 +62,9 @@ class Form:
 
     def vector(self, *leading: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
         """An array of units."""
-        return jax.ShapeDtypeStruct((*leading, self.padded), dtype)
+        made: Any = jax.ShapeDtypeStruct
+        vector: jax.ShapeDtypeStruct = made((*leading, self.padded), dtype)
+        return vector
 
     def spread(self, tree: Any) -> Any:
         """Vectors as a loop can carry them from step to step; see `strided`."""

@@ -183,7 +183,7 @@ def _backward(plan: Plan, operands: Operands, saved: _Saved, cotangents: Results
 
 def _pointwise(plan: Plan, operands: Operands, form: Form) -> Callable[..., Any]:
     """The pointwise function as `forward.run` calls it."""
-    structure = jax.tree.structure(operands.theta)
+    structure: Any = jax.tree.structure(operands.theta)
     parameters, leaves = structure.num_leaves, form.carry.num_leaves
 
     def function(*args: Array) -> list[Array]:
