@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Literal, Never, Protocol, cast
+from typing import Any, Never, Protocol, cast
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from rnn_jax.cells import Form, LinearCell, PointwiseCell, form_of
 from rnn_jax.cells.memory import named
 from rnn_jax.host.checks import check_renamed
 from rnn_jax.jaxprs import in_auto_mode, reverse_mode_only, scan, vary_over, varying_axes
+from rnn_jax.recurrence.backend import Backend, kernel_of
 from rnn_jax.recurrence.gpu.settings import Kernel
 from rnn_jax.recurrence.gradient_scale import scale_gradient, settled
 from rnn_jax.recurrence.layouts import batch_shape_of, checked_steps, layouts_of
@@ -32,9 +33,6 @@ __all__ = [
     "unroll",
     "unroll_carries",
 ]
-
-Backend = Literal["auto", "scan", "pallas"] | Kernel
-_NAMES = ("auto", "scan", "pallas")
 
 
 def unroll(
@@ -191,7 +189,7 @@ class _Forward(Protocol):
 
 
 def _form(cell: Cell, backend: Backend, lags: int | None) -> _Forward:
-    kernel = _kernel(backend)
+    kernel = kernel_of(backend)
     if kernel is not None:
         if form_of(cell) != "pointwise":
             raise ValueError(
@@ -202,15 +200,6 @@ def _form(cell: Cell, backend: Backend, lags: int | None) -> _Forward:
     if lags is not None:
         return partial(_pointwise, lags=lags)
     return _FORMS[form_of(cell) if backend == "auto" else "plain"]
-
-
-def _kernel(backend: Backend) -> Kernel | None:
-    """The kernel that was asked for."""
-    if isinstance(backend, Kernel):
-        return backend
-    if backend not in _NAMES:
-        raise ValueError(f"backend must be one of {_NAMES} or a Kernel, not {backend!r}")
-    return Kernel() if backend == "pallas" else None
 
 
 _REVERSE_ONLY = (
