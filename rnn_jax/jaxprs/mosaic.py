@@ -54,6 +54,7 @@ def kernel(
             scratch_types=[mosaic_gpu.SMEM(s.shape, s.dtype) for s in shared],
             grid=(blocks,),
             grid_names=("block",),
+            compiler_params=_compiler(),
             **options,
         )
     except _MISSING as error:
@@ -68,6 +69,18 @@ def _interpreter() -> Any:
     from jax._src.pallas.mosaic_gpu.interpret import params
 
     return params.InterpretGPUParams()
+
+
+def _compiler() -> Any:
+    """How kernels are compiled: lane by lane.
+
+    The other way, JAX 0.12's own choice, finds layouts by solving constraints, which takes a minute
+    for a step of many rows; the machine code is the same. A JAX that only has that way takes it.
+    """
+    from jax.experimental.pallas import mosaic_gpu
+
+    lane = getattr(getattr(mosaic_gpu, "LoweringSemantics", None), "Lane", None)
+    return mosaic_gpu.CompilerParams(**({} if lane is None else {"lowering_semantics": lane}))
 
 
 def strided(x: Any) -> Any:
@@ -144,9 +157,8 @@ def _lowered() -> set[str]:
     """The names of the operations that kernels of this JAX can hold; none if unknown."""
     try:
         from jax._src.pallas.mosaic_gpu import lowering
-        from jax.experimental.pallas import mosaic_gpu
 
-        semantics = mosaic_gpu.CompilerParams().lowering_semantics
+        semantics = _compiler().lowering_semantics
         tables = lowering.mosaic_lowering_rules.items()
         # By how a warp group's code is written, not that of a single warp.
         table = next(

@@ -75,6 +75,7 @@ def form_of(plan: Plan, operands: Operands) -> Form:
         leaves=len(jax.tree.leaves(carry)),
         parameters=len(jax.tree.leaves(operands.theta)),
         itemsize=w.dtype.itemsize,
+        sums=plan.sums,
     )
     tile = tile_of(settings, sizes, None if settings.interpret else device())
     return Form(

@@ -26,16 +26,14 @@ def resident(form: Form, matrix: Any, shared: list[Any]) -> Any:
         return matrix
     (copy,) = shared
     count = form.units * form.gates
-    whole, rest = divmod(count, _CHUNK)
+    size = min(count, _CHUNK)
 
     def chunk(i: Any, _: None) -> None:
-        rows = _lines(i * _CHUNK, _CHUNK)
+        # The last chunk ends with the matrix, and copies some rows again.
+        rows = _lines(jnp.minimum(i * size, count - size), size)
         copy[rows] = matrix[rows]
 
-    if whole:
-        lax.fori_loop(0, whole, chunk, None)
-    for row in range(count - rest, count):
-        copy[row] = matrix[row]
+    lax.fori_loop(0, -(-count // size), chunk, None)
     return copy
 
 
@@ -54,19 +52,17 @@ def matrix_row(form: Form, matrix: Any, unit: Any, gate: int) -> Any:
 def total(form: Form, term: Callable[[Any], Any]) -> Any:
     """``Σ term(k)`` over the units ``k``; a term is a tree of vectors."""
 
-    def plus(sums: Any, k: Any) -> Any:
-        return jax.tree.map(jnp.add, sums, term(k))
-
-    def several(i: Any, sums: Any) -> Any:
-        for k in range(form.unroll):
-            sums = plus(sums, 1 + i * form.unroll + k)
+    def block(start: Any, size: int, sums: Any) -> Any:
+        for k in range(size):
+            one = term(start + k)
+            sums = one if sums is None else jax.tree.map(jnp.add, sums, one)
         return sums
 
-    # From the first term, not from zero: a loop starts from what its rounds return.
-    whole = (form.units - 1) // form.unroll
-    sums = term(0)
-    if whole:
-        sums = lax.fori_loop(0, whole, several, sums)
-    for k in range(1 + whole * form.unroll, form.units):
-        sums = plus(sums, k)
-    return sums
+    # From the first block, not from zero: a loop starts from what its rounds return. Blocks start
+    # at multiples of their size, so that neighbouring numbers are read together.
+    size = min(form.unroll, form.units)
+    whole, rest = divmod(form.units, size)
+    sums = block(0, size, None)
+    if whole > 1:
+        sums = lax.fori_loop(1, whole, lambda i, sums: block(i * size, size, sums), sums)
+    return block(whole * size, rest, sums)

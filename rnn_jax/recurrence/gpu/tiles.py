@@ -37,6 +37,7 @@ class Sizes:
     leaves: of the carry.
     parameters: of single units.
     itemsize: of the recurrent matrix, in bytes.
+    sums: whether only the sums of both products are read; see `Plan`.
     """
 
     rows: int
@@ -45,6 +46,7 @@ class Sizes:
     leaves: int
     parameters: int
     itemsize: int
+    sums: bool = True
 
     @property
     def padded(self) -> int:
@@ -63,10 +65,13 @@ class Sizes:
     def registers(self, rows: int) -> int:
         """Registers of a thread, on the way back, which needs more.
 
-        A row's products, pre-activations twice (those of the next step are read ahead), carries
-        and their cotangents, and what the pointwise function holds meanwhile.
+        A row holds its products, what it reads of a step and of the next one (carries, input and
+        recurrent products, the output's cotangent), carries and their cotangents, and for every
+        parameter its sum and the terms in flight. Compiled for a Hopper, kernels of LSTMs (with
+        peepholes, too) and GRUs took 242, 190 and 162 registers where this says 232, 192 and 161.
         """
-        row = 4 * self.gates + 4 * self.leaves + self.parameters
+        read = self.leaves + self.gates * (1 if self.sums else 2) + 1
+        row = 2 * read + self.gates + 2 * self.leaves + 4 * self.parameters
         return _OTHERS + rows * row * (self.padded // THREADS)
 
 
