@@ -93,7 +93,7 @@ TRIES = (
     Try("elman-relu-no-bias", 1, (), Kernel(resident=False)),
     Try("elman-wide", 2, (1,), Kernel(rows=1)),
     Try("gru-odd", 2, (2,), Kernel(rows=2, ahead=False), reverse=True),
-    Try("gru-after", 7, (3,), Kernel(rows=2), all=True),
+    Try("gru-after", 5, (3,), Kernel(rows=2), all=True),
     Try("lstm", 2, (1,), Kernel(ahead=False), reverse=True),
     Try("lstm", 7, (3,), Kernel(rows=2, resident=False), all=True, every=True),
     Try("lstm-learned", 2, (5,), Kernel(rows=4), reverse=True, all=True),
@@ -103,6 +103,6 @@ TRIES = (
     Try("mixed", 2, (0,)),
 )
 NARROW = tuple(
-    Try(name, 5, (3,), Kernel(rows=2), all=True, dtype=jnp.bfloat16)
+    Try(name, 3, (3,), Kernel(rows=2), all=True, dtype=jnp.bfloat16)
     for name in ("elman-tanh", "lstm-peepholes", "mixed")
 )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+from importlib import import_module
 from typing import Any
 
 import jax
@@ -48,8 +49,7 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 @pytest.fixture(scope="module")
 def device() -> Any:
     """A device to compile for, which is not there."""
-    from jax._src.lib import xla_client
-
+    xla_client: Any = import_module("jax._src.lib").xla_client
     plugin = xla_client.load_pjrt_plugin_dynamically("cuda", PLUGIN)
     xla_client.initialize_pjrt_plugin("cuda")
     options = {"target_config": H100, "topology": "1x1x1"}
