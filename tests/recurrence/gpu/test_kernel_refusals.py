@@ -67,14 +67,14 @@ class Counting(r.PointwiseCell):
     [
         (r.gru(3, reset="before"), jnp.float32, "pointwise form, and GRUBefore is not one"),
         (r.lstm(4, proj_size=3), jnp.float32, "pointwise form, and ProjectedLSTM is not one"),
-        (r.lru(3, output_size=2), jnp.float32, "pointwise form, and LRU is not one"),
+        (r.min_gru(3), jnp.float32, "pointwise form, and MinGRU is not one"),
         (r.elman(3), jnp.float16, "float32 or bfloat16, and the recurrent matrix has dtype float1"),
         (r.lstm(512), jnp.float32, "takes 4194304 bytes, more than the 524288"),
         (Factorial(3), jnp.float32, "a kernel has no lgamma"),
         (Closing(3), jnp.float32, "closes over arrays"),
         (Counting(3), jnp.float32, "which Counting here is not"),
     ],
-    ids=["before", "projected", "lru", "float16", "large", "lgamma", "closing", "counting"],
+    ids=["before", "projected", "min-gru", "float16", "large", "lgamma", "closing", "counting"],
 )
 def test_by_cell_dtype_and_size(cell: Any, dtype: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message + ".*backend='auto'"):
