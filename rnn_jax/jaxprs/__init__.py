@@ -14,6 +14,7 @@ from rnn_jax.jaxprs.meshes import (
     vary_over,
     varying_axes,
 )
+from rnn_jax.jaxprs.mosaic import Device, device, kernel, kernel_function, refuse, strided
 from rnn_jax.jaxprs.programs import (
     COSTLY,
     grouped,
@@ -27,14 +28,19 @@ from rnn_jax.jaxprs.tracing import is_traced, jit_disabled, reverse_mode_only, s
 
 __all__ = [
     "COSTLY",
+    "Device",
     "cluster",
+    "device",
     "grouped",
     "hoisted",
     "in_auto_mode",
     "is_traced",
     "jit_disabled",
+    "kernel",
+    "kernel_function",
     "only_added",
     "portable",
+    "refuse",
     "returns_an_argument",
     "returns_one_value",
     "reverse_mode_only",
@@ -42,6 +48,7 @@ __all__ = [
     "saving_costly",
     "scan",
     "spec_of",
+    "strided",
     "sum_over",
     "vary_alike",
     "vary_over",

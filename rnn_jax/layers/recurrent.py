@@ -66,7 +66,7 @@ class Recurrent(BaseLayer):
 
         Only where it `can_slide`.
         """
-        how: Any = {"reverse": False, "every": True, "backend": "auto", "lags": lags}
+        how: Any = {"reverse": False, "every": True, "backend": self.backend, "lags": lags}
         return run(self.cell, params, carry, xs, along.steps, **how)
 
 

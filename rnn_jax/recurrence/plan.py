@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from rnn_jax.cells import PointwiseCell
 from rnn_jax.jaxprs import only_added
+from rnn_jax.recurrence.gpu.settings import Kernel
 from rnn_jax.types import Array, Carry, Params, Steps
 
 __all__ = ["Loops", "Operands", "Plan", "Results", "reads_only_sums"]
@@ -23,6 +24,7 @@ class Plan:
     every: whether the carry after every step is kept.
     sums: see `reads_only_sums`.
     lags: how many steps a loss reaches back beyond its own; None for all.
+    kernel: settings of the kernel that runs it on a GPU; None for the scans of every platform.
     """
 
     cell: PointwiseCell
@@ -30,6 +32,7 @@ class Plan:
     every: bool
     sums: bool
     lags: int | None = None
+    kernel: Kernel | None = None
 
 
 class Operands(NamedTuple):

@@ -10,6 +10,8 @@ from rnn_jax.cells import PointwiseCell
 from rnn_jax.host.checks import check_members
 from rnn_jax.jaxprs import jit_disabled, returns_an_argument, vary_alike
 from rnn_jax.recurrence import engine
+from rnn_jax.recurrence.gpu.loops import form_of
+from rnn_jax.recurrence.gpu.settings import Kernel
 from rnn_jax.recurrence.plan import Operands, Plan, Results, reads_only_sums
 from rnn_jax.types import Array, Carry, Params, Steps
 
@@ -38,6 +40,7 @@ def unroll_pointwise(
     reverse: bool,
     every: bool,
     lags: int | None = None,
+    kernel: Kernel | None = None,
 ) -> Results:
     """The cell's fast form; see `rnn_jax.recurrence.engine`.
 
@@ -50,6 +53,10 @@ def unroll_pointwise(
       reverse: from the last step to the first.
       every: whether the carry after every step is kept.
       lags: how many steps a loss reaches back beyond its own; None for all.
+      kernel: settings of the kernel that runs it on a GPU; None for scans.
+
+    Raises:
+      ValueError: the kernel does not take these dtypes or sizes.
     """
     resets = steps.resets
     initial = None if resets is None else cell.initial_carry(resets.shape[1:], params)
@@ -70,5 +77,7 @@ def unroll_pointwise(
         steps=steps,
         inputs=(xs, params["w_ih"]) if cell.bias_by_step and not is_ids(xs) else None,
     )
-    plan = Plan(cell, reverse, every, reads_only_sums(cell, operands), lags)
+    plan = Plan(cell, reverse, every, reads_only_sums(cell, operands), lags, kernel)
+    if kernel is not None:
+        form_of(plan, operands)  # which refuses what it does not take, wherever it will run
     return engine.run(plan, vary_alike(operands))

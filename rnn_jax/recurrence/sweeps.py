@@ -43,21 +43,19 @@ def sweep_back(plan: Plan, operands: Operands, saved: Any, cotangents: Results) 
     return jax.tree.map(lambda leaf: first_order_only(leaf, RUN_WINDOWS), found)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(1,))
-def first_order_only(leaf: Array, remedy: str) -> Array:
+@partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def first_order_only(leaf: Array, remedy: str, by: str = "sliding() by lagged pull-backs") -> Array:
     """``leaf``, which cannot be differentiated; the error says so, and the remedy.
 
-    It was computed from carries that are kept, as if they were constants; those inside a window
-    depend on the parameters.
+    By lagged pull-backs it was computed from carries that are kept, as if they were constants;
+    those inside a window depend on the parameters.
     """
     return leaf
 
 
 @first_order_only.defjvp
-def _refuse(remedy: str, primals: Any, tangents: Any) -> Any:
-    raise ValueError(
-        f"sliding() by lagged pull-backs has first derivatives only: for higher ones {remedy}"
-    )
+def _refuse(remedy: str, by: str, primals: Any, tangents: Any) -> Any:
+    raise ValueError(f"{by} has first derivatives only: for higher ones {remedy}")
 
 
 def _part(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Literal, Never, Protocol, cast, get_args
+from typing import Any, Never, Protocol, cast
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,8 @@ from rnn_jax.cells import Form, LinearCell, PointwiseCell, form_of
 from rnn_jax.cells.memory import named
 from rnn_jax.host.checks import check_renamed
 from rnn_jax.jaxprs import in_auto_mode, reverse_mode_only, scan, vary_over, varying_axes
+from rnn_jax.recurrence.backend import Backend, kernel_of
+from rnn_jax.recurrence.gpu.settings import Kernel
 from rnn_jax.recurrence.gradient_scale import scale_gradient, settled
 from rnn_jax.recurrence.layouts import batch_shape_of, checked_steps, layouts_of
 from rnn_jax.recurrence.linear import unroll_linear
@@ -31,8 +33,6 @@ __all__ = [
     "unroll",
     "unroll_carries",
 ]
-
-Backend = Literal["auto", "scan"]
 
 
 def unroll(
@@ -68,14 +68,17 @@ def unroll(
         padding this is the reversed sequence; nothing need be flipped. ``resets`` still mark first
         steps: the carry is reset after them.
       backend: "auto" for the fastest form that the cell has; "scan" for the plain scan, which
-        ``jvp`` and ``jacfwd`` need.
+        ``jvp`` and ``jacfwd`` need; "pallas" for one kernel that takes all steps on an NVIDIA GPU,
+        of a cell of the pointwise form (`elman`, `lstm`, `gru`, your own): not timed on any device
+        so far, so "auto" takes it nowhere. A `Kernel` is "pallas" with settings.
 
     Returns:
       The carry after the last step and the outputs ``float[T, B, H]``.
 
     Raises:
       ValueError: inputs, carry, mask, gradient_scale or resets whose shapes do not fit; a token id
-        that selects no row (under jit its step is NaN instead); an unknown backend.
+        that selects no row (under jit its step is NaN instead); an unknown backend; with "pallas"
+        a platform, cell, dtype or size that the kernel does not take.
       TypeError: an unknown keyword.
 
     Example:
@@ -160,9 +163,7 @@ def _run(
     carry = _fitting_carry(cell, params, carry, batch_shape)
     steps = settled(steps, reverse=reverse)
     xs = fill_masked(as_index(xs) if is_ids(xs) else xs, steps.mask)
-    forward = _form(cell, backend)
-    if lags is not None:
-        forward = partial(_pointwise, lags=lags)
+    forward = _form(cell, backend, lags)
     last, carries, ys = forward(cell, params, carry, xs, steps, reverse=reverse, every=every)
     return jax.tree.unflatten(containers, jax.tree.leaves(carries if every else last)), ys
 
@@ -187,9 +188,17 @@ class _Forward(Protocol):
     ) -> tuple[Carry, Carry, Array]: ...
 
 
-def _form(cell: Cell, backend: Backend) -> _Forward:
-    if backend not in get_args(Backend):
-        raise ValueError(f"backend must be one of {get_args(Backend)}, not {backend!r}")
+def _form(cell: Cell, backend: Backend, lags: int | None) -> _Forward:
+    kernel = kernel_of(backend)
+    if kernel is not None:
+        if form_of(cell) != "pointwise":
+            raise ValueError(
+                f"backend='pallas' runs cells of the pointwise form, and {type(cell).__name__} is "
+                "not one: pass backend='auto'"
+            )
+        return partial(_pointwise, lags=lags, kernel=kernel)
+    if lags is not None:
+        return partial(_pointwise, lags=lags)
     return _FORMS[form_of(cell) if backend == "auto" else "plain"]
 
 
@@ -214,11 +223,18 @@ def _pointwise(
     reverse: bool,
     every: bool,
     lags: int | None = None,
+    kernel: Kernel | None = None,
 ) -> tuple[Carry, Carry, Array]:
     """All steps by the fast recurrence; see `rnn_jax.recurrence.pointwise`."""
     if not is_fast(cell, carry, xs.shape[0]):
+        if kernel is not None and xs.shape[0] != 0:
+            raise ValueError(
+                "backend='pallas' needs jit, and a cell that feeds back a leaf of its carry, all "
+                f"of it differentiable, which {type(cell).__name__} here is not: pass "
+                "backend='auto'"
+            )
         return _scan(cell, params, carry, xs, steps, reverse=reverse, every=every)
-    how: Any = {"reverse": reverse, "every": every, "lags": lags}
+    how: Any = {"reverse": reverse, "every": every, "lags": lags, "kernel": kernel}
     with reverse_mode_only(_REVERSE_ONLY if lags is None else SLIDING_REVERSE_ONLY):
         return unroll_pointwise(cell, params, carry, xs, steps, **how)
 
@@ -226,7 +242,7 @@ def _pointwise(
 def can_sweep(cell: Cell, carry: Carry, xs: Array, backend: Backend) -> bool:
     """Whether `run` takes ``lags``: the fast recurrence runs the cell."""
     return (
-        backend == "auto"
+        backend != "scan"
         and form_of(cell) == "pointwise"
         and is_fast(cast(PointwiseCell, cell), carry, xs.shape[0])
     )

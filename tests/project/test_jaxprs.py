@@ -13,8 +13,11 @@ import pytest
 
 import rnn_jax as r
 from rnn_jax import LSTM, jaxprs
+from rnn_jax.jaxprs import mosaic
+from rnn_jax.recurrence import Kernel
 
 ROOT = Path(__file__).parents[2]
+X = jax.ShapeDtypeStruct((3,), jnp.float32)
 XS = jnp.linspace(-1, 1, 5 * 4 * 2).reshape(5, 4, 2)
 
 
@@ -128,6 +131,38 @@ def test_a_jaxpr_that_cannot_be_read_leaves_the_plain_form(
             jax.tree.leaves(both(backend)), jax.tree.leaves(expected), strict=True
         ):
             np.testing.assert_allclose(leaf, plain, rtol=1e-5, atol=1e-6)
+
+
+def test_kernels_of_this_jax_are_known() -> None:
+    lowered = mosaic._lowered()
+    assert {"add", "tanh", "logistic", "select_n", "get", "swap"} <= lowered
+    assert "lgamma" not in lowered
+    add = jaxprs.kernel_function(lambda a: jax.vjp(lambda x: x * x + jax.nn.relu(x), a)[1](a), X)
+    assert "add_any" not in str(jax.make_jaxpr(add)(jnp.ones(3)))
+    assert "jit" not in str(jax.make_jaxpr(add)(jnp.ones(3)))
+    np.testing.assert_allclose(add(2 * jnp.ones(3))[0], 10 * np.ones(3))
+    scaled = np.float32(3)
+    assert float(jaxprs.kernel_function(lambda a: a * jnp.asarray(scaled), X)(jnp.ones(3))[0]) == 3
+
+
+def test_a_jax_without_kernels_has_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run() -> Any:
+        cell = r.elman(3)
+        kernel = Kernel(interpret=True)
+        return r.unroll(cell, cell.init(jax.random.key(0), 2), None, XS, backend=kernel)
+
+    def missing(**options: Any) -> Any:
+        raise TypeError("kernel() got an unexpected keyword")
+
+    monkeypatch.setattr("jax.experimental.pallas.mosaic_gpu.kernel", missing)
+    with pytest.raises(ValueError, match=r"no kernels in the form known here.*backend='auto'"):
+        run()
+    # Without the table JAX itself refuses what it does not lower; without jaxprs nothing is looked
+    # at.
+    monkeypatch.setattr(mosaic, "_lowered", set)
+    assert jaxprs.kernel_function(jax.lax.lgamma, X)(jnp.ones(3)).shape == (3,)
+    monkeypatch.setattr(mosaic, "_names", lambda jaxpr: jaxpr.unknown)
+    assert jaxprs.kernel_function(jnp.tanh, X) is jnp.tanh
 
 
 def test_errors_of_the_function_itself_are_not_hidden() -> None:

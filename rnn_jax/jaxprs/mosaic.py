@@ -1,0 +1,252 @@
+"""Mosaic GPU, JAX's language for kernels: how this JAX spells it, and what it can lower.
+
+Its modules are experimental. ``jax.experimental.pallas.mosaic_gpu.kernel(out_type=…)`` is there
+from JAX 0.10 to 0.12; its interpreter, and the table of the operations that it lowers, stand in
+private modules. Without the table nothing is refused before JAX lowers the kernel; without the
+rest there is a sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.extend.core import Literal, Primitive
+from jax.interpreters import batching, mlir
+
+from rnn_jax.jaxprs.programs import UNREADABLE
+
+__all__ = ["Device", "device", "kernel", "kernel_function", "refuse", "strided"]
+
+_MISSING = (ImportError, AttributeError, TypeError)
+
+
+def kernel(
+    body: Callable[..., None],
+    outputs: Sequence[jax.ShapeDtypeStruct],
+    shared: Sequence[jax.ShapeDtypeStruct],
+    blocks: int,
+    *,
+    interpret: bool,
+) -> Callable[..., list[Any]]:
+    """A kernel of ``blocks`` blocks of 128 threads.
+
+    Args:
+      body: of references to operands, outputs and shared memory; ``axis_index("block")`` is its
+        block.
+      outputs: what it returns.
+      shared: arrays in the shared memory of a block.
+      blocks: how many.
+      interpret: on the host, by JAX's interpreter of such kernels.
+
+    Raises:
+      ValueError: this JAX has no such kernels, or no interpreter.
+    """
+    try:
+        from jax.experimental.pallas import mosaic_gpu
+
+        options: dict[str, Any] = {"interpret": _interpreter()} if interpret else {}
+        made: Callable[..., list[Any]] = mosaic_gpu.kernel(
+            body,
+            out_type=list(outputs),
+            scratch_types=[mosaic_gpu.SMEM(s.shape, s.dtype) for s in shared],
+            grid=(blocks,),
+            grid_names=("block",),
+            compiler_params=_compiler(),
+            **options,
+        )
+    except _MISSING as error:
+        raise ValueError(
+            f"JAX {jax.__version__} has no kernels in the form known here ({error}): pass "
+            "backend='auto'"
+        ) from None
+    return made
+
+
+def _interpreter() -> Any:
+    from jax._src.pallas.mosaic_gpu.interpret import params
+
+    return params.InterpretGPUParams()
+
+
+def _compiler() -> Any:
+    """How kernels are compiled: lane by lane.
+
+    The other way, JAX 0.12's own choice, finds layouts by solving constraints, which takes a minute
+    for a step of many rows; the machine code is the same. A JAX that only has that way takes it.
+    """
+    from jax.experimental.pallas import mosaic_gpu
+
+    lane = getattr(getattr(mosaic_gpu, "LoweringSemantics", None), "Lane", None)
+    return mosaic_gpu.CompilerParams(**({} if lane is None else {"lowering_semantics": lane}))
+
+
+def strided(x: Any) -> Any:
+    """``x``, inside a kernel, spread over the threads as what is loaded from memory is.
+
+    A constant is held once otherwise, and JAX 0.10 takes none as what a loop starts from.
+    """
+    from jax.experimental.pallas import mosaic_gpu
+
+    # Two neighbours of float32 where they come out even: JAX's own choice for a load.
+    layout = mosaic_gpu.Layout.WG_STRIDED(x.shape, vec_size=1 if x.size % 256 else 2)
+    return mosaic_gpu.layout_cast(x, layout)
+
+
+def kernel_function(
+    function: Callable[..., Any], *shapes: jax.ShapeDtypeStruct
+) -> Callable[..., Any]:
+    """``function`` in operations that a kernel can run, without calls, and for one set of shapes.
+
+    Args:
+      function: of arrays, to a tree of arrays.
+      shapes: of those arrays.
+
+    Raises:
+      ValueError: it closes over arrays, or holds an operation that Mosaic GPU does not lower.
+    """
+    traced, results = jax.make_jaxpr(function, return_shape=True)(*shapes)
+    try:
+        consts, jaxpr = [_scalar(const) for const in traced.consts], traced.jaxpr
+        unknown = sorted(_names(jaxpr) - (_lowered() or _names(jaxpr)))
+    except UNREADABLE:
+        return function
+    if unknown:
+        raise ValueError(f"a kernel has no {', '.join(unknown)}: pass backend='auto'")
+    if any(np.ndim(const) for const in consts):
+        raise ValueError(
+            "a function that closes over arrays cannot run in a kernel: make them parameters "
+            "(theta), or pass backend='auto'"
+        )
+    structure = jax.tree.structure(results)
+
+    def apply(*args: Any) -> Any:
+        return jax.tree.unflatten(structure, _evaluate(jaxpr, consts, list(args)))
+
+    return apply
+
+
+def _scalar(const: Any) -> Any:
+    """A number that is known as one; of what is traced, the shape is all that is looked at."""
+    return np.asarray(const)[()] if not isinstance(const, jax.core.Tracer) else np.empty(1)
+
+
+def _inner(eqn: Any) -> tuple[Any, list[Any]] | None:
+    """The program that an equation calls, and its constants."""
+    if str(eqn.primitive) in ("cond", "while", "scan"):
+        return None
+    for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
+        if (inner := eqn.params.get(name)) is not None:
+            return (inner.jaxpr, inner.consts) if hasattr(inner, "jaxpr") else (inner, [])
+    return None
+
+
+def _names(jaxpr: Any) -> set[str]:
+    names = set()
+    for eqn in jaxpr.eqns:
+        if (inner := _inner(eqn)) is not None:
+            names |= _names(inner[0])
+        elif str(eqn.primitive) not in _SUBSTITUTES:
+            names.add(str(eqn.primitive))
+    return names
+
+
+def _lowered() -> set[str]:
+    """The names of the operations that kernels of this JAX can hold; none if unknown."""
+    try:
+        from jax._src.pallas.mosaic_gpu import lowering
+
+        semantics = _compiler().lowering_semantics
+        tables = lowering.mosaic_lowering_rules.items()
+        # By how a warp group's code is written, not that of a single warp.
+        table = next(
+            rules for (how, of), rules in tables if how == semantics and of.name == "Warpgroup"
+        )
+        return {str(primitive) for primitive in table}
+    except (*_MISSING, StopIteration):
+        return set()
+
+
+_SUBSTITUTES: dict[str, Callable[..., Any]] = {
+    "add_any": jax.lax.add,
+    "copy": lambda x: x,
+    "name": lambda x: x,
+    "stop_gradient": lambda x: x,
+}
+
+
+def _evaluate(jaxpr: Any, consts: list[Any], args: list[Any]) -> list[Any]:
+    known = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
+
+    def read(v: Any) -> Any:
+        return v.val if isinstance(v, Literal) else known[v]
+
+    for eqn in jaxpr.eqns:
+        operands, name = list(map(read, eqn.invars)), str(eqn.primitive)
+        if (inner := _inner(eqn)) is not None:
+            results = _evaluate(*inner, operands)
+        elif name in _SUBSTITUTES:
+            results = [_SUBSTITUTES[name](*operands)]
+        else:
+            params = eqn.primitive.get_bind_params(eqn.params)
+            results = eqn.primitive.bind(*operands, **params)
+            results = results if eqn.primitive.multiple_results else [results]
+        known.update(zip(eqn.outvars, results, strict=True))
+    return [read(v) for v in jaxpr.outvars]
+
+
+class Device(NamedTuple):
+    """What a kernel's form depends on: a GPU's generation, and how many processors it has."""
+
+    capability: tuple[int, int]
+    processors: int
+
+
+def device() -> Device | None:
+    """The GPU of this process; None where there is none, as when exporting for one elsewhere."""
+    if jax.default_backend() != "gpu":
+        return None
+    gpu = jax.local_devices()[0]
+    major, _, minor = str(getattr(gpu, "compute_capability", "0.0")).partition(".")
+    if not (major.isdigit() and minor.isdigit()):  # of another maker
+        return Device((0, 0), 1)
+    return Device((int(major), int(minor)), int(getattr(gpu, "core_count", 132)))
+
+
+def refuse(message: str, shapes: Any, operands: Any) -> Any:
+    """A program of results of these ``shapes`` that cannot be compiled: ValueError ``message``.
+
+    It is for the platforms that a program might be compiled for and is not: those are known only
+    when it is.
+    """
+    leaves, structure = jax.tree.flatten(shapes)
+    results = _refused.bind(
+        *jax.tree.leaves(operands),
+        message=message,
+        shapes=tuple((leaf.shape, leaf.dtype) for leaf in leaves),
+    )
+    return jax.tree.unflatten(structure, results)
+
+
+def _raise(*_: Any, message: str, **__: Any) -> Any:
+    raise ValueError(message)
+
+
+def _types(*_: Any, message: str, shapes: Any) -> Any:
+    return [jax.core.ShapedArray(shape, dtype) for shape, dtype in shapes]
+
+
+def _batched(args: Any, axes: Any, *, message: str, shapes: Any) -> Any:
+    size = next(x.shape[axis] for x, axis in zip(args, axes, strict=True) if axis is not None)
+    shapes = tuple(((size, *shape), dtype) for shape, dtype in shapes)
+    return _refused.bind(*args, message=message, shapes=shapes), [0] * len(shapes)
+
+
+_refused: Any = Primitive("refused")
+_refused.multiple_results = True
+_refused.def_impl(_raise)
+_refused.def_abstract_eval(_types)
+batching.primitive_batchers[_refused] = _batched
+mlir.register_lowering(_refused, _raise)
