@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.measuring.case import Case, Options
+from benchmarks.measuring.roofline import Roofline
 from benchmarks.reporting.pictures import Pictures
 from benchmarks.reporting.summary import NotedRow
 from benchmarks.reporting.tables import Line
@@ -30,6 +31,7 @@ class Group:
     section: its part of the page, as Markdown blocks, made from its rows of one machine and dtype.
     closing: prints at the end of a run what needs all of the group's rows.
     headline: its lines in the page's first table, and the footnote that belongs to them.
+    roofline: what its rows say of the machine's ceilings; such a group is measured before others.
     summarised: whether its ratios are to rnn_jax and belong in the summary at the end of a run.
     follows_dtype: whether its rows are in the run's ``--dtype``.
     in_roofline: whether its training passes are points of the roofline.
@@ -44,6 +46,7 @@ class Group:
     section: Callable[[Group, list[NotedRow], Pictures], list[str]]
     closing: Callable[[list[Row]], None] | None = None
     headline: Callable[[list[NotedRow]], tuple[list[Line], str]] | None = None
+    roofline: Callable[[list[NotedRow]], Roofline | None] | None = None
     summarised: bool = True
     follows_dtype: bool = True
     in_roofline: bool = False

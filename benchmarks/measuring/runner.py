@@ -149,7 +149,7 @@ def measure(
     for name in wanted:
         row = rows[name]
         if name in ready:
-            _describe(case, row, ready[name])
+            _describe(case, row, ready[name], roofline)
         elif name in failures:
             _fail(row, failures[name])
         row["load_average_after"] = load_average()
@@ -229,13 +229,20 @@ def _row(case: Case, name: str, roofline: Roofline | None) -> Row:
         "pass": case.pass_name,
         "implementation": name,
         "versions": versions(name),
-        **({} if roofline is None else roofline._asdict()),
+        **_ceilings(roofline),
         **environment(),
     }
     return cast(Row, row)
 
 
-def _describe(case: Case, row: Row, prepared: Prepared) -> None:
+def _ceilings(roofline: Roofline | None) -> dict[str, float]:
+    if roofline is None:
+        return {}
+    gemm, copy, _ = roofline
+    return {"gemm_gflops_per_s": gemm, "copy_gb_per_s": copy}
+
+
+def _describe(case: Case, row: Row, prepared: Prepared, roofline: Roofline | None) -> None:
     row |= {
         "status": "ok",
         "equations": prepared.equations,
@@ -255,10 +262,10 @@ def _describe(case: Case, row: Row, prepared: Prepared) -> None:
         return
     if case.cost is not None:
         row["gflops_per_s"] = speed = case.cost.flops / median / 1e6
-        gemm, copy = row["gemm_gflops_per_s"], row["copy_gb_per_s"]
         # The ceiling is of the run's dtype.
-        if gemm is not None and copy is not None and row["dtype"] == case.facts["dtype"]:
-            row["fraction_of_ceiling"] = speed / Roofline(gemm, copy).bound(case.cost)
+        if roofline is not None and row["dtype"] == case.facts["dtype"]:
+            row["ceiling_gflops_per_s"] = ceiling = roofline.bound(case.cost)
+            row["fraction_of_ceiling"] = speed / ceiling
     if case.per_second is not None:
         what, amount = case.per_second
         row |= {"value": amount / median * 1e3, "unit": f"{what}/s"}

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 from benchmarks.group import Group
 from benchmarks.groups import GROUPS
+from benchmarks.measuring.roofline import Roofline
 from benchmarks.peers import OURS
 from benchmarks.reporting.pictures import Pictures
-from benchmarks.reporting.sections import failures, roofline
+from benchmarks.reporting.roofline import held_against, roofline
+from benchmarks.reporting.sections import failures
 from benchmarks.reporting.summary import SIGN, NotedRow, noted
 from benchmarks.reporting.tables import table
 from benchmarks.rows import Row, by, measured, number
@@ -75,6 +77,8 @@ def _sections(rows: list[NotedRow], pictures: Pictures) -> list[str]:
     """All sections of a part, in their order on the page."""
     above = [group for group in GROUPS.values() if group.above_roofline]
     below = [group for group in GROUPS.values() if not group.above_roofline]
+    ceilings = _ceilings(rows)
+    rows = held_against(ceilings, rows)
     lines = headline(rows)
     texts = ["## Headline", *lines] if lines else []
     for group in above:
@@ -85,10 +89,15 @@ def _sections(rows: list[NotedRow], pictures: Pictures) -> list[str]:
         if group.in_roofline
         for row in measured(_own(group, rows))
     ]
-    texts += roofline(points, pictures)
+    texts += roofline(points, ceilings, pictures)
     for group in below:
         texts += group.section(group, _own(group, rows), pictures)
     return texts + failures(rows)
+
+
+def _ceilings(rows: list[NotedRow]) -> Roofline | None:
+    found = (g.roofline(_own(g, rows)) for g in GROUPS.values() if g.roofline is not None)
+    return next((ceilings for ceilings in found if ceilings is not None), None)
 
 
 def _own(group: Group, rows: list[NotedRow]) -> list[NotedRow]:
@@ -169,10 +178,11 @@ def _machine(rows: list[NotedRow]) -> str:
     commits = sorted({commit for one in rows if (commit := one.get("commit"))})
     if commits:
         facts.append(f"commit {', '.join(commits)}")
-    if row.get("gemm_gflops_per_s"):
+    if ceilings := _ceilings(rows):
         facts.append(
-            f"ceilings: {row['gemm_gflops_per_s']:.0f} GFLOP/s in a large product, "
-            f"{row['copy_gb_per_s']:.1f} GB/s in a large copy"
+            f"ceilings: {ceilings.gemm_gflops_per_s:.0f} GFLOP/s in the best product, "
+            f"{ceilings.copy_gb_per_s:.1f} GB/s in memory, {ceilings.bandwidth(0):.1f} GB/s in the "
+            "fastest cache"
         )
     if loads:
         facts.append(f"load average {min(loads):.1f} to {max(loads):.1f}")

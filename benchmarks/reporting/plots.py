@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measuring.roofline import Roofline
 from benchmarks.peers import OURS
 from benchmarks.reporting.summary import NotedRow
 from benchmarks.rows import by, number
@@ -71,32 +72,47 @@ def ratios(path: Path, rows: Iterable[NotedRow], title: str) -> None:
     _save(path, 1, draw, width=6.5, height=1.5 + 0.25 * len(table))
 
 
-def roofline(path: Path, rows: Iterable[NotedRow], gemm: float, copy: float, title: str) -> None:
-    """GFLOP/s against FLOP a byte, under the ceilings of a large product and a large copy."""
+def roofline(path: Path, rows: Iterable[NotedRow], ceilings: Roofline, title: str) -> None:
+    """GFLOP/s against FLOP a byte, under the best product and the bandwidths of memory and cache.
+
+    Hollow for what is above its ceiling.
+    """
     import numpy as np
 
     rows = list(rows)
     colours = _colours(rows)
+    gemm, memory, cache = ceilings.gemm_gflops_per_s, ceilings.copy_gb_per_s, ceilings.bandwidth(0)
 
     def draw(axes: Any) -> None:
         (axis,) = axes
-        at = _intensities(rows)
-        line = np.geomspace(min([*at, gemm / copy]) / 2, max([*at, gemm / copy]) * 2)
-        axis.loglog(line, np.minimum(gemm, copy * line), color="black", linewidth=1)
-        for (name,), own in by(rows, "implementation").items():
-            points = _intensities(own), [row["gflops_per_s"] for row in own]
-            # Ours lies above the others.
+        at = [*_intensities(rows), gemm / memory, gemm / cache]
+        line = np.geomspace(min(at) / 2, max(at) * 2, 200)
+        for rate, style, name in ((memory, "-", "memory"), (cache, "--", "cache")):
             axis.loglog(
-                *points, "o", markersize=4, alpha=0.7, color=colours[name], label=name,
-                zorder=3 if name == OURS else 2,
+                line, np.minimum(gemm, rate * line), style, color="black", linewidth=1,
+                label=f"{name}: {rate:,.0f} GB/s",
             )  # fmt: skip
+        axis.text(line[-1], gemm, f"{gemm:,.0f} GFLOP/s", ha="right", va="bottom", fontsize="small")
+        for (name,), own in by(rows, "implementation").items():
+            for above, shown in by([row | {"above": _above(row)} for row in own], "above").items():
+                points = _intensities(shown), [row["gflops_per_s"] for row in shown]
+                # Ours lies above the others.
+                axis.loglog(
+                    *points, "o", markersize=4, alpha=0.7, color=colours[name], label=name,
+                    zorder=3 if name == OURS else 2,
+                    markerfacecolor="none" if above == (True,) else colours[name],
+                )  # fmt: skip
         axis.grid(alpha=0.3)
         axis.set(xlabel="FLOP per byte", ylabel="GFLOP/s", title=title)
 
     _save(path, 1, draw, width=5.5, height=4.5)
 
 
-def _intensities(rows: Iterable[NotedRow]) -> list[float]:
+def _above(row: NotedRow) -> bool:
+    return (row.get("fraction_of_ceiling") or 0) > 1
+
+
+def _intensities(rows: Iterable[Mapping[str, Any]]) -> list[float]:
     return [number(row, "flops") / number(row, "bytes") for row in rows]
 
 

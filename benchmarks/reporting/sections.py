@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from benchmarks.peers import OURS
 from benchmarks.reporting import plots
 from benchmarks.reporting.fits import affine_fit, slope
 from benchmarks.reporting.pictures import Pictures
@@ -17,7 +16,7 @@ from benchmarks.rows import by, measured, number, relative_spread
 if TYPE_CHECKING:  # a group has a section, which takes the group
     from benchmarks.group import Group
 
-__all__ = ["BY_PEER", "PLAIN_COLUMNS", "failures", "plain", "roofline", "scaling", "sizes"]
+__all__ = ["BY_PEER", "PLAIN_COLUMNS", "failures", "plain", "scaling", "sizes"]
 
 Section = Callable[["Group", list[NotedRow], Pictures], list[str]]
 
@@ -89,37 +88,6 @@ def _fitted(rows: list[NotedRow], axis: str) -> Line:
         "holds for": fit and f"{axis} = {fit.low:g} … {fit.high:g}",
         "off by": fit and f"{fit.error:.0%}",
     }
-
-
-def roofline(rows: Iterable[NotedRow], pictures: Pictures) -> list[str]:
-    """The training passes among these rows, under the ceilings of their machine."""
-    points = [
-        row
-        for row in rows
-        if row.get("gflops_per_s") and row.get("bytes") and row["pass"] == _TRAINED
-    ]
-    ceilings = next((row for row in points if row.get("gemm_gflops_per_s")), None)
-    if ceilings is None:
-        return []
-    gemm, copy = number(ceilings, "gemm_gflops_per_s"), number(ceilings, "copy_gb_per_s")
-    best = max((r for r in points if r["implementation"] == OURS), key=_fraction, default=None)
-    nearest = (
-        "" if best is None else f" rnn_jax is nearest at {best['workload']}: {_fraction(best):.0%}."
-    )
-    return [
-        "## Roofline",
-        "Operations of the matrix products against bytes that no implementation avoids, weights "
-        f"read once; the lines are this machine's large product and large copy.{nearest}",
-        pictures.draw(
-            "roofline",
-            "roofline",
-            lambda path: plots.roofline(path, points, gemm, copy, "forward and backward"),
-        ),
-    ]
-
-
-def _fraction(row: NotedRow) -> float:
-    return float(row.get("fraction_of_ceiling") or 0)
 
 
 def failures(rows: list[NotedRow]) -> list[str]:

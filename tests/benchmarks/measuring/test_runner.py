@@ -58,6 +58,7 @@ def test_a_row_has_every_key_and_what_was_counted() -> None:
     assert ours["equations"] == "lstm"
     assert peer["ratio"] == peer["median_ms"] / ours["median_ms"]
     assert ours["gflops_per_s"] == pytest.approx(6e3 / ours["median_ms"])
+    assert ours["ceiling_gflops_per_s"] == 20
     assert ours["fraction_of_ceiling"] == pytest.approx(ours["gflops_per_s"] / 20)
     assert ours["tokens_per_s"] == pytest.approx(7e3 / ours["median_ms"])
     assert ours["control_ms"] > 0 and ours["dispatch_ms"] >= 0

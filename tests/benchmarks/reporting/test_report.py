@@ -20,12 +20,24 @@ COMMON = {
 
 
 def row(group: str, workload: str, name: str, ms: float, **more: Any) -> dict[str, Any]:
-    return {
+    common = {
         **COMMON, "group": group, "workload": workload, "pass": "forward+backward",
         "implementation": name, "median_ms": ms, "q25_ms": ms * 0.99, "q75_ms": ms * 1.01,
         "flops": 1e6, "bytes": 1e5, "gflops_per_s": 1 / ms, "fraction_of_ceiling": 0.01 / ms,
-        "cell": "lstm", **more,
+        "cell": "lstm",
     }  # fmt: skip
+    return common | more
+
+
+def ceilings(gflops: float, gb: float) -> list[dict[str, Any]]:
+    own = {"cell": None, "gflops_per_s": None, "pass": "whole device"}
+    return [
+        row("ceilings", "product-2", "xla", 1.0, bytes=None, value=gflops, unit="GFLOP/s", **own),
+        row("ceilings", "update-1", "xla", 1.0, flops=None, bytes=2e3, value=4 * gb, unit="GB/s",
+            **own),
+        row("ceilings", "update-2", "xla", 1.0, flops=None, bytes=2e9, value=gb, unit="GB/s",
+            **own),
+    ]  # fmt: skip
 
 
 def some_rows() -> list[dict[str, Any]]:
@@ -41,6 +53,7 @@ def some_rows() -> list[dict[str, Any]]:
         row("deepbench", "gru-x", "published TITAN Xp", 1.0, median_ms=None, published_ms=9.5),
         row("generation", "chars", "rnn_jax", 0.1, value=10_000.0, unit="tokens/s"),
     ]
+    rows += ceilings(100.0, 10.0)
     rows += [row("sequence-scaling", f"T{T}", "rnn_jax", 1 + T / 8, T=T) for T in (8, 16, 32, 64)]
     gone = {"status": "unavailable", "reason": "keras is not installed", "median_ms": None}
     return [*rows, row("recurrence", "lstm-a", "keras", 1.0, **gone)]
@@ -68,12 +81,26 @@ def test_the_page_says_what_the_rows_say(tmp_path: Path) -> None:
         "| keras | unavailable | keras is not installed | 1 row of recurrence |",
         "| chars | forward+backward | rnn_jax | 0.100 | 10,000 | tokens/s |",
         "jax 1.2.3",
-        "100 GFLOP/s in a large product",
+        "100 GFLOP/s in the best product, 10.0 GB/s in memory, 40.0 GB/s in the fastest cache",
+        "Nothing is above its ceiling.",
     ):
         assert part in squeezed
     pictures = {path.name for path in out.glob("*.png")}
     assert pictures == {"recurrence.png", "sequence-scaling.png", "roofline.png"}
     assert all(f"({name})" in page for name in pictures)
+
+
+def test_what_is_above_its_ceiling_has_a_footnote(tmp_path: Path) -> None:
+    fast = row("recurrence", "lstm-c", "torch", 0.005, gflops_per_s=120.0, bytes=1e3)
+    page = report_of(tmp_path, [*some_rows(), fast])
+    assert "‡ Above its ceiling" in page and "torch at lstm-c (1.20)" in page
+
+
+def test_without_ceilings_there_is_no_roofline(tmp_path: Path) -> None:
+    rows = [r for r in some_rows() if r["group"] != "ceilings"]
+    page = report_of(tmp_path, rows)
+    assert "were timed into fresh memory" in page and "GFLOP/s" not in page
+    assert not list((tmp_path / "page").glob("roofline*"))
 
 
 def test_the_same_rows_make_the_same_bytes(tmp_path: Path) -> None:
