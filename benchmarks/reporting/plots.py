@@ -78,6 +78,7 @@ def roofline(path: Path, rows: Iterable[NotedRow], ceilings: Roofline, title: st
     Hollow for what is above its ceiling.
     """
     import numpy as np
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     rows = list(rows)
     colours = _colours(rows)
@@ -88,11 +89,10 @@ def roofline(path: Path, rows: Iterable[NotedRow], ceilings: Roofline, title: st
         at = [*_intensities(rows), gemm / memory, gemm / cache]
         line = np.geomspace(min(at) / 2, max(at) * 2, 200)
         for rate, style, name in ((memory, "-", "memory"), (cache, "--", "cache")):
+            label = f"{gemm:,.0f} GFLOP/s; {name} {rate:,.0f} GB/s"
             axis.loglog(
-                line, np.minimum(gemm, rate * line), style, color="black", linewidth=1,
-                label=f"{name}: {rate:,.0f} GB/s",
-            )  # fmt: skip
-        axis.text(line[-1], gemm, f"{gemm:,.0f} GFLOP/s", ha="right", va="bottom", fontsize="small")
+                line, np.minimum(gemm, rate * line), style, color="black", linewidth=1, label=label
+            )
         for (name,), own in by(rows, "implementation").items():
             for above, shown in by([row | {"above": _above(row)} for row in own], "above").items():
                 points = _intensities(shown), [row["gflops_per_s"] for row in shown]
@@ -103,6 +103,9 @@ def roofline(path: Path, rows: Iterable[NotedRow], ceilings: Roofline, title: st
                     markerfacecolor="none" if above == (True,) else colours[name],
                 )  # fmt: skip
         axis.grid(alpha=0.3)
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:,g}")
+        axis.yaxis.set_minor_formatter(NullFormatter())
         axis.set(xlabel="FLOP per byte", ylabel="GFLOP/s", title=title)
 
     _save(path, 1, draw, width=5.5, height=4.5)

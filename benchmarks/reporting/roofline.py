@@ -3,50 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast
 
-from benchmarks.measuring.flops import Cost
 from benchmarks.measuring.layers import TRAINED
 from benchmarks.measuring.roofline import Roofline
 from benchmarks.peers import OURS
 from benchmarks.reporting import plots
 from benchmarks.reporting.pictures import Pictures
 from benchmarks.reporting.summary import NotedRow
-from benchmarks.rows import number
 
-__all__ = ["ABOVE", "held_against", "roofline"]
+__all__ = ["ABOVE", "roofline"]
 
 ABOVE = "‡"  # marks what is above its ceiling
-_NONE = (
-    "No ceilings stand among these rows. Those that older rows state were timed into fresh memory, "
-    "where page faults take most of the time, and are left out: there is no roofline."
+_OLDER = (
+    "Of an older run: {}. Its ceilings do not hold, for its copies were timed into fresh memory, "
+    "where page faults take most of the time. Such rows are left out here."
 )
 
 
-def held_against(ceilings: Roofline | None, rows: list[NotedRow]) -> list[NotedRow]:
-    """The rows with their share of these ceilings; with none where there are no ceilings."""
-    judged = []
-    for row in rows:
-        bound = fraction = None
-        if ceilings is not None and row.get("gflops_per_s") and row.get("bytes"):
-            bound = ceilings.bound(Cost(number(row, "flops"), number(row, "bytes")))
-            fraction = number(row, "gflops_per_s") / bound
-        shares = {"ceiling_gflops_per_s": bound, "fraction_of_ceiling": fraction}
-        judged.append(cast(NotedRow, {**row, **shares}))
-    return judged
-
-
 def roofline(rows: Iterable[NotedRow], ceilings: Roofline | None, pictures: Pictures) -> list[str]:
-    """The training passes among these rows, under the ceilings of their machine."""
-    points = [
-        row
-        for row in rows
-        if row.get("gflops_per_s") and row.get("bytes") and row["pass"] == TRAINED
-    ]
-    if not points:
+    """The training passes among these rows, each under the ceilings of its own run.
+
+    The lines in the picture are ``ceilings``, those of the newest run.
+    """
+    trained = [row for row in rows if row.get("gflops_per_s") and row["pass"] == TRAINED]
+    points = [row for row in trained if row.get("ceiling_gflops_per_s")]
+    if not trained:
         return []
-    if ceilings is None:
-        return ["## Roofline", _NONE]
+    older = len(trained) - len(points)
+    note = _OLDER.format(older) if older else ""
+    if ceilings is None or not points:
+        return ["## Roofline", note]
     best = max((r for r in points if r["implementation"] == OURS), key=_fraction, default=None)
     nearest = (
         "" if best is None else f" rnn_jax is nearest at {best['workload']}: {_fraction(best):.0%}."
@@ -64,6 +50,7 @@ def roofline(rows: Iterable[NotedRow], ceilings: Roofline | None, pictures: Pict
             lambda path: plots.roofline(path, points, ceilings, "forward and backward"),
         ),
         _footnote(points),
+        note,
     ]
 
 
@@ -73,8 +60,8 @@ def _footnote(points: list[NotedRow]) -> str:
         return "Nothing is above its ceiling."
     names = (f"{r['implementation']} at {r['workload']} ({_fraction(r):.2f})" for r in above)
     return (
-        f"{ABOVE} Above its ceiling, which is that of the fastest library tried and not of the "
-        f"machine: {', '.join(names)}."
+        f"{ABOVE} Above its ceiling: {', '.join(names)}. Either the machine was slower while the "
+        "ceilings were measured, or a library's product is faster than those of XLA and NumPy."
     )
 
 

@@ -17,7 +17,6 @@ from benchmarks.measuring.ceilings import PRODUCT, UPDATE, Ceiling
 from benchmarks.measuring.flops import Cost
 from benchmarks.measuring.implementation import Unavailable
 from benchmarks.measuring.roofline import Roofline
-from benchmarks.reporting.roofline import held_against
 from benchmarks.reporting.summary import noted
 
 (GROUP,) = (group for group in GROUPS.values() if group.roofline is not None)
@@ -95,11 +94,3 @@ def test_small_arrays_are_held_to_the_cache() -> None:
     for size, bandwidth in ((1e4, 80.0), (2.9e5, 80.0), (3.1e7, 30.0), (2e9, 30.0), (4e9, 10.0)):
         assert roofline.bound(Cost(size, size)) == bandwidth
     assert roofline.bound(Cost(1e9, 1e3)) == 1000.0
-
-
-def test_older_rows_lose_the_share_of_a_ceiling_that_did_not_hold() -> None:
-    row: Any = {"flops": 4e6, "bytes": 1e6, "gflops_per_s": 20.0, "fraction_of_ceiling": 1.18}
-    (without,) = held_against(None, [row])
-    assert without["fraction_of_ceiling"] is None
-    (judged,) = held_against(Roofline(100.0, 10.0), [row])
-    assert judged["ceiling_gflops_per_s"] == 40.0 and judged["fraction_of_ceiling"] == 0.5

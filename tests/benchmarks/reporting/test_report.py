@@ -24,7 +24,7 @@ def row(group: str, workload: str, name: str, ms: float, **more: Any) -> dict[st
         **COMMON, "group": group, "workload": workload, "pass": "forward+backward",
         "implementation": name, "median_ms": ms, "q25_ms": ms * 0.99, "q75_ms": ms * 1.01,
         "flops": 1e6, "bytes": 1e5, "gflops_per_s": 1 / ms, "fraction_of_ceiling": 0.01 / ms,
-        "cell": "lstm",
+        "ceiling_gflops_per_s": 100.0, "cell": "lstm",
     }  # fmt: skip
     return common | more
 
@@ -91,16 +91,21 @@ def test_the_page_says_what_the_rows_say(tmp_path: Path) -> None:
 
 
 def test_what_is_above_its_ceiling_has_a_footnote(tmp_path: Path) -> None:
-    fast = row("recurrence", "lstm-c", "torch", 0.005, gflops_per_s=120.0, bytes=1e3)
+    fast = row("recurrence", "lstm-c", "torch", 0.005, fraction_of_ceiling=1.2)
     page = report_of(tmp_path, [*some_rows(), fast])
     assert "‡ Above its ceiling" in page and "torch at lstm-c (1.20)" in page
 
 
-def test_without_ceilings_there_is_no_roofline(tmp_path: Path) -> None:
-    rows = [r for r in some_rows() if r["group"] != "ceilings"]
-    page = report_of(tmp_path, rows)
-    assert "were timed into fresh memory" in page and "GFLOP/s" not in page
-    assert not list((tmp_path / "page").glob("roofline*"))
+def test_an_older_rows_share_of_its_ceiling_is_left_out(tmp_path: Path) -> None:
+    old = row("recurrence", "lstm-c", "torch", 0.005, fraction_of_ceiling=1.18)
+    del old["ceiling_gflops_per_s"]
+    page = report_of(tmp_path, [*some_rows(), old])
+    assert "Nothing is above its ceiling." in page
+    assert "Of an older run: 1. Its ceilings" in page
+    (tmp_path / "old").mkdir()
+    page = report_of(tmp_path / "old", [old])
+    assert "timed into fresh memory" in page and "GFLOP/s" not in page
+    assert not list((tmp_path / "old" / "page").glob("roofline*"))
 
 
 def test_the_same_rows_make_the_same_bytes(tmp_path: Path) -> None:
