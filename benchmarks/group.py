@@ -30,7 +30,8 @@ class Group:
     caption: what it shows, for the page: under its heading, or as the text of its picture.
     section: its part of the page, as Markdown blocks, made from its rows of one machine and dtype.
     closing: prints at the end of a run what needs all of the group's rows.
-    headline: its lines in the page's first table, and the footnote that belongs to them.
+    headline: its lines in the page's first table, and the footnote that belongs to them; without
+      lines, a sentence that stands above the table.
     roofline: what its rows say of the machine's ceilings; such a group is measured before others.
     summarised: whether its ratios are to rnn_jax and belong in the summary at the end of a run.
     follows_dtype: whether its rows are in the run's ``--dtype``.

@@ -14,7 +14,7 @@ from benchmarks.reporting.pictures import Pictures
 from benchmarks.reporting.roofline import roofline
 from benchmarks.reporting.sections import failures
 from benchmarks.reporting.summary import SIGN, NotedRow, noted
-from benchmarks.reporting.tables import table
+from benchmarks.reporting.tables import Line, table
 from benchmarks.rows import Row, by, measured, number
 
 __all__ = ["Page", "Part", "headline", "page", "parts"]
@@ -63,14 +63,18 @@ def page(rows: list[Row], out: Path, files: list[str]) -> Page:
 
 
 def headline(rows: list[NotedRow]) -> list[str]:
-    """What was gained, in a line a peer, and what the lines compare that is not the same."""
-    lines, footnotes = [], []
+    """What was gained: sentences, and a line a peer with what the lines compare that differs."""
+    lines: list[Line] = []
+    sentences: list[str] = []
+    footnotes: list[str] = []
     for group in GROUPS.values():
         if group.headline is not None:
-            own, footnote = group.headline(_own(group, rows))
+            own, text = group.headline(_own(group, rows))
             lines += own
-            footnotes.append(footnote)
-    return [table(lines, tuple(lines[0])), *footnotes] if lines else []
+            (footnotes if own else sentences).append(text)
+    if lines:
+        return [*sentences, table(lines, tuple(lines[0])), *footnotes]
+    return list(filter(None, sentences))
 
 
 def _sections(rows: list[NotedRow], pictures: Pictures) -> list[str]:
