@@ -50,6 +50,7 @@ def _case(ceiling: Ceiling, host: bool) -> Case:
         _facts(ceiling),
         ("xla", "numpy") if numpy else ("xla",),
         lambda: partial(prepared, ceiling),
+        of="one product or update",
         rank=0,
         ours="xla",
     )

@@ -57,6 +57,7 @@ def _case(workload: Language, kind: str, count: int, options: Options) -> Case:
         workload.facts() | {"workload": f"{workload.name}-on-{count}", "devices": count},
         tuple(name for name in NAMES if name != ALONE or count == 1),
         lambda: spreading.opened(workload, count, options),
+        of="a training step",
         cost=flops.language_step(workload),
         rank=2,
         per_second=("tokens", workload.length * workload.batch),

@@ -32,6 +32,7 @@ class Case:
     open: gives a function ``name -> Prepared``, compiled and checked against the oracle. It raises
       `Unavailable` for what does not exist, `Wrong` for what computes something else.
     facts: what every row states about the workload, its name under "workload".
+    of: what one step is, of which the times are; the page says it over the rows.
     cost: floating-point operations and bytes of one step.
     rank: 0 for the most telling cases, which a run with a budget takes first.
     slow: implementations that a run with a budget leaves for the end.
@@ -49,6 +50,7 @@ class Case:
     facts: Mapping[str, Any]
     implementations: tuple[str, ...]
     open: Callable[[], Callable[[str], Prepared]]
+    of: str = "a call"
     cost: Cost | None = None
     rank: int = 1
     slow: tuple[str, ...] = ()
