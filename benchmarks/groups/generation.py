@@ -125,7 +125,7 @@ GROUP = Group(
     "generation",
     _cases,
     COLUMNS,
-    f"Generation: tokens drawn at temperature {_TEMPERATURE:g} and fed back. `rnn_jax` draws all in "
-    "one compiled call, PyTorch one a call.",
+    f"Generation: tokens drawn at temperature {_TEMPERATURE:g} and fed back. `rnn_jax` draws all "
+    "in one compiled call, PyTorch one a call.",
     plain((*PLAIN_COLUMNS, "latency_ms_per_token")),
 )

@@ -16,13 +16,18 @@ __all__ = ["Case", "Options"]
 
 @dataclass(frozen=True)
 class Options:
-    """What a group of cases may depend on; ``corpus_mb`` are sizes of a text, None the default."""
+    """What a group of cases may depend on; ``corpus_mb`` are sizes of a text, None the default.
+
+    platform, device_count: those of the machine, as JAX has them.
+    """
 
     quick: bool = False
     dtype: str = "float32"
     precision: str = "highest"
     cells: tuple[str, ...] | None = None
     corpus_mb: tuple[float, ...] | None = None
+    platform: str = "cpu"
+    device_count: int = 1
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from benchmarks.group import Group
 from benchmarks.groups import GROUPS
 from benchmarks.measuring.roofline import Roofline
 from benchmarks.peers import OURS
+from benchmarks.reporting.absent import absent
 from benchmarks.reporting.pictures import Pictures
 from benchmarks.reporting.roofline import roofline
 from benchmarks.reporting.sections import failures
@@ -96,7 +97,7 @@ def _sections(rows: list[NotedRow], pictures: Pictures) -> list[str]:
     texts += roofline(points, ceilings, pictures)
     for group in below:
         texts += _section(group, rows, pictures)
-    return texts + failures(rows)
+    return texts + failures(rows) + absent(rows)
 
 
 def _ceilings(rows: list[NotedRow]) -> Roofline | None:
