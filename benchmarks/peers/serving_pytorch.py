@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measuring.implementation import Prepared
+from benchmarks.measuring.timing import Laps
 from benchmarks.measuring.workloads import Arrays, Language
 from benchmarks.peers.language_pytorch import build_model
-from benchmarks.peers.pytorch import synchronizer
 
 __all__ = ["prepare"]
 
@@ -28,24 +28,22 @@ def prepare(name: str, workload: Language, arrays: Arrays, prefix: np.ndarray) -
     if name == "torch-compile":
         step = torch.compile(step)
 
-    def tokens() -> Any:
+    laps = Laps()
+
+    def tokens() -> np.ndarray:
         token, state, taken = first, None, []
+        laps.start()
         with torch.inference_mode():
             for _ in range(workload.length):
                 token, state = step(token, state)
-                taken.append(token)
-        return torch.cat(taken)
-
-    synchronize = synchronizer(model.device)
-
-    def call() -> Any:
-        taken = tokens()
-        synchronize()
-        return taken
+                taken.append(token.cpu().numpy())  # handed over before the next one is begun
+                laps.lap()
+        return np.concatenate(taken)
 
     return Prepared(
-        call,
-        lambda: {"tokens": tokens().cpu().numpy()},
+        tokens,
+        lambda: {"tokens": tokens()},
         steps=workload.length,
         equations=workload.equations,
+        laps=lambda: laps.seconds,
     )

@@ -11,9 +11,9 @@ from benchmarks.groups import GROUPS
 from benchmarks.peers import OURS
 from benchmarks.reporting.pictures import Pictures
 from benchmarks.reporting.sections import failures, roofline
-from benchmarks.reporting.summary import SIGN, NotedRow, noted
-from benchmarks.reporting.tables import table
-from benchmarks.rows import Row, by, measured, number
+from benchmarks.reporting.summary import SIGN, NotedRow, criterion, noted
+from benchmarks.reporting.tables import cell, table
+from benchmarks.rows import Row, by, measured
 
 __all__ = ["Page", "Part", "headline", "page", "parts"]
 
@@ -46,12 +46,12 @@ def page(rows: list[Row], out: Path, files: list[str]) -> Page:
         + ". What is compared was timed in one process, taking turns, after its check against a "
         "float64 oracle of its own equations. Those are the same for all, and so is the work, but "
         f"for what is marked {SIGN}. Ratios are a peer's time by that of rnn_jax: above 1 rnn_jax "
-        "is faster. Times are medians, with quartiles in the files."
+        "is faster. Times are medians, with their intervals, quartiles and rounds in the files."
     ]
     drawn = []
     for part in split:
         pictures = Pictures(out, part.mark)
-        texts += [f"## {part.title}", _machine(part.rows)]
+        texts += [f"## {part.title}", _machine(part.rows), criterion(part.rows)]
         # A section is written to stand on a page of its own.
         texts += [re.sub("^(?=#)", "#", text) for text in _sections(part.rows, pictures)]
         drawn.append(pictures.drawn)
@@ -68,7 +68,8 @@ def headline(rows: list[NotedRow]) -> list[str]:
             own, footnote = group.headline(_own(group, rows))
             lines += own
             footnotes.append(footnote)
-    return [table(lines, tuple(lines[0])), *footnotes] if lines else []
+    columns = tuple(dict.fromkeys(name for line in lines for name in line))
+    return [table(lines, columns), *footnotes] if lines else []
 
 
 def _sections(rows: list[NotedRow], pictures: Pictures) -> list[str]:
@@ -183,12 +184,12 @@ def _machine(rows: list[NotedRow]) -> str:
 
 def _beside(split: list[Part]) -> list[str]:
     """Our times of one workload in every part."""
-    times: dict[tuple[Any, ...], dict[str, float]] = {}
+    times: dict[tuple[Any, ...], dict[str, str]] = {}
     for part in split:
         for row in measured(part.rows):
             if row["implementation"] == OURS:
                 key = (row["workload"], row["pass"])
-                times.setdefault(key, {})[part.title] = number(row, "median_ms")
+                times.setdefault(key, {})[part.title] = cell(row, "median_ms")
     titles = dict.fromkeys(part.title for part in split)
     lines = [
         {"workload": workload, "pass": pass_name, **titles, **own}
