@@ -49,6 +49,9 @@ Row = TypedDict(
         "ratio_high": Annotated[float | None, "upper end"],
         "control_ms": Annotated[float | None, "median of the control, which took turns with it"],
         "control_rounds_ms": Annotated[list[float] | None, "its median call of each round"],
+        # On a CPU only, and where the work is done in this process.
+        "cpu_rounds_ms": Annotated[list[float] | None, "processor time, as `rounds_ms`"],
+        "control_cpu_rounds_ms": Annotated[list[float] | None, "the control's"],
         "dispatch_ms": Annotated[float | None, "until a call returns, its work going on"],
         "compile_s": Annotated[float | None, "seconds of compiling"],
         # Memory, by the compiler's account.

@@ -129,7 +129,8 @@ def take_turns(
     *,
     spread: float = STEADY,
     block: int = BLOCK,
-    clocked: Callable[[str], object] = lambda name: None,
+    begins: Callable[[str], object] = lambda name: None,
+    counts: Callable[[str], object] = lambda name: None,
     clock: Clock = time.perf_counter,
 ) -> dict[str, Rounds]:
     """Seconds of every call, ``block`` a round, until the medians are sure or the bounds are met.
@@ -139,8 +140,8 @@ def take_turns(
 
     The first call of a turn is not clocked: for a while after a call some libraries' threads spin
     in wait for the next one, which would be charged to the neighbour. For what is left of it the
-    order is another one in every round. A call longer than `LONG_S` is its whole turn. ``clocked``
-    is told the name after each call that counts.
+    order is another one in every round. A call longer than `LONG_S` is its whole turn. ``begins``
+    is told the name before each call, and ``counts`` after each that counts.
     """
     seconds: dict[str, Rounds] = {name: [] for name in calls}
     order, shuffle = list(calls), random.Random(0).shuffle
@@ -151,14 +152,16 @@ def take_turns(
         shuffle(order)
         for name in order:
             call = {name: calls[name]}
+            begins(name)
             turn = interleaved(call, 1, clock=clock)[name]
             if turn[0] > LONG_S:
-                clocked(name)
+                counts(name)
             else:
                 turn = []
                 for _ in range(block):
+                    begins(name)
                     turn += interleaved(call, 1, clock=clock)[name]
-                    clocked(name)
+                    counts(name)
             seconds[name].append(turn)
     return seconds
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import statistics
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+
+import jax
 
 from benchmarks.measuring.case import Case
 from benchmarks.measuring.control import CONTROL, control
@@ -26,6 +29,8 @@ __all__ = ["Limits", "compare_with", "time_in_turns"]
 
 # A hundred calls in twenty rounds, of which the 99th percentile can be told.
 _LATENCY_BLOCK = 5
+# A process that only waits for another takes less of the processor than this part of the time.
+_OURS = 0.01
 
 
 @dataclass(frozen=True)
@@ -69,23 +74,32 @@ def time_in_turns(
 
         return call
 
-    laps: dict[str, list[float]] = {name: [] for name in ready}
+    calls = {name: guarded(name) for name in ready} | {CONTROL: control()}
+    laps: dict[str, list[float]] = {name: [] for name in calls}
+    worked: dict[str, list[float]] = {name: [] for name in calls}
+    began = 0.0
 
-    def clocked(name: str) -> None:
+    def begins(name: str) -> None:
+        nonlocal began
+        began = time.process_time()
+
+    def counts(name: str) -> None:
+        worked[name].append(time.process_time() - began)
         taken = ready[name].laps if name in ready else None
         if taken is not None:
             laps[name] += taken()
 
-    calls = {name: guarded(name) for name in ready} | {CONTROL: control()}
     seconds = take_turns(
         calls,
         limits.rounds,
         limits.case_s,
         spread=limits.spread,
         block=_LATENCY_BLOCK if case.latency else BLOCK,
-        clocked=clocked,
+        begins=begins,
+        counts=counts,
     )
-    beside = _medians_ms(seconds.pop(CONTROL))
+    beside = _medians_ms(seconds[CONTROL])
+    beside_cpu = _processor_ms(seconds.pop(CONTROL), worked[CONTROL])
     for name, rounds in seconds.items():
         if name in failures:
             continue
@@ -102,7 +116,9 @@ def time_in_turns(
             "calls": len(taken),
             "rounds_ms": medians,
             "control_ms": statistics.median(beside),
+            "cpu_rounds_ms": _processor_ms(rounds, worked[name], prepared.steps),
             "control_rounds_ms": beside,
+            "control_cpu_rounds_ms": beside_cpu,
         }
         if case.latency:
             each = laps[name] or [s / prepared.steps for s in taken]
@@ -121,6 +137,15 @@ def time_in_turns(
 def _medians_ms(rounds: Rounds, steps: int = 1) -> list[float]:
     """Milliseconds a step, to the digits that a row has."""
     return [float(f"{s / steps * 1e3:.6g}") for s in round_medians(rounds)]
+
+
+def _processor_ms(rounds: Rounds, worked: list[float], steps: int = 1) -> list[float] | None:
+    """As `_medians_ms`, of processor time; None where an accelerator or another process works."""
+    total = sum(map(sum, rounds))
+    if jax.default_backend() != "cpu" or sum(worked) < _OURS * total:
+        return None
+    left = iter(worked)
+    return _medians_ms([[next(left) for _ in calls] for calls in rounds], steps)
 
 
 def compare_with(ours: Row, row: Row) -> None:

@@ -27,7 +27,8 @@ OTHERS = {
 # Keys that came when rows had been measured and committed, which stay readable.
 LATER = {
     "program_bytes", "low_ms", "high_ms", "rounds_ms", "ratio_low", "ratio_high",
-    "control_rounds_ms", "p95_ms", "p99_ms", "latencies", "waited_s", "busy_share",
+    "control_rounds_ms", "cpu_rounds_ms", "control_cpu_rounds_ms",
+    "p95_ms", "p99_ms", "latencies", "waited_s", "busy_share",
 }  # fmt: skip
 
 

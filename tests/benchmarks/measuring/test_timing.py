@@ -90,10 +90,12 @@ def test_percentiles_need_values_beyond_them() -> None:
 
 def test_every_call_that_counts_is_told_of() -> None:
     clock = Clock()
+    begun: list[str] = []
     told: list[str] = []
     calls = {"short": clock.lasting("short", 0.25), "long": clock.lasting("long", 2 * LONG_S)}
-    take_turns(calls, 2, 0, block=5, clocked=told.append, clock=clock)
+    take_turns(calls, 2, 0, block=5, begins=begun.append, counts=told.append, clock=clock)
     assert {name: told.count(name) for name in calls} == {"short": 2 * 5, "long": 2}
+    assert {name: begun.count(name) for name in calls} == {"short": 2 * 6, "long": 2}
 
 
 def test_dispatch_ends_when_the_call_returns() -> None:
