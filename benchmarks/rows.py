@@ -115,6 +115,8 @@ Row = TypedDict(
         "all_reduces_in_loops": NotRequired[Annotated[int | None, "those inside a loop"]],
         "all_reduces_run": NotRequired[Annotated[int | None, "how many a step runs"]],
         "all_reduce_bytes": NotRequired[Annotated[int | None, "what a device hands to all those"]],
+        # In rows of PyTorch and ONNX Runtime only.
+        "threads": NotRequired[Annotated[int | None, "how many it has; 1 where that is faster"]],
         # In rows of processes of their own only.
         "corpus_bytes": NotRequired[Annotated[int | None, "the text's size, or its tokens'"]],
         "resident_bytes": NotRequired[Annotated[int | None, "most memory of it and its children"]],

@@ -11,6 +11,7 @@ def family(process: int) -> list[int]:
     """The process and its descendants that live; empty where it has ended, or nothing lists them.
 
     Example:
+      >>> import os
       >>> family(os.getpid())[:1] in ([os.getpid()], [])
       True
     """

@@ -9,7 +9,8 @@ import numpy as np
 from benchmarks.measuring.implementation import Prepared
 from benchmarks.measuring.timing import Laps
 from benchmarks.measuring.workloads import Arrays, Language
-from benchmarks.peers.language_pytorch import build_model
+from benchmarks.peers.pytorch import fastest_threads, on_threads
+from benchmarks.peers.pytorch_model import build_model
 
 __all__ = ["prepare"]
 
@@ -40,10 +41,12 @@ def prepare(name: str, workload: Language, arrays: Arrays, prefix: np.ndarray) -
                 laps.lap()
         return np.concatenate(taken)
 
+    threads = fastest_threads(tokens)
     return Prepared(
-        tokens,
+        on_threads(tokens, threads),
         lambda: {"tokens": tokens()},
         steps=workload.length,
         equations=workload.equations,
         laps=lambda: laps.seconds,
+        facts=lambda: {"threads": threads},
     )
