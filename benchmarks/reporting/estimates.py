@@ -7,7 +7,7 @@ while, so that this is compared where one of the two runs was disturbed. It does
 waits, or is spread over fewer cores.
 
 What is the machine's is taken off: what the witnesses of a case moved by in the median. They are
-the control, and the peers that took turns with it, where there are two of them; one alone may
+the control, and the others that took turns with it, where there are two of them; one alone may
 itself have changed.
 """
 
@@ -64,17 +64,17 @@ def changes_of(pairs: Sequence[tuple[Row, Row]], *, by_peers: bool = True) -> li
     changes = []
     for index, ((_, new), (own, control)) in enumerate(zip(pairs, moved, strict=True)):
         same = cases[tuple(new.get(name) for name in _CASE)] if by_peers else ()
-        others = [moved[i][0] for i in same if i != index and not _ours(pairs[i][1])]
+        others = [moved[i][0] for i in same if i != index and _witness(pairs[i][1], new)]
         beside = _median([*others, control] if len(others) > 1 else [control])
         error = math.hypot(own.error, beside.error)
         changes.append(Estimate(own.log - beside.log, error, own.by_processor))
     return changes
 
 
-def _ours(row: Mapping[str, Any]) -> bool:
-    """Variants of ours are no peers."""
-    name: str = row["implementation"]
-    return name.startswith(OURS)
+def _witness(row: Mapping[str, Any], of: Mapping[str, Any]) -> bool:
+    """Peers are witnesses of all, and ours of peers; variants of ours change together."""
+    name, judged = row["implementation"], of["implementation"]
+    return not name.startswith(OURS) or (name == OURS and not judged.startswith(OURS))
 
 
 def _median(changes: list[Estimate]) -> Estimate:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.group import Group
 from benchmarks.groups import GROUPS
-from benchmarks.peers import OURS
+from benchmarks.peers import OURS, notes
 from benchmarks.reporting.pictures import Pictures
 from benchmarks.reporting.sections import failures, roofline
 from benchmarks.reporting.summary import SIGN, NotedRow, criterion, noted
@@ -55,7 +55,7 @@ def page(rows: list[Row], out: Path, files: list[str]) -> Page:
         # A section is written to stand on a page of its own.
         texts += [re.sub("^(?=#)", "#", text) for text in _sections(part.rows, pictures)]
         drawn.append(pictures.drawn)
-    texts += _beside(split)
+    texts += [*_beside(split), *_peers(rows)]
     text = "\n\n".join(text.strip() for text in texts if text) + "\n"
     return Page(text, split[0], drawn[0])
 
@@ -180,6 +180,16 @@ def _machine(rows: list[NotedRow]) -> str:
     if any(one.get("throttled") for one in rows):
         facts.append("throttled at times")
     return "\n".join(f"- {fact}" for fact in facts)
+
+
+def _peers(rows: list[Row]) -> list[str]:
+    """What is to be known of each library whose times are on the page."""
+    timed = dict.fromkeys(row["implementation"] for row in rows if row.get("median_ms"))
+    lines = [
+        f"- {', '.join(f'`{name}`' for name in names)} {text}"
+        for text, names in notes(timed).items()
+    ]
+    return ["## What each library does otherwise", "\n".join(lines)] if lines else []
 
 
 def _beside(split: list[Part]) -> list[str]:

@@ -81,6 +81,14 @@ def test_the_page_says_what_the_rows_say(tmp_path: Path) -> None:
     assert all(f"({name})" in page for name in pictures)
 
 
+def test_the_page_says_what_each_library_on_it_does_otherwise(tmp_path: Path) -> None:
+    rows = [*some_rows(), row("recurrence", "lstm-a", "torch-compile", 1.0)]
+    end = report_of(tmp_path, rows).split("## What each library does otherwise\n")[1]
+    assert end.count("\n- ") == 2 and "- `torch`, `torch-compile` has kernels" in end
+    assert "- `numpy-loop` has no differentiation" in end
+    assert "keras" not in end  # which has no time
+
+
 def test_the_same_rows_make_the_same_bytes(tmp_path: Path) -> None:
     file = write(tmp_path / "rows.jsonl", some_rows())
     for name in ("a", "b"):
@@ -118,7 +126,7 @@ def test_dtypes_and_precisions_are_parts_of_their_own(tmp_path: Path) -> None:
         "float32 as TF32 (precision default)",
     )]  # fmt: skip
     assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == [
-        *titles, "Side by side: rnn_jax, ms",
+        *titles, "Side by side: rnn_jax, ms", "What each library does otherwise",
     ]  # fmt: skip
     first, second, third, _ = page.split("\n## ")[1:5]
     assert " ".join(first.split()).count("| numpy-loop | float64 | 50.000 |") == 1
