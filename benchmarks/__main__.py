@@ -12,28 +12,33 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+import jax
 
 from benchmarks.groups import GROUPS
 from benchmarks.measuring.case import Case, Options
 from benchmarks.measuring.machine import environment
 from benchmarks.measuring.numbers import computing_in
-from benchmarks.measuring.roofline import measure_roofline
+from benchmarks.measuring.quiet import wait_until_quiet
+from benchmarks.measuring.roofline import Roofline
 from benchmarks.measuring.runner import Limits, run
 from benchmarks.measuring.workloads import CELLS, DTYPES, PRECISIONS
 from benchmarks.peers import IMPLEMENTATIONS
-from benchmarks.reporting.summary import SUMMARY_COLUMNS, summarise
-from benchmarks.reporting.tables import table
+from benchmarks.reporting.summary import SUMMARY_COLUMNS, criterion, noted, summarise
+from benchmarks.reporting.tables import UNSURE, table
 from benchmarks.result_files import new_file, resumed_file
-from benchmarks.rows import Row, key_of
+from benchmarks.rows import QUIET, Key, Row, key_of, unsteady
 from rnn_jax.host.files import reason
 
 # Subcommands that measure nothing: modules with `add_arguments(parser)` and `run(options)`.
 READERS = ("report", "compare", "scale")
 _AGAIN = ("failed", "out-of-memory")
+_CEILING_S = 2.0  # the best of the calls counts, so that few rounds are enough
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -106,6 +111,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the whole run: the most telling workloads come first, and when it is spent none "
         "is begun",
     )
+    add(
+        "--wait",
+        metavar="SECONDS",
+        type=float,
+        help="at most, before each workload and pass, until other processes keep less than "
+        f"{100 * QUIET:.0f} %% of the cores busy; what is measured beside busier ones is marked; "
+        "60, with --quick 0",
+    )
     add("--out", metavar="FILE", help="write rows to a new file of JSON lines")
     add("--resume", metavar="FILE", help="measure what a file of --out lacks, and append it")
     add("--list", action="store_true", help="print what would be measured")
@@ -118,9 +131,13 @@ def measure(options: argparse.Namespace) -> int:
     groups = choose("GROUP", options.groups or None, GROUPS)
     cells = None if options.cells is None else choose("--cells", options.cells.split(","), CELLS)
     sizes = _sizes(options.corpus_mb)
-    settings = Options(options.quick, options.dtype, options.precision, cells, sizes)
+    settings = Options(
+        options.quick, options.dtype, options.precision, cells, sizes,
+        jax.default_backend(), jax.device_count(),
+    )  # fmt: skip
     limits = _limits(options)
-    cases = _chosen([c for g in groups for c in GROUPS[g].cases(settings)], options)
+    listed = [c for g in groups for c in GROUPS[g].cases(settings)]
+    cases = _chosen(listed, options)
     if options.list:
         lines = [
             {
@@ -151,26 +168,32 @@ def measure(options: argparse.Namespace) -> int:
         if case.timed or any(row["status"] != "ok" for row in new):
             print(f"\n{case.group}: {case.workload}, {case.pass_name}\n", flush=True)
             print(table(new, GROUPS[case.group].columns), flush=True)
+            if unsure := {row["implementation"]: unsteady(row) for row in new if unsteady(row)}:
+                reasons = (f"{name}: {', '.join(why)}" for name, why in unsure.items())
+                print(f"\n{UNSURE} {'; '.join(reasons)}", flush=True)
 
     began = time.perf_counter()
     with computing_in(options.dtype, options.precision):
-        roofline = measure_roofline(options.dtype, quick=options.quick)
-        print(
-            f"{environment()['device']}: {roofline.gemm_gflops_per_s:.0f} GFLOP/s in a large "
-            f"{options.dtype} product, {roofline.copy_gb_per_s:.1f} GB/s in a large copy"
-        )
-        rows, left = run(
+        wait_until_quiet(limits.wait_s)
+        first, roofline = _ceilings(settings, old, write, limits)
+        rows += first
+        if roofline is not None:
+            print(
+                f"{environment()['device']}: {roofline.gemm_gflops_per_s:.0f} GFLOP/s in the best "
+                f"{options.dtype} product, {roofline.copy_gb_per_s:.1f} GB/s in memory"
+            )
+        new, left = run(
             cases,
             write,
             limits=limits,
             roofline=roofline,
-            # What failed, or ran out of memory, is tried again.
-            done=frozenset(key_of(r) for r in old if r.get("status") not in _AGAIN),
+            done=_done([*old, *first]),
             budget_s=None if budget is None else budget - (time.perf_counter() - began),
             hlo=None if options.hlo is None else Path(options.hlo),
             profile=None if options.profile is None else Path(options.profile),
             on_case=show,
         )
+        rows += new
     for group in GROUPS.values():
         if group.closing is not None:
             group.closing([row for row in rows if row["group"] == group.name])
@@ -178,6 +201,8 @@ def measure(options: argparse.Namespace) -> int:
     if compared:
         print("\nTime of a peer divided by that of rnn_jax\n")
         print(table(compared, SUMMARY_COLUMNS))
+    if sentence := criterion(noted(rows)):
+        print(f"\n{sentence}")
     missing = [row for row in rows if row["status"] != "ok"]
     print(
         f"\n{len(rows)} rows" + (f", {len(missing)} without a time: see above" if missing else "")
@@ -189,6 +214,37 @@ def measure(options: argparse.Namespace) -> int:
             + ", ".join(f"{count} of {name}" for name, count in left_by_group.items())
         )
     return 0
+
+
+def _ceilings(
+    settings: Options, old: list[Row], write: Callable[[Row], None], limits: Limits
+) -> tuple[list[Row], Roofline | None]:
+    """New rows of the groups that measure the machine's ceilings, and what all such rows say.
+
+    They are measured whatever is chosen: other rows state their share of them.
+    """
+    rows: list[Row] = []
+    roofline = None
+    for group in (group for group in GROUPS.values() if group.roofline is not None):
+        new, _ = run(
+            group.cases(settings), write,
+            limits=replace(limits, case_s=min(limits.case_s, _CEILING_S)), done=_done(old),
+        )  # fmt: skip
+        rows += new
+        own = [
+            row
+            for row in (*old, *new)
+            if row["group"] == group.name
+            and (row["dtype"], row["precision"]) == (settings.dtype, settings.precision)
+        ]
+        assert group.roofline is not None
+        roofline = group.roofline(noted(own))
+    return rows, roofline
+
+
+def _done(rows: list[Row]) -> frozenset[Key]:
+    """What need not be measured again; what failed, or ran out of memory, is tried again."""
+    return frozenset(key_of(row) for row in rows if row.get("status") not in _AGAIN)
 
 
 def choose(option: str, wanted: Sequence[str] | None, known: Sequence[str] | dict[str, Any]) -> Any:
@@ -218,12 +274,13 @@ def _limits(options: argparse.Namespace) -> Limits:
     rounds = options.rounds if options.rounds is not None else 3 if options.quick else 20
     if rounds < 1:
         raise ValueError(f"--rounds must be at least 1, not {rounds}")
-    for name in ("budget", "case_budget"):
+    for name in ("budget", "case_budget", "wait"):
         seconds = getattr(options, name)
         if seconds is not None and not seconds >= 0:
             option = f"--{name.replace('_', '-')}"
             raise ValueError(f"{option} must be at least 0 seconds, not {seconds}")
-    return Limits(rounds, options.case_budget)
+    wait_s = options.wait if options.wait is not None else 0.0 if options.quick else 60.0
+    return Limits(rounds, options.case_budget, wait_s=wait_s)
 
 
 def _chosen(cases: list[Case], options: argparse.Namespace) -> list[Case]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.group import Group
 from benchmarks.groups import (
     batch_scaling,
+    ceilings,
     compilation,
     deepbench,
     devices,
@@ -28,6 +29,7 @@ __all__ = ["GROUPS"]
 GROUPS: dict[str, Group] = {
     module.GROUP.name: module.GROUP
     for module in (
+        ceilings,
         reference,
         recurrence,
         stacks,

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import jax
-
 from benchmarks.group import COLUMNS, Group
 from benchmarks.measuring import flops, spreading
 from benchmarks.measuring.case import Case, Options
@@ -39,8 +37,8 @@ def _cases(options: Options) -> list[Case]:
     if options.quick:
         model, lengths, counts = replace(model, vocab=50, hidden=16, embedding=16), (6, 12), (1, 2)
     model = replace(model, dtype=options.dtype, precision=options.precision)
-    if jax.default_backend() != "cpu":  # there is no time for more, but a row says why
-        counts = tuple(count for count in counts if count <= max(2, jax.device_count()))
+    if options.platform != "cpu":  # there is no time for more, but a row says why
+        counts = tuple(count for count in counts if count <= max(2, options.device_count))
     return [
         _case(replace(model, length=length, batch=rows), kind, count, options)
         for length in lengths
@@ -57,6 +55,7 @@ def _case(workload: Language, kind: str, count: int, options: Options) -> Case:
         workload.facts() | {"workload": f"{workload.name}-on-{count}", "devices": count},
         tuple(name for name in NAMES if name != ALONE or count == 1),
         lambda: spreading.opened(workload, count, options),
+        of="a training step",
         cost=flops.language_step(workload),
         rank=2,
         per_second=("tokens", workload.length * workload.batch),
@@ -106,7 +105,7 @@ def _section(group: Group, rows: list[NotedRow], pictures: Pictures) -> list[str
 GROUP = Group(
     "devices",
     _cases,
-    (*COLUMNS[:4], "ratio", "calls", "compile_s", "temp_bytes", "all_reduces",
+    (*COLUMNS[:4], "ratio", "ratio_95", "calls", "compile_s", "temp_bytes", "all_reduces",
      "all_reduces_in_loops", "all_reduces_run", "all_reduce_bytes", "reason"),
     f"A data-parallel step: `{_STRONG}` shares a batch of {_ROWS[_STRONG]} rows among the devices, "
     f"`{_WEAK}` gives each {_ROWS[_WEAK]} of its own. `{ALONE}` is our step on one device without "
@@ -114,5 +113,6 @@ GROUP = Group(
     "sum the gradient of its recurrent matrix in every step of the loop.",
     _section,
     closing=_closing,
+    several_devices=True,
     summarised=False,
 )  # fmt: skip

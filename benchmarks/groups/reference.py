@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +21,8 @@ from benchmarks.reporting.pictures import Pictures
 from benchmarks.reporting.sections import sizes
 from benchmarks.reporting.summary import NotedRow
 from benchmarks.reporting.tables import Line, table
-from benchmarks.rows import Row, by, measured, number
-from rnn_jax.recipes.reference_step import PUBLISHED_MS, Stepper, Workload, steppers
+from benchmarks.rows import Row, by, measured, number, relative_spread
+from rnn_jax.recipes.reference_step import PUBLISHED_MS, TURNS, Stepper, Workload, steppers
 from rnn_jax.reference import NumpyRNN
 
 __all__ = ["GROUP", "check", "reference_case"]
@@ -30,9 +31,8 @@ _PAGE_COLUMNS = (
     "implementation", "dtype", "median_ms", "q25_ms", "q75_ms", "compile_s",
     "times_faster_than_loop", "of_floor",
 )  # fmt: skip
-# How often an implementation steps in a turn: turns are to be long beside the clock.
-_CALLS = {"numpy-loop": 1, "numpy-loop-float32": 2, "numpy-vectorised": 20, "jax-call": 40}
-_IMPLEMENTATIONS = (*_CALLS, "jax-scan", "floor")
+_OURS = "jax-scan"
+_IMPLEMENTATIONS = (*TURNS, "floor")
 
 
 def _cases(options: Options) -> list[Case]:
@@ -55,10 +55,11 @@ def reference_case(workload: Workload, precision: str = "highest") -> Case:
         },
         _IMPLEMENTATIONS,
         lambda: _open(workload, tolerance("float32", precision).relative),
+        of="an SGD step on one sentence",
         # The cost of full backpropagation; windows of 4 add about two hundredths.
         cost=flops.language_step(language),
         rank=0,
-        ours="jax-scan",
+        ours=_OURS,
         published={"published NumPy loop": PUBLISHED_MS} if workload == Workload() else {},
         per_second=("tokens", workload.length),
         derive=_derive,
@@ -80,7 +81,7 @@ def _open(workload: Workload, allowed: float) -> Callable[[str], Prepared]:
             first()
         else:
             check(workload, {name: Stepper(first, stepper.steps, stepper.weights)}, allowed)
-        turn = _repeat(stepper, _CALLS.get(name, 1))
+        turn = stepper.repeated(TURNS.get(name, 1))
         compile_s = None if name.startswith("numpy") else seconds[0]
         return Prepared(turn.call, dict, compile_s, steps=turn.steps, equations="rnn tanh")
 
@@ -127,14 +128,6 @@ def check(
                 )
 
 
-def _repeat(stepper: Stepper, calls: int) -> Stepper:
-    def call() -> None:
-        for _ in range(calls):
-            stepper.call()
-
-    return Stepper(call, stepper.steps * calls, stepper.weights)
-
-
 def _floor(workload: Workload) -> Stepper:
     """The parts that no implementation avoids, one blocking call each: a sum of four times.
 
@@ -165,24 +158,52 @@ def _floor(workload: Workload) -> Stepper:
     return Stepper(call, repeats, lambda: (None, None, None))
 
 
+# What the headline compares ours with, and as what.
+_BESIDE = {
+    "numpy-loop": "the published NumPy loop",
+    "numpy-loop-float32": "that loop",
+    "numpy-vectorised": "vectorised NumPy",
+}
+
+
 def _headline(rows: list[NotedRow]) -> tuple[list[Line], str]:
-    lines: list[Line] = []
-    for same in by(measured(rows), "workload").values():
+    """No line of the table, but a sentence: three baselines, each with its dtype and its spread."""
+    sentences = []
+    for (workload,), same in by(measured(rows), "workload").items():
         step = {row["implementation"]: row for row in same}
-        if {"numpy-loop", "jax-scan"} <= step.keys():
-            loop, scan = step["numpy-loop"], step["jax-scan"]
-            shape = sizes(scan, "V", "H", "T")
-            lines.append(
-                {
-                    "what": f"reference step{shape and f' ({shape})'}, many steps a call",
-                    "beside": "NumPy, double loop",
-                    "times faster": number(loop, "median_ms") / number(scan, "median_ms"),
-                    "worst": None,
-                    "lost": None,
-                    "of": 1,
-                }
-            )
-    return lines, ""
+        ours = step.get(_OURS)
+        if ours is None or "numpy-loop" not in step:
+            continue
+        shape = sizes(ours, "V", "H", "T")
+        said = [
+            f"{_times(step[name], ours)} as fast as {what} in {step[name]['dtype']} "
+            f"({_spread(step[name])})"
+            for name, what in _BESIDE.items()
+            if name in step
+        ]
+        published = [row.get("published_ms") for row in rows if row["workload"] == workload]
+        known = [milliseconds for milliseconds in published if milliseconds]
+        note = f" The tutorial gives about {known[-1]:g} ms for its loop." if known else ""
+        sentences.append(
+            f"The reference step{shape and f' ({shape})'}, many steps a call: rnn_jax in "
+            f"{ours['dtype']} ({_spread(ours)}) is {', '.join(said)}.{note}"
+        )
+    return [], "\n\n".join(sentences)
+
+
+def _times(row: NotedRow, ours: NotedRow) -> str:
+    """How often ours goes into a peer's time: with its 95 % interval, or by the quartiles."""
+    ratio, any_row = number(row, "median_ms") / number(ours, "median_ms"), cast(Any, row)
+    low, high = any_row.get("ratio_low"), any_row.get("ratio_high")
+    if low is not None and high is not None:
+        return f"{ratio:.3g} times [{low:.3g}, {high:.3g}]"
+    spread = ratio * math.hypot(relative_spread(row), relative_spread(ours))
+    return f"{ratio:.3g} ± {spread:.2g} times"
+
+
+def _spread(row: NotedRow) -> str:
+    median = number(row, "median_ms")
+    return f"{median:.3g} ± {median * relative_spread(row):.2g} ms"
 
 
 def _section(group: Group, rows: list[NotedRow], pictures: Pictures) -> list[str]:

@@ -15,15 +15,16 @@ from benchmarks.measuring.case import Case, Options
 from benchmarks.measuring.implementation import Prepared
 from benchmarks.measuring.workloads import Language
 from benchmarks.peers import OURS
-from benchmarks.reporting.sections import PLAIN_COLUMNS, plain
+from benchmarks.reporting.sections import LATENCY_COLUMNS, PLAIN_COLUMNS, plain
 
 __all__ = ["GROUP"]
 
 # By whether the run is a quick one.
+_TOKENS_A_CALL = 128
 _MODELS = {
     False: (
-        Language("characters", "gru", 28, 256, 1, 128),
-        Language("characters", "lstm", 28, 256, 1, 128),
+        Language("characters", "gru", 28, 256, 1, _TOKENS_A_CALL),
+        Language("characters", "lstm", 28, 256, 1, _TOKENS_A_CALL),
     ),
     True: (Language("characters", "gru", 28, 16, 1, 8),),
 }
@@ -40,6 +41,7 @@ _TOKENS = {
 }
 # The layer alone, a step a call, its inputs ready.
 _LAYER = {"rnn_jax-step": "serving_jax", "onnxruntime": "serving_onnx"}
+_OF = {"token": "the likeliest token of each row", "layer": "a step of the layer alone"}
 
 
 def _cases(options: Options) -> list[Case]:
@@ -48,9 +50,10 @@ def _cases(options: Options) -> list[Case]:
         Case(
             GROUP.name,
             pass_name,
-            workload.facts(),
+            workload.facts() | {"temperature": 0.0},
             tuple(names),
             partial(_open, workload, pass_name, names),
+            of=_OF[pass_name],
             per_second=("tokens", batch),
             latency=True,
             ours=next(iter(names)),
@@ -84,9 +87,10 @@ def _open(workload: Language, pass_name: str, names: dict[str, str]) -> Callable
 GROUP = Group(
     "serving",
     _cases,
-    COLUMNS,
-    "Serving: the likeliest token of each row, fed back. `rnn_jax` is `generate`, 128 tokens in "
-    "one compiled call; all others make a call a token. `stablehlo` and `onnxruntime` run the "
-    "exported model. `layer` is a step of the recurrent layer alone, its input ready.",
-    plain((*PLAIN_COLUMNS, "latency_ms_per_token")),
+    (*COLUMNS, *LATENCY_COLUMNS[1:]),
+    "Serving: the likeliest token of each row, fed back. `rnn_jax` is `generate`, "
+    f"{_TOKENS_A_CALL} tokens in one compiled call; all others make a call a token. `stablehlo` "
+    "and `onnxruntime` run the exported model. `layer` is a step of the recurrent layer alone, its "
+    "input ready.",
+    plain((*PLAIN_COLUMNS, *LATENCY_COLUMNS)),
 )

@@ -7,19 +7,25 @@ from dataclasses import replace
 
 from benchmarks.measuring import flops
 from benchmarks.measuring.case import Case, Options
-from benchmarks.measuring.implementation import Prepared
+from benchmarks.measuring.implementation import STEPS, Prepared
 from benchmarks.measuring.oracle import HALF, check, expected, tolerance
 from benchmarks.measuring.workloads import Arrays, Recurrence, Shape, recurrences
 from benchmarks.peers import IMPLEMENTATIONS, OURS, build
 
-__all__ = ["SCALED", "TRAINED", "case", "chosen", "scaling"]
+__all__ = ["OF", "TRAINED", "case", "chosen", "scaled", "scaling"]
 
 TRAINED = "forward+backward"
 # A call of 20 steps is long, so that only the nearest peers take it; torch's row gives its reason.
 # Haiku's RNN is left out: the gradients of its ReLU explode, and what remains is rounding.
 MANY_STEPS = (OURS, "torch", "flax-linen", "flax-linen-optimized", "haiku", "jax-cudnn")
 # Along a size the shape of the curve counts, and each library's fastest form is enough for it.
-SCALED = (OURS, "torch", "numpy-vectorised", "flax-linen", "jax-cudnn")
+_SCALED = (OURS, "torch", "numpy-vectorised", "jax-cudnn")
+# What the times of each pass are of.
+OF = {
+    "forward": "the outputs of all T steps",
+    TRAINED: "the outputs of all T steps and all gradients, the inputs' too",
+    "many-steps": f"an SGD step, {STEPS} of them inside one compiled call",
+}
 _SLOW = ("torch-compile", "numpy-vectorised", "numpy-loop")
 
 
@@ -42,10 +48,19 @@ def case(
         taken,
         lambda: _open(workload, pass_name),
         slow=tuple(n for n in taken if n in _SLOW),
+        of=OF[pass_name],
         cost=flops.layer_pass(workload, pass_name),
         rank=rank,
         published=published or {},
     )
+
+
+def scaled(cell: str) -> tuple[str, ...]:
+    """The implementations that are timed along a size.
+
+    Of Flax's two cells of an LSTM the optimised one, which joins the products of the gates.
+    """
+    return (*_SCALED, "flax-linen-optimized" if cell == "lstm" else "flax-linen")
 
 
 def scaling(group: str, options: Options, shapes: Iterable[Shape]) -> list[Case]:
@@ -53,7 +68,7 @@ def scaling(group: str, options: Options, shapes: Iterable[Shape]) -> list[Case]
     cells = ("lstm",) if options.quick else ("lstm", "rnn")
     return [
         # Every second point first: half of them already show the slope.
-        case(group, workload, TRAINED, rank=1 + index % 2, names=SCALED)
+        case(group, workload, TRAINED, rank=1 + index % 2, names=scaled(workload.cell))
         for index, workload in enumerate(chosen(options, shapes, cells))
     ]
 

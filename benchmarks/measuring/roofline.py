@@ -1,24 +1,40 @@
-"""The ceilings of this machine, measured before anything else: a large product and a large copy."""
+"""What a machine allows: the bound on a case's speed by its operations and its bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
-import jax
-import jax.numpy as jnp
+from typing import NamedTuple
 
 from benchmarks.measuring.flops import Cost
-from rnn_jax.recipes.reference_step import interleaved
 
-__all__ = ["Roofline", "measure_roofline"]
+__all__ = ["Roofline"]
+
+# `benchmarks.measuring.flops` counts an array up to three times: written, read, its gradient.
+_COUNTED = 3
 
 
 class Roofline(NamedTuple):
-    """The ceilings, each the best of a few measurements."""
+    """The ceilings: products, arrays in memory, and smaller arrays, which stay in a cache.
+
+    by_size: bytes of an array that is updated in place, and GB/s read and written.
+    """
 
     gemm_gflops_per_s: float
     copy_gb_per_s: float
+    by_size: tuple[tuple[float, float], ...] = ()
+
+    def bandwidth(self, held: float) -> float:
+        """GB/s that no code exceeds here whose arrays take ``held`` bytes at least.
+
+        That of the next smaller size that was measured, or of a larger one that was faster.
+
+        Example:
+          >>> roofline = Roofline(100.0, 10.0, ((1e4, 80.0), (1e6, 40.0), (1e8, 10.0)))
+          >>> roofline.bandwidth(5e3), roofline.bandwidth(2e6), roofline.bandwidth(1e9)
+          (80.0, 40.0, 10.0)
+        """
+        below = [size for size, _ in self.by_size if size <= held]
+        first = max(below, default=0.0)
+        return max([self.copy_gb_per_s, *(rate for size, rate in self.by_size if size >= first)])
 
     def bound(self, cost: Cost) -> float:
         """GFLOP/s that no code with this many operations and bytes exceeds here.
@@ -27,28 +43,5 @@ class Roofline(NamedTuple):
           >>> Roofline(100.0, 10.0).bound(Cost(flops=8.0, bytes=4.0))
           20.0
         """
-        return min(self.gemm_gflops_per_s, self.copy_gb_per_s * cost.flops / cost.bytes)
-
-
-def measure_roofline(dtype: str, *, quick: bool) -> Roofline:
-    """Measure the default device, in ``dtype`` and the precision that is set.
-
-    The product is square. The copy negates, so that it cannot be elided; it reads and writes.
-    """
-    host = jax.default_backend() == "cpu"
-    size = 512 if quick else 2048 if host else 8192
-    count = 2**22 if quick else 2**26 if host else 2**29
-    keys = jax.random.split(jax.random.key(0), 3)
-    a, b = (jax.random.normal(key, (size, size), dtype) for key in keys[:2])
-    long = jax.random.normal(keys[2], (count,), jnp.float32)
-    product = _best(jax.jit(jnp.matmul), a, b)
-    copy = _best(jax.jit(jnp.negative), long)
-    return Roofline(2.0 * size**3 / product / 1e9, 2.0 * long.nbytes / copy / 1e9)
-
-
-def _best(function: Callable[..., Any], *arguments: Any) -> float:
-    def call() -> None:
-        function(*arguments).block_until_ready()
-
-    call()
-    return min(interleaved({"": call}, 7)[""])
+        bandwidth = self.bandwidth(cost.bytes / _COUNTED)
+        return min(self.gemm_gflops_per_s, bandwidth * cost.flops / cost.bytes)

@@ -8,12 +8,17 @@ from typing import Any, NamedTuple
 
 from benchmarks.group import Group
 from benchmarks.groups import GROUPS
-from benchmarks.peers import OURS
+from benchmarks.measuring.roofline import Roofline
+from benchmarks.peers import OURS, notes
+from benchmarks.reporting.absent import absent
+from benchmarks.reporting.machine import machine
 from benchmarks.reporting.pictures import Pictures
-from benchmarks.reporting.sections import failures, roofline
-from benchmarks.reporting.summary import SIGN, NotedRow, noted
-from benchmarks.reporting.tables import table
-from benchmarks.rows import Row, by, measured, number
+from benchmarks.reporting.roofline import roofline
+from benchmarks.reporting.sections import failures
+from benchmarks.reporting.summary import SIGN, NotedRow, criterion, noted
+from benchmarks.reporting.tables import Line, cell, table
+from benchmarks.reporting.timed import timed
+from benchmarks.rows import Row, by, measured
 
 __all__ = ["Page", "Part", "headline", "page", "parts"]
 
@@ -46,49 +51,68 @@ def page(rows: list[Row], out: Path, files: list[str]) -> Page:
         + ". What is compared was timed in one process, taking turns, after its check against a "
         "float64 oracle of its own equations. Those are the same for all, and so is the work, but "
         f"for what is marked {SIGN}. Ratios are a peer's time by that of rnn_jax: above 1 rnn_jax "
-        "is faster. Times are medians, with quartiles in the files."
+        "is faster. Times are medians, with their intervals, quartiles and rounds in the files."
     ]
     drawn = []
     for part in split:
         pictures = Pictures(out, part.mark)
-        texts += [f"## {part.title}", _machine(part.rows)]
+        facts = machine(part.rows, _ceilings(part.rows))
+        texts += [f"## {part.title}", facts, criterion(part.rows)]
         # A section is written to stand on a page of its own.
         texts += [re.sub("^(?=#)", "#", text) for text in _sections(part.rows, pictures)]
         drawn.append(pictures.drawn)
-    texts += _beside(split)
+    texts += [*_beside(split), *_peers(rows)]
     text = "\n\n".join(text.strip() for text in texts if text) + "\n"
     return Page(text, split[0], drawn[0])
 
 
 def headline(rows: list[NotedRow]) -> list[str]:
-    """What was gained, in a line a peer, and what the lines compare that is not the same."""
-    lines, footnotes = [], []
+    """What was gained: sentences, and a line a peer with what the lines compare that differs."""
+    lines: list[Line] = []
+    sentences: list[str] = []
+    footnotes: list[str] = []
     for group in GROUPS.values():
         if group.headline is not None:
-            own, footnote = group.headline(_own(group, rows))
+            own, text = group.headline(_own(group, rows))
             lines += own
-            footnotes.append(footnote)
-    return [table(lines, tuple(lines[0])), *footnotes] if lines else []
+            (footnotes if own else sentences).append(text)
+    if lines:
+        columns = tuple(dict.fromkeys(name for line in lines for name in line))
+        return [*sentences, table(lines, columns), *footnotes]
+    return list(filter(None, sentences))
 
 
 def _sections(rows: list[NotedRow], pictures: Pictures) -> list[str]:
     """All sections of a part, in their order on the page."""
     above = [group for group in GROUPS.values() if group.above_roofline]
     below = [group for group in GROUPS.values() if not group.above_roofline]
+    ceilings = _ceilings(rows)
     lines = headline(rows)
     texts = ["## Headline", *lines] if lines else []
     for group in above:
-        texts += group.section(group, _own(group, rows), pictures)
+        texts += _section(group, rows, pictures)
     points = [
         row
         for group in (*above, *below)
         if group.in_roofline
         for row in measured(_own(group, rows))
     ]
-    texts += roofline(points, pictures)
+    texts += roofline(points, ceilings, pictures)
     for group in below:
-        texts += group.section(group, _own(group, rows), pictures)
-    return texts + failures(rows)
+        texts += _section(group, rows, pictures)
+    return texts + failures(rows) + absent(rows)
+
+
+def _ceilings(rows: list[NotedRow]) -> Roofline | None:
+    found = (g.roofline(_own(g, rows)) for g in GROUPS.values() if g.roofline is not None)
+    return next((ceilings for ceilings in found if ceilings is not None), None)
+
+
+def _section(group: Group, rows: list[NotedRow], pictures: Pictures) -> list[str]:
+    """A group's section, with what its times are of under the heading."""
+    own = _own(group, rows)
+    heading = group.section(group, own, pictures)
+    return [*heading[:1], timed(own), *heading[1:]]
 
 
 def _own(group: Group, rows: list[NotedRow]) -> list[NotedRow]:
@@ -98,7 +122,7 @@ def _own(group: Group, rows: list[NotedRow]) -> list[NotedRow]:
 def parts(rows: list[Row]) -> list[Part]:
     """Rows by machine, dtype and precision: of each machine float32 itself first."""
     split: list[tuple[tuple[Any, ...], list[Row]]] = []
-    for machine, own in by(rows, *_MACHINE).items():
+    for place, own in by(rows, *_MACHINE).items():
         by_numbers: dict[tuple[Any, ...], list[Row]] = {}
         runs = _dtypes(own)
         for row in own:
@@ -106,7 +130,7 @@ def parts(rows: list[Row]) -> list[Part]:
             numbers = (dtype if dtype in runs else runs[0], row.get("precision") or "highest")
             by_numbers.setdefault(numbers, []).append(row)
         first = sorted(by_numbers, key=lambda numbers: numbers != ("float32", "highest"))
-        split += [((*machine, *numbers), by_numbers[numbers]) for numbers in first]
+        split += [((*place, *numbers), by_numbers[numbers]) for numbers in first]
     keys = [key for key, _ in split]
     named: list[Part] = []
     for key, own in split:
@@ -150,45 +174,24 @@ def _title(key: tuple[Any, ...], keys: list[tuple[Any, ...]]) -> str:
     return f"{name}, {numbers}"
 
 
-def _machine(rows: list[NotedRow]) -> str:
-    row = rows[0]
-    versions: dict[str, str] = {}
-    for one in rows:
-        versions |= one.get("versions") or {}
-    loads = [load for one in rows if (load := one.get("load_average")) is not None]
-    cores = f"{row.get('cpu_count')} CPU cores"
-    if row.get("processor"):
-        cores += f" of {row['processor']}"
-    device = "" if row.get("platform") == "cpu" else f"{row.get('device')}, "
-    facts = [
-        f"{device}{cores}, {row.get('machine')}",
-        f"Python {row.get('python')}, "
-        + ", ".join(f"{name} {version}" for name, version in sorted(versions.items())),
-        f"measured {min(one.get('date') or '' for one in rows)[:10]}",
+def _peers(rows: list[Row]) -> list[str]:
+    """What is to be known of each library whose times are on the page."""
+    timed = dict.fromkeys(row["implementation"] for row in rows if row.get("median_ms"))
+    lines = [
+        f"- {', '.join(f'`{name}`' for name in names)} {text}"
+        for text, names in notes(timed).items()
     ]
-    commits = sorted({commit for one in rows if (commit := one.get("commit"))})
-    if commits:
-        facts.append(f"commit {', '.join(commits)}")
-    if row.get("gemm_gflops_per_s"):
-        facts.append(
-            f"ceilings: {row['gemm_gflops_per_s']:.0f} GFLOP/s in a large product, "
-            f"{row['copy_gb_per_s']:.1f} GB/s in a large copy"
-        )
-    if loads:
-        facts.append(f"load average {min(loads):.1f} to {max(loads):.1f}")
-    if any(one.get("throttled") for one in rows):
-        facts.append("throttled at times")
-    return "\n".join(f"- {fact}" for fact in facts)
+    return ["## What each library does otherwise", "\n".join(lines)] if lines else []
 
 
 def _beside(split: list[Part]) -> list[str]:
     """Our times of one workload in every part."""
-    times: dict[tuple[Any, ...], dict[str, float]] = {}
+    times: dict[tuple[Any, ...], dict[str, str]] = {}
     for part in split:
         for row in measured(part.rows):
             if row["implementation"] == OURS:
                 key = (row["workload"], row["pass"])
-                times.setdefault(key, {})[part.title] = number(row, "median_ms")
+                times.setdefault(key, {})[part.title] = cell(row, "median_ms")
     titles = dict.fromkeys(part.title for part in split)
     lines = [
         {"workload": workload, "pass": pass_name, **titles, **own}

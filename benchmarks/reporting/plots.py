@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measuring.roofline import Roofline
 from benchmarks.peers import OURS
 from benchmarks.reporting.summary import NotedRow
-from benchmarks.rows import by, number
+from benchmarks.rows import by, number, unsteady
 from rnn_jax.host.files import atomic_path
 
 __all__ = ["ratios", "roofline", "scaling"]
+
+_FAINT = 0.35  # what misses the suite's criterion
+_MISSES = "faint: misses the criterion"
 
 
 def scaling(path: Path, rows: Iterable[NotedRow], axis: str) -> None:
@@ -26,9 +30,11 @@ def scaling(path: Path, rows: Iterable[NotedRow], axis: str) -> None:
             for (name,), line in by(own, "implementation").items():
                 line = sorted(line, key=lambda row: number(row, axis))
                 points = [number(r, axis) for r in line], [number(r, "median_ms") for r in line]
-                panel.loglog(
-                    *points, marker="o", markersize=3, color=colours[name], label=name, base=2
-                )
+                panel.loglog(*points, color=colours[name], linewidth=1, base=2)
+                for row, x, y in zip(line, *points, strict=True):
+                    faint = _FAINT if unsteady(row) else 1
+                    panel.plot(x, y, "o", markersize=3.5, color=colours[name], alpha=faint)
+                panel.plot([], [], "o-", markersize=3.5, color=colours[name], label=name)
             panel.xaxis.set_major_formatter("{x:g}")
             panel.set_yscale("log", base=10)
             panel.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
@@ -36,13 +42,17 @@ def scaling(path: Path, rows: Iterable[NotedRow], axis: str) -> None:
             panel.yaxis.set_minor_formatter(NullFormatter())
             panel.set(title=cell, xlabel=axis)
             panel.grid(alpha=0.3)
+            _explain_faint(panel, rows)
         axes[0].set_ylabel("ms")
 
     _save(path, len(panels), draw)
 
 
 def ratios(path: Path, rows: Iterable[NotedRow], title: str) -> None:
-    """A point a workload and peer: its time by ours, logarithmic; hollow for other equations."""
+    """A point a workload and peer: its time by ours, logarithmic, with its 95 % interval.
+
+    Hollow for other equations, faint for what misses the criterion.
+    """
     compared = [row for row in rows if row.get("ratio")]
     table, colours = by(compared, "workload"), _colours(compared)
 
@@ -52,14 +62,21 @@ def ratios(path: Path, rows: Iterable[NotedRow], title: str) -> None:
             for row in own:
                 name = row["implementation"]
                 fill = "none" if row.get("other") else colours[name]
+                faint = _FAINT if unsteady(row) else 0.85
+                low, high = row.get("ratio_low"), row.get("ratio_high")
+                if low is not None and high is not None:
+                    axis.plot(
+                        (low, high), (place, place), color=colours[name], alpha=faint, linewidth=1
+                    )
                 axis.plot(
-                    row["ratio"], place, "o", markersize=5.5, alpha=0.85, color=colours[name],
+                    row["ratio"], place, "o", markersize=5.5, alpha=faint, color=colours[name],
                     markerfacecolor=fill, clip_on=False,
                 )  # fmt: skip
         for name, colour in colours.items():
             axis.plot([], [], "o", color=colour, label=name)
         if any(row.get("other") for row in compared):
             axis.plot([], [], "o", color="gray", markerfacecolor="none", label="other equations")
+        _explain_faint(axis, compared)
         axis.axvline(1, color="black", linewidth=1)
         axis.set_xscale("log", base=2)
         axis.xaxis.set_major_formatter("{x:g}")
@@ -71,32 +88,55 @@ def ratios(path: Path, rows: Iterable[NotedRow], title: str) -> None:
     _save(path, 1, draw, width=6.5, height=1.5 + 0.25 * len(table))
 
 
-def roofline(path: Path, rows: Iterable[NotedRow], gemm: float, copy: float, title: str) -> None:
-    """GFLOP/s against FLOP a byte, under the ceilings of a large product and a large copy."""
+def roofline(path: Path, rows: Iterable[NotedRow], ceilings: Roofline, title: str) -> None:
+    """GFLOP/s against FLOP a byte, under the best product and the bandwidths of memory and cache.
+
+    Hollow for what is above its ceiling.
+    """
     import numpy as np
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     rows = list(rows)
     colours = _colours(rows)
+    gemm, memory, cache = ceilings.gemm_gflops_per_s, ceilings.copy_gb_per_s, ceilings.bandwidth(0)
 
     def draw(axes: Any) -> None:
         (axis,) = axes
-        at = _intensities(rows)
-        line = np.geomspace(min([*at, gemm / copy]) / 2, max([*at, gemm / copy]) * 2)
-        axis.loglog(line, np.minimum(gemm, copy * line), color="black", linewidth=1)
-        for (name,), own in by(rows, "implementation").items():
-            points = _intensities(own), [row["gflops_per_s"] for row in own]
-            # Ours lies above the others.
+        at = [*_intensities(rows), gemm / memory, gemm / cache]
+        line = np.geomspace(min(at) / 2, max(at) * 2, 200)
+        for rate, style, name in ((memory, "-", "memory"), (cache, "--", "cache")):
+            label = f"{gemm:,.0f} GFLOP/s; {name} {rate:,.0f} GB/s"
             axis.loglog(
-                *points, "o", markersize=4, alpha=0.7, color=colours[name], label=name,
-                zorder=3 if name == OURS else 2,
-            )  # fmt: skip
+                line, np.minimum(gemm, rate * line), style, color="black", linewidth=1, label=label
+            )
+        for (name,), own in by(rows, "implementation").items():
+            for above, shown in by([row | {"above": _above(row)} for row in own], "above").items():
+                points = _intensities(shown), [row["gflops_per_s"] for row in shown]
+                # Ours lies above the others.
+                axis.loglog(
+                    *points, "o", markersize=4, alpha=0.7, color=colours[name], label=name,
+                    zorder=3 if name == OURS else 2,
+                    markerfacecolor="none" if above == (True,) else colours[name],
+                )  # fmt: skip
         axis.grid(alpha=0.3)
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:,g}")
+        axis.yaxis.set_minor_formatter(NullFormatter())
         axis.set(xlabel="FLOP per byte", ylabel="GFLOP/s", title=title)
 
     _save(path, 1, draw, width=5.5, height=4.5)
 
 
-def _intensities(rows: Iterable[NotedRow]) -> list[float]:
+def _explain_faint(axis: Any, rows: Iterable[NotedRow]) -> None:
+    if any(map(unsteady, rows)):
+        axis.plot([], [], "o", color="gray", alpha=_FAINT, label=_MISSES)
+
+
+def _above(row: NotedRow) -> bool:
+    return (row.get("fraction_of_ceiling") or 0) > 1
+
+
+def _intensities(rows: Iterable[Mapping[str, Any]]) -> list[float]:
     return [number(row, "flops") / number(row, "bytes") for row in rows]
 
 

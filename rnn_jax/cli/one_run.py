@@ -23,7 +23,7 @@ from rnn_jax.cli.table import json_safe
 from rnn_jax.cli.texts import shown
 from rnn_jax.host.checksums import checksum_of_json
 from rnn_jax.interop.tensors import OtherTree
-from rnn_jax.recipes.reference_step import compare_step_time
+from rnn_jax.recipes.step_time import compare_step_time
 from rnn_jax.runs import (
     Run,
     RunData,

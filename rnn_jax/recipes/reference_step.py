@@ -1,13 +1,12 @@
 """The reference step: one SGD step of the published word model, in NumPy and in JAX.
 
 V = 8,000 words, H = 100 hidden units, one sentence of 45 words, sliding windows of 4, plain SGD;
-the tutorial gives about 180 ms for it. The command line's closing comparison and the benchmark
-suite share it.
+the tutorial gives about 180 ms for it. The benchmark suite times it, and so does
+`rnn_jax.recipes.step_time`, with which the command line closes a training.
 """
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -37,15 +36,24 @@ from rnn_jax.types import Batch
 
 __all__ = [
     "PUBLISHED_MS",
+    "TURNS",
     "Stepper",
     "Workload",
-    "compare_step_time",
     "interleaved",
     "jax_scan",
     "steppers",
 ]
 
 PUBLISHED_MS = 180.0  # Britz, Recurrent neural networks tutorial, part 2 (2015): "a laptop"
+
+# How often an implementation is called in a turn: turns are to be long beside the clock.
+TURNS = {
+    "numpy-loop": 1,
+    "numpy-loop-float32": 2,
+    "numpy-vectorised": 20,
+    "jax-call": 40,
+    "jax-scan": 1,
+}
 
 Matrices = tuple[Any, Any, Any]
 
@@ -82,6 +90,15 @@ class Stepper:
     call: Callable[[], None]
     steps: int
     weights: Callable[[], Matrices]
+
+    def repeated(self, calls: int) -> Stepper:
+        """One that makes so many calls in one."""
+
+        def call() -> None:
+            for _ in range(calls):
+                self.call()
+
+        return Stepper(call, self.steps * calls, self.weights)
 
 
 def steppers(workload: Workload) -> dict[str, Stepper]:
@@ -186,32 +203,3 @@ def interleaved(
             call()
             seconds[name].append(clock() - began)
     return seconds
-
-
-def compare_step_time(workload: Workload | None = None, *, rounds: int = 7) -> str:
-    """Measure the reference step here, NumPy's double loop and JAX in turn, and say the ratio.
-
-    Example:
-      >>> small = Workload(vocab_size=50, hidden_size=5, length=6, sentences=4)
-      >>> print(compare_step_time(small, rounds=1))
-      one SGD step of the reference model (V 50, H 5, 6 words, sliding windows of 4):
-        NumPy, the published double loop ... ms
-        rnn_jax, many steps a call ... ms, ... times faster
-        (published for the double loop: 180 ms)
-    """
-    work = Workload() if workload is None else workload
-    everything = steppers(work)
-    chosen = {name: everything[name] for name in ("numpy-loop", "jax-scan")}
-    for stepper in chosen.values():
-        stepper.call()
-    seconds = interleaved({name: stepper.call for name, stepper in chosen.items()}, rounds)
-    loop, scan = (
-        1e3 * statistics.median(seconds[name]) / stepper.steps for name, stepper in chosen.items()
-    )
-    return (
-        f"one SGD step of the reference model (V {work.vocab_size}, H {work.hidden_size}, "
-        f"{work.length} words, sliding windows of {work.window}):\n"
-        f"  NumPy, the published double loop {loop:9.3f} ms\n"
-        f"  rnn_jax, many steps a call       {scan:9.3f} ms, {loop / scan:.1f} times faster\n"
-        f"  (published for the double loop: {PUBLISHED_MS:.0f} ms)"
-    )

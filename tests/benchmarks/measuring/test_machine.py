@@ -1,4 +1,4 @@
-"""The ceilings, the control and the operations that times are judged by."""
+"""The control and the operations that times are judged by."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ import numpy as np
 from benchmarks.measuring import flops
 from benchmarks.measuring.control import control
 from benchmarks.measuring.machine import throttle_events
-from benchmarks.measuring.roofline import measure_roofline
 from benchmarks.measuring.workloads import Recurrence
 
 
-def test_the_ceilings_and_the_control_are_measured() -> None:
-    roofline = measure_roofline("float32", quick=True)
-    assert roofline.gemm_gflops_per_s > 0 and roofline.copy_gb_per_s > 0
+def test_the_control_is_measured() -> None:
     result: Any = control()()
     loss, gradients = result
     assert np.isfinite(loss) and all(np.isfinite(g).all() for g in gradients)

@@ -20,12 +20,29 @@ COMMON = {
 
 
 def row(group: str, workload: str, name: str, ms: float, **more: Any) -> dict[str, Any]:
-    return {
+    common = {
         **COMMON, "group": group, "workload": workload, "pass": "forward+backward",
         "implementation": name, "median_ms": ms, "q25_ms": ms * 0.99, "q75_ms": ms * 1.01,
         "flops": 1e6, "bytes": 1e5, "gflops_per_s": 1 / ms, "fraction_of_ceiling": 0.01 / ms,
-        "cell": "lstm", **more,
+        "ceiling_gflops_per_s": 100.0, "cell": "lstm",
     }  # fmt: skip
+    return common | more
+
+
+def ceilings(gflops: float, gb: float) -> list[dict[str, Any]]:
+    own = {"cell": None, "gflops_per_s": None, "pass": "whole device"}
+    return [
+        row("ceilings", "product-2", "xla", 1.0, bytes=None, value=gflops, unit="GFLOP/s", **own),
+        row("ceilings", "update-1", "xla", 1.0, flops=None, bytes=2e3, value=4 * gb, unit="GB/s",
+            **own),
+        row("ceilings", "update-2", "xla", 1.0, flops=None, bytes=2e9, value=gb, unit="GB/s",
+            **own),
+    ]  # fmt: skip
+
+
+def times(row: dict[str, Any], factor: float) -> dict[str, Any]:
+    """Those of a machine that is so much faster."""
+    return {name: (row[name] or 0) / factor for name in ("median_ms", "q25_ms", "q75_ms")}
 
 
 def some_rows() -> list[dict[str, Any]]:
@@ -41,6 +58,7 @@ def some_rows() -> list[dict[str, Any]]:
         row("deepbench", "gru-x", "published TITAN Xp", 1.0, median_ms=None, published_ms=9.5),
         row("generation", "chars", "rnn_jax", 0.1, value=10_000.0, unit="tokens/s"),
     ]
+    rows += ceilings(100.0, 10.0)
     rows += [row("sequence-scaling", f"T{T}", "rnn_jax", 1 + T / 8, T=T) for T in (8, 16, 32, 64)]
     gone = {"status": "unavailable", "reason": "keras is not installed", "median_ms": None}
     return [*rows, row("recurrence", "lstm-a", "keras", 1.0, **gone)]
@@ -58,7 +76,7 @@ def test_the_page_says_what_the_rows_say(tmp_path: Path) -> None:
     squeezed = " ".join(page.split())
     for part in (
         "| torch | 2.000 | 0.500 | 1 | 2 |",  # headline: geometric mean, worst, lost
-        "| NumPy, double loop | 25.000 |",
+        "is 25 ± 0.52 times as fast as the published NumPy loop in float32",
         "| lstm-a | 2.000 | **0.50 ± 0.01** |",  # a lost row, in bold
         "| lstm-b | 2.000 | 8.00 ± 0.17 |",
         "1 + 0.125 T | T = 8 … 64 | 0%",
@@ -68,12 +86,39 @@ def test_the_page_says_what_the_rows_say(tmp_path: Path) -> None:
         "| keras | unavailable | keras is not installed | 1 row of recurrence |",
         "| chars | forward+backward | rnn_jax | 0.100 | 10,000 | tokens/s |",
         "jax 1.2.3",
-        "100 GFLOP/s in a large product",
+        "100 GFLOP/s in the best product, 10.0 GB/s in memory, 40.0 GB/s in the fastest cache",
+        "Nothing is above its ceiling.",
     ):
         assert part in squeezed
     pictures = {path.name for path in out.glob("*.png")}
     assert pictures == {"recurrence.png", "sequence-scaling.png", "roofline.png"}
     assert all(f"({name})" in page for name in pictures)
+
+
+def test_what_is_above_its_ceiling_has_a_footnote(tmp_path: Path) -> None:
+    fast = row("recurrence", "lstm-c", "torch", 0.005, fraction_of_ceiling=1.2)
+    page = report_of(tmp_path, [*some_rows(), fast])
+    assert "‡ Above its ceiling" in page and "torch at lstm-c (1.20)" in page
+
+
+def test_an_older_rows_share_of_its_ceiling_is_left_out(tmp_path: Path) -> None:
+    old = row("recurrence", "lstm-c", "torch", 0.005, fraction_of_ceiling=1.18)
+    del old["ceiling_gflops_per_s"]
+    page = report_of(tmp_path, [*some_rows(), old])
+    assert "Nothing is above its ceiling." in page
+    assert "Of an older run: 1. Its ceilings" in page
+    (tmp_path / "old").mkdir()
+    page = report_of(tmp_path / "old", [old])
+    assert "timed into fresh memory" in page and "GFLOP/s" not in page
+    assert not list((tmp_path / "old" / "page").glob("roofline*"))
+
+
+def test_the_page_says_what_each_library_on_it_does_otherwise(tmp_path: Path) -> None:
+    rows = [*some_rows(), row("recurrence", "lstm-a", "torch-compile", 1.0)]
+    end = report_of(tmp_path, rows).split("## What each library does otherwise\n")[1]
+    assert end.count("\n- ") == 2 and "- `torch`, `torch-compile` has kernels" in end
+    assert "- `numpy-loop` has no differentiation" in end
+    assert "keras" not in end  # which has no time
 
 
 def test_the_same_rows_make_the_same_bytes(tmp_path: Path) -> None:
@@ -85,10 +130,7 @@ def test_the_same_rows_make_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_two_machines_stand_side_by_side(tmp_path: Path) -> None:
-    gpu = [
-        r | {"device": "a GPU", "platform": "gpu", "median_ms": (r["median_ms"] or 0) / 10}
-        for r in some_rows()
-    ]
+    gpu = [r | {"device": "a GPU", "platform": "gpu"} | times(r, 10) for r in some_rows()]
     files = [write(tmp_path / n, rows) for n, rows in (("cpu", some_rows()), ("gpu", gpu))]
     assert main(["report", *files, "--out", str(tmp_path / "page")]) == 0
     page = " ".join((tmp_path / "page" / "README.md").read_text().split())
@@ -99,12 +141,8 @@ def test_two_machines_stand_side_by_side(tmp_path: Path) -> None:
 
 def test_dtypes_and_precisions_are_parts_of_their_own(tmp_path: Path) -> None:
     gpu = [r | {"device": "a GPU", "platform": "gpu"} for r in some_rows()]
-    tf32 = [r | {"precision": "high", "median_ms": (r["median_ms"] or 0) / 4} for r in gpu]
-    half = [
-        r | {"dtype": "bfloat16", "median_ms": (r["median_ms"] or 0) / 5}
-        for r in gpu
-        if r["group"] != "reference"
-    ]
+    tf32 = [r | {"precision": "high"} | times(r, 4) for r in gpu]
+    half = [r | {"dtype": "bfloat16"} | times(r, 5) for r in gpu if r["group"] != "reference"]
     default = [r | {"precision": "default"} for r in gpu if r["group"] != "reference"]
     loop = row("reference", "words", "numpy-loop", 50.0, dtype="float64", device="a GPU")
     loop |= {"platform": "gpu"}
@@ -120,7 +158,7 @@ def test_dtypes_and_precisions_are_parts_of_their_own(tmp_path: Path) -> None:
         "float32 as TF32 (precision default)",
     )]  # fmt: skip
     assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == [
-        *titles, "Side by side: rnn_jax, ms",
+        *titles, "Side by side: rnn_jax, ms", "What each library does otherwise",
     ]  # fmt: skip
     first, second, third, _ = page.split("\n## ")[1:5]
     assert " ".join(first.split()).count("| numpy-loop | float64 | 50.000 |") == 1
@@ -190,7 +228,7 @@ def test_only_the_marked_part_of_a_page_changes(tmp_path: Path) -> None:
     assert main(command) == 0
     once = readme.read_text()
     assert once.startswith("before\n<!-- benchmarks -->\n") and "old" not in once
-    assert once.endswith("<!-- /benchmarks -->\nafter\n") and "double loop" in once
+    assert once.endswith("<!-- /benchmarks -->\nafter\n") and "published NumPy loop" in once
     assert "(page/recurrence.png)" in once and "(page/sequence-scaling.png)" in once
     assert "On a CPU (cpu), float32, 2 CPU cores:" in once and "#" not in once
     assert main(command) == 0 and readme.read_text() == once

@@ -1,0 +1,69 @@
+"""The roofline: rows held against the ceilings of their machine, and the picture of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from benchmarks.measuring.layers import TRAINED
+from benchmarks.measuring.roofline import Roofline
+from benchmarks.peers import OURS
+from benchmarks.reporting import plots
+from benchmarks.reporting.pictures import Pictures
+from benchmarks.reporting.summary import NotedRow
+
+__all__ = ["ABOVE", "roofline"]
+
+ABOVE = "‡"  # marks what is above its ceiling
+_OLDER = (
+    "Of an older run: {}. Its ceilings do not hold, for its copies were timed into fresh memory, "
+    "where page faults take most of the time. Such rows are left out here."
+)
+
+
+def roofline(rows: Iterable[NotedRow], ceilings: Roofline | None, pictures: Pictures) -> list[str]:
+    """The training passes among these rows, each under the ceilings of its own run.
+
+    The lines in the picture are ``ceilings``, those of the newest run.
+    """
+    trained = [row for row in rows if row.get("gflops_per_s") and row["pass"] == TRAINED]
+    points = [row for row in trained if row.get("ceiling_gflops_per_s")]
+    if not trained:
+        return []
+    older = len(trained) - len(points)
+    note = _OLDER.format(older) if older else ""
+    if ceilings is None or not points:
+        return ["## Roofline", note]
+    best = max((r for r in points if r["implementation"] == OURS), key=_fraction, default=None)
+    nearest = (
+        "" if best is None else f" rnn_jax is nearest at {best['workload']}: {_fraction(best):.0%}."
+    )
+    return [
+        "## Roofline",
+        "Operations of the matrix products against bytes that no implementation avoids, weights "
+        "read once. The solid line is the best product and the bandwidth of memory, the dashed one "
+        "the bandwidth of the fastest cache, which holds for layers that fit into it. What "
+        "fetches its weights anew in every step, or waits for the step before, stays below."
+        f"{nearest}",
+        pictures.draw(
+            "roofline",
+            "roofline",
+            lambda path: plots.roofline(path, points, ceilings, "forward and backward"),
+        ),
+        _footnote(points),
+        note,
+    ]
+
+
+def _footnote(points: list[NotedRow]) -> str:
+    above = [row for row in points if _fraction(row) > 1]
+    if not above:
+        return "Nothing is above its ceiling."
+    names = (f"{r['implementation']} at {r['workload']} ({_fraction(r):.2f})" for r in above)
+    return (
+        f"{ABOVE} Above its ceiling: {', '.join(names)}. Either the machine was slower while the "
+        "ceilings were measured, or a library's product is faster than those of XLA and NumPy."
+    )
+
+
+def _fraction(row: NotedRow) -> float:
+    return float(row.get("fraction_of_ceiling") or 0)
