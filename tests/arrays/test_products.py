@@ -69,7 +69,7 @@ def test_no_factor_is_widened_on_a_cpu(transposed: bool) -> None:
         ys, pull = jax.vjp(partial(product, transposed=transposed), xs, w)
         return ys, pull(g.astype(jnp.float32))
 
-    program = jax.jit(grads).lower(xs, w.T if transposed else w, g).compile().as_text()
+    program = str(jax.jit(grads).lower(xs, w.T if transposed else w, g).compile().as_text())
     names = dict(re.findall(r"(%[\w.]+) = (\w+)\[", program))
     products = re.findall(r" dot\((%[\w.]+), (%[\w.]+)\)", program)
     assert len(products) == 3
