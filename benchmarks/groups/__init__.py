@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from benchmarks.group import Group
 from benchmarks.groups import (
+    backends,
     batch_scaling,
     compilation,
+    compiler,
     deepbench,
     devices,
     generation,
     hidden_scaling,
     input,
+    laws,
     recurrence,
     reference,
     sequence_scaling,
@@ -44,5 +47,8 @@ GROUPS: dict[str, Group] = {
         devices,
         compilation,
         input,
+        laws,
+        backends,
+        compiler,
     )
 }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,7 +17,8 @@ from benchmarks.measuring.implementation import STEPS, JaxImplementation
 from benchmarks.measuring.workloads import Arrays
 
 __all__ = [
-    "EQUATIONS", "HALF", "TOLERANCE", "Tolerance", "Wrong", "check", "expected", "tolerance",
+    "EQUATIONS", "HALF", "TOLERANCE", "Tolerance", "Wrong", "check", "expected", "host",
+    "tolerance",
 ]  # fmt: skip
 
 # Every product sums D or H terms rounded to 6e-8 each, in an order of the implementation's own; a
@@ -37,7 +39,25 @@ Step = Callable[[Any, Any, jax.Array], tuple[Any, jax.Array]]
 
 
 class Wrong(Exception):
-    """An implementation that computes something else than it claims; it is not timed."""
+    """An implementation that computes something else than it claims; it is not timed.
+
+    facts: what its row states besides.
+    """
+
+    def __init__(self, reason: str, facts: Mapping[str, Any] | None = None) -> None:
+        super().__init__(reason, facts)
+        self.reason = reason
+        self.facts = facts or {}
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@contextlib.contextmanager
+def host() -> Iterator[None]:
+    """What is computed within is computed by the CPU, whatever the device is."""
+    with jax.default_device(jax.devices("cpu")[0]):
+        yield
 
 
 def _rnn(activation: Callable[[jax.Array], jax.Array], p: Any, h: Any, x: jax.Array) -> Any:

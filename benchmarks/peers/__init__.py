@@ -8,11 +8,13 @@ imports its library inside `build`, so that a missing one is a row with a reason
 from __future__ import annotations
 
 from importlib import import_module, metadata
+from typing import get_args
 
 from benchmarks.measuring.implementation import Implementation
 from benchmarks.measuring.workloads import Arrays, Recurrence
+from rnn_jax.recurrence import Backend
 
-__all__ = ["IMPLEMENTATIONS", "OURS", "build", "versions"]
+__all__ = ["IMPLEMENTATIONS", "OURS", "backend_of", "backends", "build", "versions"]
 
 OURS = "rnn_jax"
 
@@ -32,9 +34,20 @@ IMPLEMENTATIONS = {
 }
 
 
+def backends() -> dict[str, Backend]:
+    """Ours by each of its backends: "auto" is the name itself, the others stand behind it."""
+    return {OURS if one == "auto" else f"{OURS}-{one}": one for one in get_args(Backend)}
+
+
+def backend_of(name: str) -> Backend:
+    """The backend of ours that a name of `backends` stands for; "auto" for any other."""
+    return backends().get(name, "auto")
+
+
 def build(name: str, workload: Recurrence, arrays: Arrays) -> Implementation:
     """The implementation ``name`` of a workload; a missing library is a `ModuleNotFoundError`."""
-    module = import_module(f"benchmarks.peers.{IMPLEMENTATIONS[name]}")
+    file = IMPLEMENTATIONS[OURS if name in backends() else name]
+    module = import_module(f"benchmarks.peers.{file}")
     implementation: Implementation = module.build(name, workload, arrays)
     return implementation
 
