@@ -67,7 +67,7 @@ def _laws(rows: list[Row]) -> list[str]:
                 "implementation": name,
                 "dtype": dtype,
                 "precision": precision,
-                "laws": len(same),
+                "judged": len(same),
                 "hold": sum(row["status"] == "ok" for row in same),
                 "nearest to its bound": f"{worst['workload']}, {worst['pass']}",
                 "off by": f"{worst['largest_error']:.1e}",

@@ -6,7 +6,7 @@ from benchmarks.group import COLUMNS, Group
 from benchmarks.measuring import layers
 from benchmarks.measuring.case import Case, Options
 from benchmarks.measuring.workloads import CELLS, Shape
-from benchmarks.peers import backends
+from benchmarks.peers import each_backend
 from benchmarks.reporting.sections import plain
 
 __all__ = ["GROUP"]
@@ -25,7 +25,7 @@ def _cases(options: Options) -> list[Case]:
             workload,
             pass_name,
             rank=1 + (pass_name != layers.TRAINED),
-            names=tuple(backends()),
+            names=tuple(each_backend()),
         )
         for pass_name in (layers.TRAINED, "forward")
         for workload in layers.chosen(options, _SHAPES[options.quick], tuple(reversed(CELLS)))

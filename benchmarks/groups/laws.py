@@ -6,7 +6,7 @@ from benchmarks.group import Group
 from benchmarks.measuring import laws, laws_of_generation
 from benchmarks.measuring.case import Case, Options
 from benchmarks.measuring.members import CELLS, KINDS, Member, layers, of_cell, truncated
-from benchmarks.peers import OURS, backends
+from benchmarks.peers import OURS, each_backend
 from benchmarks.reporting.pictures import Pictures
 from benchmarks.reporting.summary import NotedRow
 from benchmarks.reporting.tables import Line, table
@@ -23,8 +23,8 @@ _COLUMNS = ("implementation", "largest_error", "allowed_error", "error_in", "com
 
 def _cases(options: Options) -> list[Case]:
     """First the cells that are used most, by every backend, and the kinds of truncation of one."""
-    odd, names = _QUICK if options.quick else _ODD, tuple(backends())
-    fast = tuple(name for name, backend in backends().items() if backend != "scan")
+    odd, names = _QUICK if options.quick else _ODD, tuple(each_backend())
+    fast = tuple(name for name, backend in each_backend().items() if backend != "scan")
 
     def case(
         title: str,

@@ -14,7 +14,7 @@ from benchmarks.measuring.implementation import Implementation
 from benchmarks.measuring.workloads import Arrays, Recurrence
 from rnn_jax.recurrence import Backend
 
-__all__ = ["IMPLEMENTATIONS", "OURS", "backend_of", "backends", "build", "versions"]
+__all__ = ["IMPLEMENTATIONS", "OURS", "backend_of", "build", "each_backend", "versions"]
 
 OURS = "rnn_jax"
 
@@ -34,19 +34,19 @@ IMPLEMENTATIONS = {
 }
 
 
-def backends() -> dict[str, Backend]:
+def each_backend() -> dict[str, Backend]:
     """Ours by each of its backends: "auto" is the name itself, the others stand behind it."""
     return {OURS if one == "auto" else f"{OURS}-{one}": one for one in get_args(Backend)}
 
 
 def backend_of(name: str) -> Backend:
-    """The backend of ours that a name of `backends` stands for; "auto" for any other."""
-    return backends().get(name, "auto")
+    """The backend of ours that a name of `each_backend` stands for; "auto" for any other."""
+    return each_backend().get(name, "auto")
 
 
 def build(name: str, workload: Recurrence, arrays: Arrays) -> Implementation:
     """The implementation ``name`` of a workload; a missing library is a `ModuleNotFoundError`."""
-    file = IMPLEMENTATIONS[OURS if name in backends() else name]
+    file = IMPLEMENTATIONS[OURS if name in each_backend() else name]
     module = import_module(f"benchmarks.peers.{file}")
     implementation: Implementation = module.build(name, workload, arrays)
     return implementation
