@@ -31,21 +31,22 @@ __all__ = ["GROUP", "UNROLL", "WAYS", "unrolled"]
 # The variable of a process in which every loop over time is unrolled so many times.
 UNROLL = "BENCHMARKS_UNROLL"
 _COMMANDS = "--xla_gpu_enable_command_buffer"
+_PLAIN = "plain"
 # What is changed, and the variables of the process that has it so. Loops go into no command buffer
 # unless that is asked for, and by default nor do fewer than five commands.
 WAYS: dict[str, dict[str, str]] = {
-    OURS: {},
-    f"{OURS}-unroll-4": {UNROLL: "4"},
-    f"{OURS}-command-buffers": {"XLA_FLAGS": f"{_COMMANDS}=+WHILE"},
-    f"{OURS}-unroll-16": {UNROLL: "16"},
-    f"{OURS}-command-buffers-any-size": {
+    _PLAIN: {},
+    "unroll-4": {UNROLL: "4"},
+    "command-buffers": {"XLA_FLAGS": f"{_COMMANDS}=+WHILE"},
+    "unroll-16": {UNROLL: "16"},
+    "command-buffers-any-size": {
         "XLA_FLAGS": f"{_COMMANDS}=+WHILE --xla_gpu_graph_min_graph_size=1"
     },
-    f"{OURS}-unroll-8": {UNROLL: "8"},
-    f"{OURS}-unroll-2": {UNROLL: "2"},
-    f"{OURS}-command-buffers-unroll-8": {"XLA_FLAGS": f"{_COMMANDS}=+WHILE", UNROLL: "8"},
-    f"{OURS}-no-command-buffers": {"XLA_FLAGS": f"{_COMMANDS}="},
-    f"{OURS}-double-buffering": {"XLA_FLAGS": "--xla_gpu_enable_while_loop_double_buffering=true"},
+    "unroll-8": {UNROLL: "8"},
+    "unroll-2": {UNROLL: "2"},
+    "command-buffers-unroll-8": {"XLA_FLAGS": f"{_COMMANDS}=+WHILE", UNROLL: "8"},
+    "no-command-buffers": {"XLA_FLAGS": f"{_COMMANDS}="},
+    "double-buffering": {"XLA_FLAGS": "--xla_gpu_enable_while_loop_double_buffering=true"},
 }
 _SHAPES: dict[bool, tuple[Shape, ...]] = {
     False: ((32, 35, 256, 28), (1, 100, 256, 256)),
@@ -58,18 +59,17 @@ def _cases(options: Options) -> list[Case]:
     return [
         Case(
             GROUP.name,
-            layers.TRAINED,
+            f"{layers.TRAINED}:{way}",
             workload.facts(),
-            (name,),
+            (OURS,),
             partial(_open, workload),
             rank=min(1 + place // 4, 2) if place or index else 0,
-            ours=name,
             environment=variables,
         )
         for index, workload in enumerate(
             layers.chosen(options, _SHAPES[options.quick], ("lstm", "rnn"))
         )
-        for place, (name, variables) in enumerate(WAYS.items())
+        for place, (way, variables) in enumerate(WAYS.items())
     ]
 
 
@@ -101,16 +101,16 @@ def unrolled(times: int) -> Iterator[None]:
 def _section(group: Group, rows: list[NotedRow], pictures: Pictures) -> list[str]:
     lines: list[Line] = []
     for (workload,), same in by(measured(rows), "workload").items():
-        plain = next((row for row in same if row["implementation"] == OURS), None)
-        for row in same:
+        median = {row["pass"].partition(":")[2]: number(row, "median_ms") for row in same}
+        for row, (way, own) in zip(same, median.items(), strict=True):
             lines.append(
                 {
                     "workload": workload,
-                    "implementation": row["implementation"],
-                    "variables": _written(WAYS.get(row["implementation"], {})),
-                    "median_ms": row["median_ms"],
+                    "way": way,
+                    "variables": _written(WAYS.get(way, {})),
+                    "median_ms": own,
                     "µs a step": step_us(row),
-                    "times faster": plain and number(plain, "median_ms") / number(row, "median_ms"),
+                    "times faster": median[_PLAIN] / own if _PLAIN in median else None,
                     "compile_s": row.get("compile_s"),
                 }
             )
