@@ -17,6 +17,7 @@ from functools import cache, partial
 from importlib import import_module
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from benchmarks.measuring.case import Case
@@ -169,7 +170,7 @@ def _measure(
 
 @cache
 def _ceilings(dtype: str, precision: str) -> Roofline:
-    return measure_roofline(dtype, quick=False)
+    return measure_roofline(dtype, quick=jax.default_backend() == "cpu")
 
 
 def _computes() -> bool:
