@@ -183,7 +183,7 @@ def _opened(case: Case) -> Callable[[str], Prepared]:
     try:
         for name, value in case.environment.items():
             if not set(value.split()) <= set(os.environ.get(name, "").split()):
-                raise Unavailable(f"its process needs {name}={value}")
+                raise Unavailable(f"it needs {name}={value}: `benchmarks accelerator` sets it")
         return case.open()
     except Exception as error:
         why = error.with_traceback(None)
