@@ -28,6 +28,7 @@ from rnn_jax.host.files import atomic_path
 __all__ = ["add_arguments", "run"]
 
 _LIMITS = {False: Limits(rounds=10, case_s=3.0), True: Limits(rounds=1, case_s=0.0)}
+_LEAST_S = 2.0  # of a case, which is not begun with less
 _INTERRUPTED = 130  # as a shell has it
 
 
@@ -116,7 +117,7 @@ def _measure(
     began = time.perf_counter()
     for index, planned in chosen:
         now = time.perf_counter()
-        if now >= end:
+        if end - now < _LEAST_S:
             return
         case = planned.case
         if not _lacks(planned, done):

@@ -90,14 +90,16 @@ class Isolated:
         except Exception as error:
             reason = self._reason(error)
             self._end()
-        left = limits.left_s - (time.perf_counter() - began)
-        if len(case.implementations) == 1 or left <= 0:
-            return without_time(case, reason, self._where, done)
         rows = []
         for name in case.implementations:
-            left = limits.left_s - (time.perf_counter() - began)
             alone = planned._replace(case=case.only((name,)))
-            rows += self.measure(index, alone, replace(limits, left_s=max(left, 0.0)), done)
+            left = limits.left_s - (time.perf_counter() - began)
+            if len(case.implementations) == 1 or left <= 0:
+                flags = _added(case.environment).get("XLA_FLAGS", self._where["xla_flags"])
+                where = self._where | {"xla_flags": flags}
+                rows += without_time(alone.case, reason, where, done)
+            else:
+                rows += self.measure(index, alone, replace(limits, left_s=left), done)
         return rows
 
     def close(self) -> None:

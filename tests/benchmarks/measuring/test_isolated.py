@@ -89,6 +89,7 @@ def test_variables_are_of_a_process_of_their_own(processes: Isolated) -> None:
     (row,) = measured(processes, 3).values()
     assert row["status"] == "failed"
     assert "Unknown flag in XLA_FLAGS: --xla_gpu_no_such_flag=1" in row["reason"]
+    assert row["xla_flags"].endswith("--xla_gpu_no_such_flag=1")
     (row,) = measured(processes, 4).values()
     assert row["status"] == "ok"
     # Anywhere else such a case has no implementation.
