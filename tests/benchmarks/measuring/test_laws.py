@@ -18,6 +18,7 @@ from benchmarks.measuring.implementation import compile_jax
 from benchmarks.measuring.laws_of_generation import GENERATORS
 from benchmarks.measuring.members import CELLS, KINDS, Member, layers, of_cell
 from benchmarks.measuring.numbers import computing_in
+from benchmarks.measuring.oracle import tolerance
 from benchmarks.measuring.runner import Limits, measure
 from rnn_jax import cells, generation, truncation
 from rnn_jax import layers as package_layers
@@ -124,3 +125,20 @@ def test_a_backend_that_refuses_is_unavailable_with_its_sentence(
     (row,) = measure(case, lambda row: None, limits=Limits(1, 0.0))
     assert row["status"] == "unavailable"
     assert (row["reason"] or "").startswith("backend must be one of")
+
+
+@pytest.mark.parametrize(
+    "backend, precision, relative",
+    [
+        ("cpu", "default", 1e-5),
+        ("gpu", "highest", 1e-5),
+        ("gpu", "default", 32 * 2**-11),
+        ("tpu", "high", 32 * 2**-11),
+        ("tpu", "default", 16 * 2**-8),
+    ],
+)
+def test_float32_is_allowed_what_its_products_are(
+    backend: str, precision: str, relative: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    assert tolerance("float32", precision).relative == relative
