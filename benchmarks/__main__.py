@@ -2,7 +2,7 @@
 
 ``python -m benchmarks report FILE…`` makes a page of result files, ``python -m benchmarks compare
 OLD NEW`` says what changed beyond noise, ``python -m benchmarks scale`` reckons what many devices
-send each other.
+send each other, ``python -m benchmarks accelerator`` takes some minutes of a GPU or TPU.
 """
 
 from __future__ import annotations
@@ -31,28 +31,32 @@ from benchmarks.measuring.workloads import CELLS, DTYPES, PRECISIONS
 from benchmarks.peers import IMPLEMENTATIONS
 from benchmarks.reporting.summary import SUMMARY_COLUMNS, criterion, noted, summarise
 from benchmarks.reporting.tables import UNSURE, table
-from benchmarks.result_files import new_file, resumed_file
-from benchmarks.rows import QUIET, Key, Row, key_of, unsteady
+from benchmarks.result_files import new_file, resumed_on
+from benchmarks.rows import QUIET, Row, settled, unsteady
 from rnn_jax.host.files import reason
 
-# Subcommands that measure nothing: modules with `add_arguments(parser)` and `run(options)`.
-READERS = ("report", "compare", "scale")
-_AGAIN = ("failed", "out-of-memory")
+# Commands of their own: modules with `add_arguments(parser)` and `run(options)`.
+COMMANDS = {
+    "accelerator": "benchmarks.accelerator.command",
+    "report": "benchmarks.reporting.report",
+    "compare": "benchmarks.reporting.compare",
+    "scale": "benchmarks.reporting.scale",
+}
 _CEILING_S = 2.0  # the best of the calls counts, so that few rounds are enough
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; bad input is one sentence on stderr and exit code 2."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    reader = arguments[0] if arguments and arguments[0] in READERS else None
+    name = arguments[0] if arguments and arguments[0] in COMMANDS else None
     prog = "python -m benchmarks"
-    if reader is None:
+    if name is None:
         parser = argparse.ArgumentParser(prog=prog, description=__doc__)
         add_arguments(parser)
         command, rest = measure, arguments
     else:
-        module = import_module(f"benchmarks.reporting.{reader}")
-        parser = argparse.ArgumentParser(prog=f"{prog} {reader}", description=module.__doc__)
+        module = import_module(COMMANDS[name])
+        parser = argparse.ArgumentParser(prog=f"{prog} {name}", description=module.__doc__)
         module.add_arguments(parser)
         command, rest = module.run, arguments[1:]
     options = parser.parse_args(rest)
@@ -160,7 +164,10 @@ def measure(options: argparse.Namespace) -> int:
         raise ValueError(f"--hlo {options.hlo} exists already: name a new folder")
     if options.out and options.resume:
         raise ValueError("--out makes a new file and --resume goes on with one: give one of them")
-    old, write = ([], new_file(options.out)) if not options.resume else _resumed(options.resume)
+    if options.resume:
+        old, write = resumed_on(options.resume, environment())
+    else:
+        old, write = [], new_file(options.out)
     rows: list[Row] = []
     budget = options.budget
 
@@ -187,7 +194,7 @@ def measure(options: argparse.Namespace) -> int:
             write,
             limits=limits,
             roofline=roofline,
-            done=_done([*old, *first]),
+            done=settled([*old, *first]),
             budget_s=None if budget is None else budget - (time.perf_counter() - began),
             hlo=None if options.hlo is None else Path(options.hlo),
             profile=None if options.profile is None else Path(options.profile),
@@ -228,7 +235,7 @@ def _ceilings(
     for group in (group for group in GROUPS.values() if group.roofline is not None):
         new, _ = run(
             group.cases(settings), write,
-            limits=replace(limits, case_s=min(limits.case_s, _CEILING_S)), done=_done(old),
+            limits=replace(limits, case_s=min(limits.case_s, _CEILING_S)), done=settled(old),
         )  # fmt: skip
         rows += new
         own = [
@@ -240,11 +247,6 @@ def _ceilings(
         assert group.roofline is not None
         roofline = group.roofline(noted(own))
     return rows, roofline
-
-
-def _done(rows: list[Row]) -> frozenset[Key]:
-    """What need not be measured again; what failed, or ran out of memory, is tried again."""
-    return frozenset(key_of(row) for row in rows if row.get("status") not in _AGAIN)
 
 
 def choose(option: str, wanted: Sequence[str] | None, known: Sequence[str] | dict[str, Any]) -> Any:
@@ -300,27 +302,6 @@ def _chosen(cases: list[Case], options: argparse.Namespace) -> list[Case]:
             f"as {cases[0].name if cases else next(iter(GROUPS))}"
         )
     return chosen
-
-
-def _resumed(file: str) -> Any:
-    rows, write = resumed_file(file)
-    here = environment()
-    for name in ("device", "processor"):
-        for row in rows:
-            if row.get(name) != here[name]:
-                raise ValueError(
-                    f"--resume {file} was measured on {row.get(name)}, and this is {here[name]}: "
-                    "name a new file with --out"
-                )
-    for name in ("commit", "jax"):
-        others = {row.get(name) for row in rows} - {here[name]}
-        if others:
-            print(
-                f"benchmarks: {file} has rows of {name} {', '.join(map(str, others))}, and this "
-                f"is {here[name]}",
-                file=sys.stderr,
-            )
-    return rows, write
 
 
 if __name__ == "__main__":

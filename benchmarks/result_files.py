@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from benchmarks.rows import Row
 from rnn_jax.host.files import reason
 
-__all__ = ["new_file", "read_rows", "resumed_file", "rows_of"]
+__all__ = ["new_file", "read_rows", "resumed_file", "resumed_on", "rows_of"]
 
 
 def read_rows(name: str) -> list[Row]:
@@ -85,6 +86,31 @@ def resumed_file(name: str) -> tuple[list[Row], Callable[[Row], None]]:
     except UnicodeDecodeError:
         raise ValueError(f"--resume {name} is no text: name a file that --out has made") from None
     return rows, _appender(path)
+
+
+def resumed_on(name: str, here: Mapping[str, Any]) -> tuple[list[Row], Callable[[Row], None]]:
+    """`resumed_file`, on the machine whose `environment` is ``here``.
+
+    Raises:
+      ValueError: its rows are of another machine.
+    """
+    rows, write = resumed_file(name)
+    for key in ("device", "processor"):
+        for row in rows:
+            if row.get(key) != here[key]:
+                raise ValueError(
+                    f"--resume {name} was measured on {row.get(key)}, and this is {here[key]}: "
+                    "name a new file with --out"
+                )
+    for key in ("commit", "jax"):
+        others = {row.get(key) for row in rows} - {here[key]}
+        if others:
+            print(
+                f"benchmarks: {name} has rows of {key} {', '.join(map(str, others))}, and this "
+                f"is {here[key]}",
+                file=sys.stderr,
+            )
+    return rows, write
 
 
 def _appender(path: Path) -> Callable[[Row], None]:

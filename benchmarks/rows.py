@@ -12,7 +12,7 @@ from typing import Annotated, Any, NotRequired, TypedDict, TypeVar
 
 __all__ = [
     "QUIET", "STEADY", "Key", "Row", "by", "key_of", "measured", "near", "number",
-    "relative_spread", "unsteady",
+    "relative_spread", "settled", "step_us", "unsteady",
 ]  # fmt: skip
 
 # What a row is to meet: the 95 % interval of its median lies within this part of it, and the share
@@ -131,6 +131,10 @@ Row = TypedDict(
         "corpus_bytes": NotRequired[Annotated[int | None, "the text's size, or its tokens'"]],
         "resident_bytes": NotRequired[Annotated[int | None, "most memory of it and its children"]],
         "resident_before_bytes": NotRequired[Annotated[int | None, "before it began to work"]],
+        # In rows of laws only; errors are parts of the largest element of their array.
+        "largest_error": NotRequired[Annotated[float, "the largest error of all arrays"]],
+        "allowed_error": NotRequired[Annotated[float, "what the dtype and precision allow"]],
+        "error_in": NotRequired[Annotated[str, "the array that it is in"]],
         # In rows from NVIDIA GPUs only, as nvidia-smi names and formats them.
         "driver_version": NotRequired[Annotated[str, "the driver"]],
         "power.limit": NotRequired[Annotated[str, "the power limit"]],
@@ -146,6 +150,12 @@ AnyRow = TypeVar("AnyRow", bound=Mapping[str, Any])
 def key_of(row: Mapping[str, Any]) -> Key:
     """What identifies a row within its file."""
     return tuple(row.get(name) for name in _KEY)
+
+
+def settled(rows: Iterable[Mapping[str, Any]]) -> frozenset[Key]:
+    """What a resumed run leaves alone; what failed, or ran out of memory, is tried again."""
+    again = ("failed", "out-of-memory")
+    return frozenset(key_of(row) for row in rows if row.get("status") not in again)
 
 
 def measured(rows: Iterable[AnyRow]) -> list[AnyRow]:
@@ -176,6 +186,20 @@ def number(row: Mapping[str, Any], name: str) -> float:
     """
     value: float = row[name]
     return value
+
+
+def step_us(row: Mapping[str, Any]) -> float | None:
+    """Microseconds that a row takes for one of its steps in time.
+
+    Example:
+      >>> step_us({"median_ms": 2.0, "T": 100})
+      20.0
+    """
+    median, length = row.get("median_ms"), row.get("T")
+    if not median or not length:
+        return None
+    # Of generation the median is of one step itself.
+    return 1e3 * float(median) / (1 if row.get("latency_ms_per_token") else float(length))
 
 
 def relative_spread(row: Mapping[str, Any]) -> float:

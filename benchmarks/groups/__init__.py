@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from benchmarks.group import Group
 from benchmarks.groups import (
+    backends,
     batch_scaling,
     ceilings,
     compilation,
+    compiler,
     deepbench,
     devices,
     generation,
     hidden_scaling,
     input,
+    laws,
     recurrence,
     reference,
     sequence_scaling,
@@ -46,5 +49,8 @@ GROUPS: dict[str, Group] = {
         devices,
         compilation,
         input,
+        laws,
+        backends,
+        compiler,
     )
 }

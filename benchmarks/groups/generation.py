@@ -15,7 +15,7 @@ from benchmarks.group import COLUMNS, Group
 from benchmarks.measuring.case import Case, Options
 from benchmarks.measuring.implementation import Prepared, wait
 from benchmarks.measuring.language import expected_logits
-from benchmarks.measuring.oracle import Wrong, tolerance
+from benchmarks.measuring.oracle import Wrong, in_float64, tolerance
 from benchmarks.measuring.timing import first_call
 from benchmarks.measuring.workloads import Arrays, Language
 from benchmarks.peers import OURS
@@ -110,7 +110,7 @@ def check_greedy(
     if tokens.shape != (workload.length, workload.batch):
         raise Wrong(f"wrong: its tokens have shape {tokens.shape}")
     rows = slice(0, 8)  # as telling as all of them, and the logits stay small
-    with jax.enable_x64(True):
+    with in_float64():
         double = {name: jnp.asarray(array.astype(np.float64)) for name, array in arrays.items()}
         read = np.concatenate([prefix, tokens[:-1]])[:, rows]
         logits = np.asarray(expected_logits(workload, double, jnp.asarray(read)))

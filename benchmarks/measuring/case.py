@@ -48,6 +48,8 @@ class Case:
     timed: False where compiling is all.
     own: facts of single implementations.
     derive: adds to a case's finished rows what depends on several of them.
+    environment: variables whose words the process that measures it must have in its own, such as
+      ``XLA_FLAGS``; elsewhere its implementations are unavailable. `Isolated` starts one.
     """
 
     group: str
@@ -66,6 +68,7 @@ class Case:
     timed: bool = True
     own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     derive: Callable[[list[Row]], None] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def workload(self) -> str:

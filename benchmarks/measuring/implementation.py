@@ -114,10 +114,13 @@ class Program:
         )  # fmt: skip
 
 
-def compile_jax(function: Callable[..., Any], *arguments: Any, donate: Any = ()) -> Program:
+def compile_jax(
+    function: Callable[..., Any], *arguments: Any, donate: Any = (), keep_unused: bool = False
+) -> Program:
     """``function`` for arguments such as these; those of index ``donate`` are given away."""
     began = time.perf_counter()
-    compiled = jax.jit(function, donate_argnums=donate).lower(*arguments).compile()
+    jitted = jax.jit(function, donate_argnums=donate, keep_unused=keep_unused)
+    compiled = jitted.lower(*arguments).compile()
     return Program(compiled, time.perf_counter() - began)
 
 

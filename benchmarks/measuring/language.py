@@ -18,7 +18,7 @@ import rnn_jax
 from benchmarks.measuring import flops
 from benchmarks.measuring.case import Case, Options
 from benchmarks.measuring.implementation import STEPS, Prepared, Program, compile_jax, wait
-from benchmarks.measuring.oracle import EQUATIONS, HALF, Wrong, check, tolerance
+from benchmarks.measuring.oracle import EQUATIONS, HALF, Wrong, check, in_float64, tolerance
 from benchmarks.measuring.timing import first_call
 from benchmarks.measuring.updates import DECAY, first_update, rounding_of
 from benchmarks.measuring.workloads import Arrays, Language
@@ -243,7 +243,7 @@ def expected_step(workload: Language, arrays: Arrays, tokens: np.ndarray) -> Arr
     By the plain equations; truncated, by the package's plain scan, and where a truncation is random
     (its draws depend on the dtype) the loss alone.
     """
-    with jax.enable_x64(True):
+    with in_float64():
         double = {name: jnp.asarray(array.astype(np.float64)) for name, array in arrays.items()}
         inputs, targets = jnp.asarray(tokens[:-1]), jnp.asarray(tokens[1:])
 

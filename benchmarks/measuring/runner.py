@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import jax
 
@@ -22,7 +23,7 @@ from benchmarks.measuring.turns import Limits, compare_with, time_in_turns
 from benchmarks.peers import versions
 from benchmarks.rows import Key, Row, key_of
 
-__all__ = ["Limits", "measure", "run"]
+__all__ = ["Limits", "measure", "run", "without_time"]
 
 # Every row has all of these, null where they do not apply.
 _KEYS = tuple(key for key in Row.__annotations__ if key in Row.__required_keys__)
@@ -160,6 +161,16 @@ def measure(
     return [rows[name] for name in wanted]
 
 
+def without_time(
+    case: Case, error: Exception, where: Mapping[str, Any], done: frozenset[Key]
+) -> list[Row]:
+    """The rows of a case whose process ended with ``error``; ``where`` was its `environment`."""
+    rows = [_row(case, name, None, where) for name in case.implementations]
+    for row in rows:
+        _fail(row, error)
+    return [row for row in rows if key_of(row) not in done]
+
+
 def _wait(limits: Limits, began: float, clock: Callable[[], float]) -> float:
     """The seconds waited for a quiet machine, within what is left to the case."""
     return wait_until_quiet(min(limits.wait_s, limits.left_s - (clock() - began)))
@@ -167,6 +178,9 @@ def _wait(limits: Limits, began: float, clock: Callable[[], float]) -> float:
 
 def _opened(case: Case) -> Callable[[str], Prepared]:
     try:
+        for name, value in case.environment.items():
+            if not set(value.split()) <= set(os.environ.get(name, "").split()):
+                raise Unavailable(f"it needs {name}={value}: `benchmarks accelerator` sets it")
         return case.open()
     except Exception as error:
         why = error.with_traceback(None)
@@ -177,7 +191,9 @@ def _opened(case: Case) -> Callable[[str], Prepared]:
     return fail
 
 
-def _row(case: Case, name: str, roofline: Roofline | None) -> Row:
+def _row(
+    case: Case, name: str, roofline: Roofline | None, where: Mapping[str, Any] | None = None
+) -> Row:
     row = {
         **dict.fromkeys(_KEYS),
         **case.facts,
@@ -188,7 +204,7 @@ def _row(case: Case, name: str, roofline: Roofline | None) -> Row:
         "ms_of": case.of,
         "versions": versions(name),
         **_ceilings(roofline),
-        **environment(),
+        **(environment() if where is None else where),
     }
     return cast(Row, row)
 
@@ -238,6 +254,8 @@ def _fail(row: Row, error: BaseException) -> None:
         error = Unavailable(f"{error.name} is not installed")
     first = (str(error).splitlines() or [""])[0]
     row |= {"status": _status(error), "median_ms": None, "q25_ms": None, "q75_ms": None}
+    if isinstance(error, Wrong):
+        row.update(cast(Row, error.facts))
     known = isinstance(error, Unavailable | Wrong)
     row["reason"] = first if known else f"{type(error).__name__}: {first}"
 

@@ -7,6 +7,7 @@ file and what it is told to.
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import select
@@ -33,38 +34,47 @@ class Worker:
     """
 
     def __init__(
-        self, function: str, *arguments: Any, environment: Mapping[str, str] | None = None
+        self,
+        function: str,
+        *arguments: Any,
+        environment: Mapping[str, str] | None = None,
+        stderr: IO[bytes] | None = None,
+        timeout_s: float = math.inf,
     ) -> None:
         """Start it, and call ``module:function`` in there.
 
         Raises:
-          Exception: what the function raised.
+          Exception: what the function raised; `TimeoutError` as of `call`.
         """
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=stderr,
             cwd=Path(__file__).parents[2],
             env=os.environ | dict(environment or {}),
         )
         self._end = weakref.finalize(self, _end, self._process)
         self.highest: int | None = None
-        self._ask((function, arguments))
+        self._ask((function, arguments), timeout_s=timeout_s)
         self.before = resident(self._process.pid)
 
-    def call(self, name: str, *arguments: Any, watch: bool = False) -> Any:
+    def call(
+        self, name: str, *arguments: Any, watch: bool = False, timeout_s: float = math.inf
+    ) -> Any:
         """What its function of this name gives; with ``watch`` memory is looked at meanwhile.
 
         Raises:
-          Exception: what the function raised.
+          Exception: what the function raised; `TimeoutError` where it took longer than
+            ``timeout_s``, after which there is no process any more.
         """
-        return self._ask((name, arguments), watch)
+        return self._ask((name, arguments), watch, timeout_s)
 
     def close(self) -> None:
         """End it, which otherwise comes with the last reference to it."""
         self._end()
 
-    def _ask(self, request: Any, watch: bool = False) -> Any:
+    def _ask(self, request: Any, watch: bool = False, timeout_s: float = math.inf) -> Any:
         questions, answers = self._process.stdin, self._process.stdout
         assert questions is not None and answers is not None
         try:
@@ -72,6 +82,9 @@ class Worker:
             questions.flush()
             while watch and not select.select([answers], [], [], _SAMPLE_S)[0]:
                 self._look(resident)
+            if timeout_s < math.inf and not select.select([answers], [], [], timeout_s)[0]:
+                self._process.kill()
+                raise TimeoutError(f"it was ended after {timeout_s:.0f} s, for lack of time")
             raised, answer = pickle.load(answers)
         except (EOFError, BrokenPipeError):
             raise RuntimeError(f"its process ended with {self._process.wait()}") from None

@@ -13,8 +13,11 @@ from importlib import import_module, metadata
 
 from benchmarks.measuring.implementation import Implementation
 from benchmarks.measuring.workloads import Arrays, Recurrence
+from rnn_jax.recurrence import BACKENDS, Backend
 
-__all__ = ["IMPLEMENTATIONS", "OURS", "build", "notes", "versions"]
+__all__ = [
+    "IMPLEMENTATIONS", "OURS", "backend_of", "build", "each_backend", "notes", "versions",
+]  # fmt: skip
 
 OURS = "rnn_jax"
 
@@ -34,9 +37,20 @@ IMPLEMENTATIONS = {
 }
 
 
+def each_backend() -> dict[str, Backend]:
+    """Ours by each of its backends: "auto" is the name itself, the others stand behind it."""
+    return {OURS if one == "auto" else f"{OURS}-{one}": one for one in BACKENDS}
+
+
+def backend_of(name: str) -> Backend:
+    """The backend of ours that a name of `each_backend` stands for; "auto" for any other."""
+    return each_backend().get(name, "auto")
+
+
 def build(name: str, workload: Recurrence, arrays: Arrays) -> Implementation:
     """The implementation ``name`` of a workload; a missing library is a `ModuleNotFoundError`."""
-    module = import_module(f"benchmarks.peers.{IMPLEMENTATIONS[name]}")
+    file = IMPLEMENTATIONS[OURS if name in each_backend() else name]
+    module = import_module(f"benchmarks.peers.{file}")
     implementation: Implementation = module.build(name, workload, arrays)
     return implementation
 

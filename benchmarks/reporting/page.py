@@ -42,8 +42,8 @@ class Page(NamedTuple):
     pictures: dict[str, str]
 
 
-def page(rows: list[Row], out: Path, files: list[str]) -> Page:
-    """The page; its pictures go into ``out``."""
+def page(rows: list[Row], out: Path, files: list[str], *, pictures: bool = True) -> Page:
+    """The page; its pictures, if there are to be any, go into ``out``."""
     split = parts(rows)
     texts = [
         "# Results\n\nMade by `python -m benchmarks report` of "
@@ -55,12 +55,15 @@ def page(rows: list[Row], out: Path, files: list[str]) -> Page:
     ]
     drawn = []
     for part in split:
-        pictures = Pictures(out, part.mark)
-        facts = machine(part.rows, _ceilings(part.rows))
-        texts += [f"## {part.title}", facts, criterion(part.rows)]
+        drawings = Pictures(out, part.mark, drawing=pictures)
+        texts += [
+            f"## {part.title}",
+            machine(part.rows, _ceilings(part.rows)),
+            criterion(part.rows),
+        ]
         # A section is written to stand on a page of its own.
-        texts += [re.sub("^(?=#)", "#", text) for text in _sections(part.rows, pictures)]
-        drawn.append(pictures.drawn)
+        texts += [re.sub("^(?=#)", "#", text) for text in _sections(part.rows, drawings)]
+        drawn.append(drawings.drawn)
     texts += [*_beside(split), *_peers(rows)]
     text = "\n\n".join(text.strip() for text in texts if text) + "\n"
     return Page(text, split[0], drawn[0])

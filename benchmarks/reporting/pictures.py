@@ -14,15 +14,19 @@ class Pictures:
     """The pictures of a part: their names end in ``mark``; ``drawn`` gives the file of each.
 
     explained: sentences that stand in the part already.
+    drawing: whether there are any; a page without them needs no matplotlib.
     """
 
     folder: Path
     mark: str = ""
     drawn: dict[str, str] = field(default_factory=dict)
     explained: set[str] = field(default_factory=set)
+    drawing: bool = True
 
     def draw(self, name: str, caption: str, draw: Callable[[Path], None]) -> str:
-        """The link to a picture, once ``draw`` has made its file."""
+        """The link to a picture, once ``draw`` has made its file; "" where none are drawn."""
+        if not self.drawing:
+            return ""
         file = f"{name}{self.mark}.png"
         draw(self.folder / file)
         self.drawn[name] = file

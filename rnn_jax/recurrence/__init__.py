@@ -1,5 +1,6 @@
 """A cell over time: `unroll`, its fast forms, and the plain scan that they are held to."""
 
+from rnn_jax.recurrence.backend import BACKENDS
 from rnn_jax.recurrence.engine import LOOPS
 from rnn_jax.recurrence.gpu import Kernel
 from rnn_jax.recurrence.linear import linear_scan
@@ -8,6 +9,7 @@ from rnn_jax.recurrence.plan import Loops, Operands, Plan, Results
 from rnn_jax.recurrence.unroll import Backend, batch_shape_of, unroll, unroll_carries
 
 __all__ = [
+    "BACKENDS",
     "LOOPS",
     "Backend",
     "Kernel",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from rnn_jax.recurrence.gpu.settings import Kernel
 
-__all__ = ["Backend", "kernel_of"]
+__all__ = ["BACKENDS", "Backend", "kernel_of"]
 
-Backend = Literal["auto", "scan", "pallas"] | Kernel
-_NAMES = ("auto", "scan", "pallas")
+Named = Literal["auto", "scan", "pallas"]
+Backend = Named | Kernel
+BACKENDS: tuple[Named, ...] = get_args(Named)
 
 
 def kernel_of(backend: Backend) -> Kernel | None:
@@ -24,6 +25,6 @@ def kernel_of(backend: Backend) -> Kernel | None:
     """
     if isinstance(backend, Kernel):
         return backend
-    if backend not in _NAMES:
-        raise ValueError(f"backend must be one of {_NAMES} or a Kernel, not {backend!r}")
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {BACKENDS} or a Kernel, not {backend!r}")
     return Kernel() if backend == "pallas" else None

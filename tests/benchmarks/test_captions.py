@@ -19,7 +19,7 @@ CASES = {name: group.cases(Options()) for name, group in GROUPS.items()}
 # Code that captions name beside passes, implementations, workloads and keys of a row.
 OTHER_CODE = {
     "rnn_jax.fit", "generate", "remat", "jax.shard_map", "jax.jit", "resident", "resident_before",
-    "torch.nn.functional.linear_cross_entropy",
+    "torch.nn.functional.linear_cross_entropy", "auto", "lax.scan", "BENCHMARKS_UNROLL",
 }  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""``python -m benchmarks accelerator``: what a GPU or TPU does, in a few minutes of it."""

@@ -1,0 +1,80 @@
+"""The command from end to end, as a dry run: rows, the page, resuming, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.__main__ import main
+
+# A law by each backend, and a layer beside peers that are not there.
+SELECTED = (
+    "laws/tanh-3x11x5x4/values+gradients/float32/highest",
+    "recurrence/rnn-1x20x16x8/forward+backward/float32/highest",
+)
+
+
+def rows_of(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_dry_run_makes_rows_and_a_page_and_is_resumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    command = ["accelerator", "--dry-run", "--select", ",".join(SELECTED)]
+    # So short that the first case is all there is time for.
+    assert main([*command, "--minutes", "1e-9", "--out", str(file)]) == 0
+    assert "nothing was measured" in capsys.readouterr().out
+    assert main([*command, "--resume", str(file)]) == 0
+    printed, rows = capsys.readouterr().out, rows_of(file)
+    assert {row["group"] for row in rows} == {name.split("/")[0] for name in SELECTED}
+    told = {row["implementation"]: row["reason"] for row in rows if row["status"] != "ok"}
+    assert "cuDNN runs on NVIDIA GPUs alone" in told["jax-cudnn"]
+    assert {row["implementation"] for row in rows if row["status"] == "ok"} >= {
+        "rnn_jax", "rnn_jax-scan",
+    }  # fmt: skip
+    law, _ = (row for row in rows if row.get("largest_error") is not None)
+    assert 0 < law["largest_error"] < law["allowed_error"] == 1e-5
+    assert "µs a step" in printed and "are left out" not in printed
+    page = (tmp_path / "rows.md").read_text(encoding="utf-8")
+    for part in (
+        "A dry run",
+        "## Laws",
+        "## Microseconds a step in time",
+        "tanh-3x11x5x4",
+        "jaxlib",
+    ):
+        assert part in page
+    assert "## Not measured" not in page
+    assert main([*command, "--resume", str(file)]) == 0
+    assert rows_of(file) == rows
+
+
+def test_without_an_accelerator_it_names_the_dry_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["accelerator"]) == 2
+    refused = capsys.readouterr().err
+    assert refused.count("\n") == 1 and "--dry-run" in refused
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        (["--minutes", "0"], "--minutes must be above 0, not 0"),
+        (["--minutes", "nan"], "--minutes must be above 0, not nan"),
+        (["--out", "a", "--resume", "b"], "give one of them"),
+        (["--select", "qrnn"], "--select takes parts of names such as ceilings/"),
+    ],
+)
+def test_bad_options_are_a_sentence(
+    options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["accelerator", *options]) == 2
+    assert sentence in capsys.readouterr().err
