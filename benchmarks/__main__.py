@@ -18,6 +18,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from benchmarks.groups import GROUPS
 from benchmarks.measuring.case import Case, Options
 from benchmarks.measuring.machine import environment
@@ -120,7 +122,10 @@ def measure(options: argparse.Namespace) -> int:
     groups = choose("GROUP", options.groups or None, GROUPS)
     cells = None if options.cells is None else choose("--cells", options.cells.split(","), CELLS)
     sizes = _sizes(options.corpus_mb)
-    settings = Options(options.quick, options.dtype, options.precision, cells, sizes)
+    settings = Options(
+        options.quick, options.dtype, options.precision, cells, sizes,
+        jax.default_backend(), jax.device_count(),
+    )  # fmt: skip
     limits = _limits(options)
     listed = [c for g in groups for c in GROUPS[g].cases(settings)]
     cases = _chosen(listed, options)

@@ -27,11 +27,12 @@ Row = TypedDict(
         "status": Annotated[str, "ok, unavailable, wrong, out-of-memory or failed"],
         "reason": Annotated[str | None, "why there is no time"],
         # Times, in milliseconds a step unless the name has another unit.
+        "ms_of": Annotated[str, "what one step is"],
         "median_ms": Annotated[float | None, "median over all clocked calls"],
         "q25_ms": Annotated[float | None, "their lower quartile"],
         "q75_ms": Annotated[float | None, "their upper quartile"],
         "calls": Annotated[int | None, "how many calls were clocked"],
-        "steps_per_call": Annotated[int | None, "steps that one call takes"],
+        "steps_per_call": Annotated[int | None, "steps that are clocked together"],
         "ratio": Annotated[float | None, "this median by that of ours; above 1 ours is faster"],
         "control_ms": Annotated[float | None, "median of the control, which took turns with it"],
         "dispatch_ms": Annotated[float | None, "until a call returns, its work going on"],
@@ -81,6 +82,8 @@ Row = TypedDict(
         "commit": Annotated[str | None, 'of this checkout; "-dirty" where files had changed'],
         "load_average_after": Annotated[float | None, "processes in the minute before its end"],
         "throttled": Annotated[bool | None, "whether heat or a quota slowed the CPUs meanwhile"],
+        # In rows of generated tokens only.
+        "temperature": NotRequired[Annotated[float, "of drawing; 0 is the likeliest token"]],
         # In rows of the reference step only.
         "times_faster_than_loop": NotRequired[Annotated[float | None, "the loop's time by this"]],
         "of_floor": NotRequired[Annotated[float | None, "this time by that of the floor"]],

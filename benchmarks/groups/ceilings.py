@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import jax
-
 from benchmarks.group import COLUMNS, Group
 from benchmarks.measuring.case import Case, Options
 from benchmarks.measuring.ceilings import PRODUCT, UPDATE, Ceiling, prepared
@@ -30,7 +28,7 @@ _WHOLE, _ONE = "whole device", "one core"  # the passes
 
 def _cases(options: Options) -> list[Case]:
     """Updates and products on the whole device; and on one core, where the device is a CPU."""
-    host, full = jax.default_backend() == "cpu", not options.quick
+    host, full = options.platform == "cpu", not options.quick
     sizes = _BYTES[options.quick] + (() if host or options.quick else _MORE_BYTES)
     sides = _SIDES[options.quick] + (() if host or options.quick else _MORE_SIDES)
     return [
@@ -50,6 +48,7 @@ def _case(ceiling: Ceiling, host: bool) -> Case:
         _facts(ceiling),
         ("xla", "numpy") if numpy else ("xla",),
         lambda: partial(prepared, ceiling),
+        of="one product or update",
         rank=0,
         ours="xla",
     )

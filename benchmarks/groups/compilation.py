@@ -13,6 +13,7 @@ import rnn_jax
 from benchmarks.group import COLUMNS, Group
 from benchmarks.measuring.case import Case, Options
 from benchmarks.measuring.implementation import Prepared
+from benchmarks.measuring.layers import OF, TRAINED
 from benchmarks.measuring.workloads import CELLS, Recurrence
 from benchmarks.peers import OURS
 from benchmarks.peers.ours import build_layer
@@ -28,6 +29,7 @@ _CLOSING_COLUMNS = (
 )  # fmt: skip
 _REMAT = f"{OURS}-remat"
 _COMPILED, _MEMORY = "compile", "memory"  # the passes
+_PASSES = {_COMPILED: "many-steps", _MEMORY: TRAINED}  # and what of a layer each compiles
 
 
 def _cases(options: Options) -> list[Case]:
@@ -54,16 +56,25 @@ def _case(workload: Recurrence, kind: str, repeats: int) -> Case:
                 workload, arrays, rnn_jax.remat if name == _REMAT else lambda layer: layer
             )
             if kind == _MEMORY:
-                return layer.prepare("forward+backward")
+                return layer.prepare(_PASSES[kind])
             # Every `prepare` compiles anew: it jits a function of its own.
-            prepared = [layer.prepare("many-steps") for _ in range(repeats)]
+            prepared = [layer.prepare(_PASSES[kind]) for _ in range(repeats)]
             seconds = [p.compile_s for p in prepared if p.compile_s is not None]
             return dataclasses.replace(prepared[0], compile_s=statistics.median(seconds))
 
         return prepare
 
     names = (OURS,) if kind == _COMPILED else (OURS, _REMAT)
-    return Case(GROUP.name, kind, workload.facts(), names, open_case, rank=3, timed=False)
+    return Case(
+        GROUP.name,
+        kind,
+        workload.facts(),
+        names,
+        open_case,
+        rank=3,
+        timed=False,
+        of=OF[_PASSES[kind]],
+    )
 
 
 def _closing(rows: list[Row]) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import jax
-
 from benchmarks.group import COLUMNS, Group
 from benchmarks.measuring import flops, spreading
 from benchmarks.measuring.case import Case, Options
@@ -39,8 +37,8 @@ def _cases(options: Options) -> list[Case]:
     if options.quick:
         model, lengths, counts = replace(model, vocab=50, hidden=16, embedding=16), (6, 12), (1, 2)
     model = replace(model, dtype=options.dtype, precision=options.precision)
-    if jax.default_backend() != "cpu":  # there is no time for more, but a row says why
-        counts = tuple(count for count in counts if count <= max(2, jax.device_count()))
+    if options.platform != "cpu":  # there is no time for more, but a row says why
+        counts = tuple(count for count in counts if count <= max(2, options.device_count))
     return [
         _case(replace(model, length=length, batch=rows), kind, count, options)
         for length in lengths
@@ -57,6 +55,7 @@ def _case(workload: Language, kind: str, count: int, options: Options) -> Case:
         workload.facts() | {"workload": f"{workload.name}-on-{count}", "devices": count},
         tuple(name for name in NAMES if name != ALONE or count == 1),
         lambda: spreading.opened(workload, count, options),
+        of="a training step",
         cost=flops.language_step(workload),
         rank=2,
         per_second=("tokens", workload.length * workload.batch),

@@ -32,6 +32,7 @@ _MODELS: dict[bool, tuple[Language, ...]] = {
     ),
     True: (Language("characters", "gru", 28, 32, 1, 16),),
 }
+_TEMPERATURE = 1.0
 _BATCHES = {False: (1, 8, 64, 512), True: (1, 16)}
 
 
@@ -41,9 +42,10 @@ def _cases(options: Options) -> list[Case]:
         Case(
             GROUP.name,
             "generate",
-            workload.facts(),
+            workload.facts() | {"temperature": _TEMPERATURE},
             (OURS, "torch"),
             lambda workload=workload: _open(workload),  # type: ignore[misc]
+            of=f"a token of each row, drawn at temperature {_TEMPERATURE:g}",
             rank=0 if batch == 1 else 1,
             per_second=("tokens", batch),
             latency=True,
@@ -78,7 +80,7 @@ def _ours(workload: Language, arrays: Arrays, prefix: np.ndarray) -> Prepared:
     first = jnp.asarray(prefix)
     keys = iter(jax.random.split(jax.random.key(workload.seed), 10_000))
 
-    def start(temperature: float = 1.0) -> Any:
+    def start(temperature: float = _TEMPERATURE) -> Any:
         return rnn_jax.generate(
             model, params, None, first, length=workload.length, key=next(keys),
             temperature=temperature,
@@ -123,6 +125,7 @@ GROUP = Group(
     "generation",
     _cases,
     COLUMNS,
-    "Greedy generation, one token a step and row.",
+    f"Generation: tokens drawn at temperature {_TEMPERATURE:g} and fed back. `rnn_jax` draws all "
+    "in one compiled call, PyTorch one a call.",
     plain((*PLAIN_COLUMNS, "latency_ms_per_token")),
 )

@@ -55,6 +55,7 @@ def reference_case(workload: Workload, precision: str = "highest") -> Case:
         },
         _IMPLEMENTATIONS,
         lambda: _open(workload, tolerance("float32", precision).relative),
+        of="an SGD step on one sentence",
         # The cost of full backpropagation; windows of 4 add about two hundredths.
         cost=flops.language_step(language),
         rank=0,

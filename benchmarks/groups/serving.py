@@ -20,10 +20,11 @@ from benchmarks.reporting.sections import PLAIN_COLUMNS, plain
 __all__ = ["GROUP"]
 
 # By whether the run is a quick one.
+_TOKENS_A_CALL = 128
 _MODELS = {
     False: (
-        Language("characters", "gru", 28, 256, 1, 128),
-        Language("characters", "lstm", 28, 256, 1, 128),
+        Language("characters", "gru", 28, 256, 1, _TOKENS_A_CALL),
+        Language("characters", "lstm", 28, 256, 1, _TOKENS_A_CALL),
     ),
     True: (Language("characters", "gru", 28, 16, 1, 8),),
 }
@@ -40,6 +41,7 @@ _TOKENS = {
 }
 # The layer alone, a step a call, its inputs ready.
 _LAYER = {"rnn_jax-step": "serving_jax", "onnxruntime": "serving_onnx"}
+_OF = {"token": "the likeliest token of each row", "layer": "a step of the layer alone"}
 
 
 def _cases(options: Options) -> list[Case]:
@@ -48,9 +50,10 @@ def _cases(options: Options) -> list[Case]:
         Case(
             GROUP.name,
             pass_name,
-            workload.facts(),
+            workload.facts() | {"temperature": 0.0},
             tuple(names),
             partial(_open, workload, pass_name, names),
+            of=_OF[pass_name],
             per_second=("tokens", batch),
             latency=True,
             ours=next(iter(names)),
@@ -85,8 +88,9 @@ GROUP = Group(
     "serving",
     _cases,
     COLUMNS,
-    "Serving: the likeliest token of each row, fed back. `rnn_jax` is `generate`, 128 tokens in "
-    "one compiled call; all others make a call a token. `stablehlo` and `onnxruntime` run the "
-    "exported model. `layer` is a step of the recurrent layer alone, its input ready.",
+    "Serving: the likeliest token of each row, fed back. `rnn_jax` is `generate`, "
+    f"{_TOKENS_A_CALL} tokens in one compiled call; all others make a call a token. `stablehlo` "
+    "and `onnxruntime` run the exported model. `layer` is a step of the recurrent layer alone, its "
+    "input ready.",
     plain((*PLAIN_COLUMNS, "latency_ms_per_token")),
 )

@@ -15,7 +15,7 @@ import rnn_jax
 from benchmarks.group import COLUMNS, Group
 from benchmarks.measuring.case import Case, Options
 from benchmarks.measuring.implementation import JaxImplementation, Prepared
-from benchmarks.measuring.layers import TRAINED
+from benchmarks.measuring.layers import OF, TRAINED
 from benchmarks.measuring.oracle import check, tolerance
 from benchmarks.measuring.workloads import Arrays, Recurrence
 from benchmarks.peers import OURS, pytorch
@@ -72,6 +72,7 @@ def _cases(options: Options) -> list[Case]:
             workload.facts(),
             (OURS, "torch", "flax-linen-optimized"),
             partial(_open, workload, pass_name),
+            of=OF[pass_name],
         )
         for shape in _SHAPES[options.quick]
         for kind in _KINDS

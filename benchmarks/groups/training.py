@@ -1,4 +1,4 @@
-"""Whole training steps of language models: by one call a step, 20 steps in one call, and `fit`."""
+"""Whole training steps of language models: a call a step, 20 steps in one call, and `fit`."""
 
 from __future__ import annotations
 
@@ -77,11 +77,11 @@ GROUP = Group(
     "training",
     _cases,
     COLUMNS,
-    "Whole training steps, and many inside one compiled call. The pass `fit` is training by "
-    "`rnn_jax.fit`, beside its bare compiled steps and the usual loop in PyTorch; `checkpoint` "
-    "is the same in a folder, without and with a checkpoint in each call. Workloads named `noise` "
-    "have AWD-LSTM's variational dropout and weight drop, each side with numbers of its own; "
-    "neither has dropout of whole words or the penalties on activations.",
+    "Whole training steps. `fit` is training by `rnn_jax.fit`, beside its bare compiled steps and "
+    "the usual loop in PyTorch; `checkpoint` is the same in a folder, without and with a "
+    "checkpoint in each call. Workloads named `noise` have AWD-LSTM's variational dropout and "
+    "weight drop, each side with numbers of its own; neither has dropout of whole words or the "
+    "penalties on activations.",
     _section,
     closing=_closing,
 )

@@ -16,13 +16,18 @@ __all__ = ["Case", "Options"]
 
 @dataclass(frozen=True)
 class Options:
-    """What a group of cases may depend on; ``corpus_mb`` are sizes of a text, None the default."""
+    """What a group of cases may depend on; ``corpus_mb`` are sizes of a text, None the default.
+
+    platform, device_count: those of the machine, as JAX has them.
+    """
 
     quick: bool = False
     dtype: str = "float32"
     precision: str = "highest"
     cells: tuple[str, ...] | None = None
     corpus_mb: tuple[float, ...] | None = None
+    platform: str = "cpu"
+    device_count: int = 1
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Case:
     open: gives a function ``name -> Prepared``, compiled and checked against the oracle. It raises
       `Unavailable` for what does not exist, `Wrong` for what computes something else.
     facts: what every row states about the workload, its name under "workload".
+    of: what one step is, of which the times are; the page says it over the rows.
     cost: floating-point operations and bytes of one step.
     rank: 0 for the most telling cases, which a run with a budget takes first.
     slow: implementations that a run with a budget leaves for the end.
@@ -49,6 +55,7 @@ class Case:
     facts: Mapping[str, Any]
     implementations: tuple[str, ...]
     open: Callable[[], Callable[[str], Prepared]]
+    of: str = "a call"
     cost: Cost | None = None
     rank: int = 1
     slow: tuple[str, ...] = ()

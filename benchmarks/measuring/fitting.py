@@ -61,6 +61,7 @@ def case(group: str, workload: Language, options: Options, pass_name: str, steps
         workload.facts(),
         names[pass_name],
         lambda: opening[pass_name](workload, steps),
+        of="a training step, with all that goes with it",
         cost=flops.language_step(workload),
         rank=0,
         per_second=("tokens", workload.length * workload.batch),

@@ -32,7 +32,7 @@ from benchmarks.peers.language_ours import (
 )
 
 __all__ = [
-    "LOGITS", "OPTAX", "TORCH_CHUNKED",
+    "LOGITS", "OF", "OPTAX", "TORCH_CHUNKED",
     "case", "check_step", "expected_logits", "expected_step", "prepare_ours",
 ]  # fmt: skip
 
@@ -41,6 +41,11 @@ __all__ = [
 LOGITS, OPTAX, TORCH_CHUNKED = "rnn_jax-logits", "jax-optax", "torch-chunked"
 _TORCHES = ("torch", TORCH_CHUNKED)
 _NORM_ERROR = 1e-3
+# What the times of each pass are of.
+OF = {
+    "step": "a training step, each a call of its own",
+    "many-steps": f"a training step, which in JAX is one of {STEPS} inside one compiled call",
+}
 
 
 def case(
@@ -60,6 +65,7 @@ def case(
         workload.facts(),
         tuple(names),
         lambda: _open(workload, pass_name),
+        of=OF[pass_name],
         cost=flops.language_step(workload) if workload.truncation == "full" else None,
         rank=rank,
         per_second=("tokens", workload.length * workload.batch),

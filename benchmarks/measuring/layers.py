@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from benchmarks.measuring import flops
 from benchmarks.measuring.case import Case, Options
-from benchmarks.measuring.implementation import Prepared
+from benchmarks.measuring.implementation import STEPS, Prepared
 from benchmarks.measuring.oracle import HALF, check, expected, tolerance
 from benchmarks.measuring.workloads import Arrays, Recurrence, Shape, recurrences
 from benchmarks.peers import IMPLEMENTATIONS, OURS, build
 
-__all__ = ["SCALED", "TRAINED", "case", "chosen", "scaling"]
+__all__ = ["OF", "SCALED", "TRAINED", "case", "chosen", "scaling"]
 
 TRAINED = "forward+backward"
 # A call of 20 steps is long, so that only the nearest peers take it; torch's row gives its reason.
@@ -20,6 +20,12 @@ TRAINED = "forward+backward"
 MANY_STEPS = (OURS, "torch", "flax-linen", "flax-linen-optimized", "haiku", "jax-cudnn")
 # Along a size the shape of the curve counts, and each library's fastest form is enough for it.
 SCALED = (OURS, "torch", "numpy-vectorised", "flax-linen", "jax-cudnn")
+# What the times of each pass are of.
+OF = {
+    "forward": "the outputs of all T steps",
+    TRAINED: "the outputs of all T steps and all gradients, the inputs' too",
+    "many-steps": f"an SGD step, {STEPS} of them inside one compiled call",
+}
 _SLOW = ("torch-compile", "numpy-vectorised", "numpy-loop")
 
 
@@ -42,6 +48,7 @@ def case(
         taken,
         lambda: _open(workload, pass_name),
         slow=tuple(n for n in taken if n in _SLOW),
+        of=OF[pass_name],
         cost=flops.layer_pass(workload, pass_name),
         rank=rank,
         published=published or {},

@@ -48,6 +48,7 @@ def tokenising(group: str, level: str, size: int) -> Case:
         _facts(level, size),
         tuple(_TOKENISING),
         partial(_open_text, level, size),
+        of="the whole text",
         rank=2,
         per_second=("MB", size / 1e6),
     )
@@ -61,6 +62,7 @@ def feeding(group: str, size: int, batches: int) -> Case:
         _facts("windows", size) | {"T": STEPS - 1, "B": BATCH},
         tuple(_FEEDING),
         partial(_open_tokens, size, batches),
+        of="a batch",
         rank=2,
         per_second=("tokens", (STEPS - 1) * BATCH),
     )

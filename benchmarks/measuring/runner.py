@@ -228,6 +228,7 @@ def _row(case: Case, name: str, roofline: Roofline | None) -> Row:
         "group": case.group,
         "pass": case.pass_name,
         "implementation": name,
+        "ms_of": case.of,
         "versions": versions(name),
         **_ceilings(roofline),
         **environment(),

@@ -13,7 +13,7 @@ import numpy as np
 import rnn_jax
 from benchmarks.measuring.case import Case
 from benchmarks.measuring.implementation import JaxImplementation, Prepared, Unavailable
-from benchmarks.measuring.layers import TRAINED
+from benchmarks.measuring.layers import OF, TRAINED
 from benchmarks.measuring.oracle import check, tolerance
 from benchmarks.measuring.workloads import Arrays, Recurrence
 from benchmarks.peers import OURS, pytorch
@@ -60,6 +60,7 @@ def case(group: str, workload: SlidingLayers, *, rank: int = 1) -> Case:
         workload.facts(),
         (OURS, WINDOWS, FULL, "torch"),
         lambda: _open(workload),
+        of=OF[TRAINED],
         rank=rank,
     )
 

@@ -10,11 +10,13 @@ from benchmarks.group import Group
 from benchmarks.groups import GROUPS
 from benchmarks.measuring.roofline import Roofline
 from benchmarks.peers import OURS
+from benchmarks.reporting.absent import absent
 from benchmarks.reporting.pictures import Pictures
 from benchmarks.reporting.roofline import roofline
 from benchmarks.reporting.sections import failures
 from benchmarks.reporting.summary import SIGN, NotedRow, noted
 from benchmarks.reporting.tables import Line, table
+from benchmarks.reporting.timed import timed
 from benchmarks.rows import Row, by, measured, number
 
 __all__ = ["Page", "Part", "headline", "page", "parts"]
@@ -85,7 +87,7 @@ def _sections(rows: list[NotedRow], pictures: Pictures) -> list[str]:
     lines = headline(rows)
     texts = ["## Headline", *lines] if lines else []
     for group in above:
-        texts += group.section(group, _own(group, rows), pictures)
+        texts += _section(group, rows, pictures)
     points = [
         row
         for group in (*above, *below)
@@ -94,13 +96,20 @@ def _sections(rows: list[NotedRow], pictures: Pictures) -> list[str]:
     ]
     texts += roofline(points, ceilings, pictures)
     for group in below:
-        texts += group.section(group, _own(group, rows), pictures)
-    return texts + failures(rows)
+        texts += _section(group, rows, pictures)
+    return texts + failures(rows) + absent(rows)
 
 
 def _ceilings(rows: list[NotedRow]) -> Roofline | None:
     found = (g.roofline(_own(g, rows)) for g in GROUPS.values() if g.roofline is not None)
     return next((ceilings for ceilings in found if ceilings is not None), None)
+
+
+def _section(group: Group, rows: list[NotedRow], pictures: Pictures) -> list[str]:
+    """A group's section, with what its times are of under the heading."""
+    own = _own(group, rows)
+    heading = group.section(group, own, pictures)
+    return [*heading[:1], timed(own), *heading[1:]]
 
 
 def _own(group: Group, rows: list[NotedRow]) -> list[NotedRow]:

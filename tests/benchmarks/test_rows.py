@@ -20,7 +20,7 @@ RESULTS = Path(benchmarks.__file__).parent / "results"
 # Keys of rows that were measured on an NVIDIA GPU.
 GPU = {"driver_version", "power.limit", "clocks.max.sm"}
 # Keys that were added after some of the committed rows had been measured.
-LATER = {"program_bytes", "ceiling_gflops_per_s"}
+LATER = {"program_bytes", "ceiling_gflops_per_s", "ms_of"}
 # Keys of the groups that are measured in processes of their own.
 OTHERS = {
     "all_reduces", "all_reduces_in_loops", "all_reduces_run", "all_reduce_bytes",

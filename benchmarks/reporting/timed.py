@@ -1,0 +1,41 @@
+"""What the times over a table are of, said by its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from benchmarks.rows import by, measured
+
+__all__ = ["timed"]
+
+
+def timed(rows: Iterable[Mapping[str, Any]]) -> str:
+    """A sentence on what one time is of in each pass; empty where there are no times.
+
+    Older rows do not say it; theirs are of a step of the pass.
+
+    Example:
+      >>> row = {"median_ms": 1.0, "steps_per_call": 128, "pass": "token", "ms_of": "a token"}
+      >>> timed([row])
+      'A time is that of a token; 128 are clocked together.'
+    """
+    said = {str(name): _of(same) for (name,), same in by(measured(rows), "pass").items()}
+    if not said:
+        return ""
+    if len(set(said.values())) == 1:
+        return f"A time is that of {next(iter(said.values()))}."
+    return "A time is, by pass, that of\n\n" + "\n".join(
+        f"- `{name}`: {text}" for name, text in said.items()
+    )
+
+
+def _of(rows: list[Mapping[str, Any]]) -> str:
+    what = " or ".join(dict.fromkeys(str(row.get("ms_of") or "one step") for row in rows))
+    counts = sorted({row.get("steps_per_call") or 1 for row in rows})
+    if counts == [1]:
+        return what
+    joined = ", ".join(map(str, counts[:-1]))
+    many = f"{joined} or {counts[-1]}" if joined else str(counts[-1])
+    many = many if len(counts) <= 4 else f"{counts[0]} to {counts[-1]:,}"
+    return f"{what}; {many} are clocked together"
