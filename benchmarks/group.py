@@ -34,6 +34,7 @@ class Group:
       lines, a sentence that stands above the table.
     roofline: what its rows say of the machine's ceilings; such a group is measured before others.
     summarised: whether its ratios are to rnn_jax and belong in the summary at the end of a run.
+    several_devices: whether it runs on as many as 8 devices, which a CPU stands for.
     follows_dtype: whether its rows are in the run's ``--dtype``.
     in_roofline: whether its training passes are points of the roofline.
     above_roofline: whether its section stands above the roofline on the page, not below.
@@ -49,6 +50,7 @@ class Group:
     headline: Callable[[list[NotedRow]], tuple[list[Line], str]] | None = None
     roofline: Callable[[list[NotedRow]], Roofline | None] | None = None
     summarised: bool = True
+    several_devices: bool = False
     follows_dtype: bool = True
     in_roofline: bool = False
     above_roofline: bool = False

@@ -53,6 +53,9 @@ Row = TypedDict(
         "unit": Annotated[str | None, 'such as "tokens/s"'],
         "tokens_per_s": Annotated[float | None, "`value` where its unit is tokens/s"],
         "latency_ms_per_token": Annotated[float | None, "the median where a step is one token"],
+        "joules_per_step": Annotated[float | None, "energy, of calls of its own after the clock"],
+        "tokens_per_joule": Annotated[float | None, "`value` a second by it, if in tokens/s"],
+        "energy_reason": Annotated[str | None, "why there is no energy"],
         # The workload's sizes.
         "B": Annotated[int | None, "batch"],
         "T": Annotated[int | None, "steps in time"],
@@ -72,6 +75,7 @@ Row = TypedDict(
         "processor": Annotated[str | None, "the CPU's model"],
         "cpu_count": Annotated[int | None, "its cores"],
         "machine": Annotated[str, "its architecture"],
+        "system": Annotated[dict[str, Any], "more of it: see `benchmarks.measuring.system`"],
         "load_average": Annotated[float | None, "processes in the minute before the case"],
         "python": Annotated[str, "version of Python"],
         "jax": Annotated[str, "version of JAX"],

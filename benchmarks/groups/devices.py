@@ -113,5 +113,6 @@ GROUP = Group(
     "sum the gradient of its recurrent matrix in every step of the loop.",
     _section,
     closing=_closing,
+    several_devices=True,
     summarised=False,
 )  # fmt: skip

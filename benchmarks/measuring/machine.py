@@ -13,6 +13,8 @@ from typing import Any, cast
 import jax
 import numpy as np
 
+from benchmarks.measuring.system import system
+
 __all__ = ["environment", "load_average", "throttle_events"]
 
 
@@ -26,6 +28,7 @@ def environment() -> dict[str, Any]:
         "processor": _processor(),
         "cpu_count": os.cpu_count(),
         "machine": platform.machine(),
+        "system": system(),
         "load_average": load_average(),
         "python": platform.python_version(),
         "jax": jax.__version__,

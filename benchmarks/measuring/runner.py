@@ -14,6 +14,7 @@ import jax
 
 from benchmarks.measuring.case import Case
 from benchmarks.measuring.control import CONTROL, control
+from benchmarks.measuring.energy import count
 from benchmarks.measuring.implementation import Prepared, Unavailable
 from benchmarks.measuring.machine import environment, load_average, throttle_events
 from benchmarks.measuring.oracle import Wrong
@@ -145,6 +146,7 @@ def measure(
         left = limits.left_s - (clock() - began)
         bounded = replace(limits, case_s=min(limits.case_s, max(left, 0.0)))
         _time(rows, ready, failures, bounded)
+        count(case, rows, ready, min(1.0, bounded.case_s))
     throttled_after = throttle_events()
     for name in wanted:
         row = rows[name]

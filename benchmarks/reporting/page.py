@@ -11,6 +11,7 @@ from benchmarks.groups import GROUPS
 from benchmarks.measuring.roofline import Roofline
 from benchmarks.peers import OURS
 from benchmarks.reporting.absent import absent
+from benchmarks.reporting.machine import machine
 from benchmarks.reporting.pictures import Pictures
 from benchmarks.reporting.roofline import roofline
 from benchmarks.reporting.sections import failures
@@ -55,7 +56,7 @@ def page(rows: list[Row], out: Path, files: list[str]) -> Page:
     drawn = []
     for part in split:
         pictures = Pictures(out, part.mark)
-        texts += [f"## {part.title}", _machine(part.rows)]
+        texts += [f"## {part.title}", machine(part.rows, _ceilings(part.rows))]
         # A section is written to stand on a page of its own.
         texts += [re.sub("^(?=#)", "#", text) for text in _sections(part.rows, pictures)]
         drawn.append(pictures.drawn)
@@ -119,7 +120,7 @@ def _own(group: Group, rows: list[NotedRow]) -> list[NotedRow]:
 def parts(rows: list[Row]) -> list[Part]:
     """Rows by machine, dtype and precision: of each machine float32 itself first."""
     split: list[tuple[tuple[Any, ...], list[Row]]] = []
-    for machine, own in by(rows, *_MACHINE).items():
+    for place, own in by(rows, *_MACHINE).items():
         by_numbers: dict[tuple[Any, ...], list[Row]] = {}
         runs = _dtypes(own)
         for row in own:
@@ -127,7 +128,7 @@ def parts(rows: list[Row]) -> list[Part]:
             numbers = (dtype if dtype in runs else runs[0], row.get("precision") or "highest")
             by_numbers.setdefault(numbers, []).append(row)
         first = sorted(by_numbers, key=lambda numbers: numbers != ("float32", "highest"))
-        split += [((*machine, *numbers), by_numbers[numbers]) for numbers in first]
+        split += [((*place, *numbers), by_numbers[numbers]) for numbers in first]
     keys = [key for key, _ in split]
     named: list[Part] = []
     for key, own in split:
@@ -169,44 +170,6 @@ def _title(key: tuple[Any, ...], keys: list[tuple[Any, ...]]) -> str:
         as_tf32 = " as TF32" if dtype == "float32" and platform in _GPU else ""
         numbers += f"{as_tf32} (precision {precision})"
     return f"{name}, {numbers}"
-
-
-def _machine(rows: list[NotedRow]) -> str:
-    row = rows[0]
-    versions: dict[str, str] = {}
-    for one in rows:
-        versions |= one.get("versions") or {}
-    loads = [load for one in rows if (load := one.get("load_average")) is not None]
-    cores = f"{row.get('cpu_count')} CPU cores"
-    if row.get("processor"):
-        cores += f" of {row['processor']}"
-    device = "" if row.get("platform") == "cpu" else f"{row.get('device')}, "
-    facts = [
-        f"{device}{cores}, {row.get('machine')}",
-        f"Python {row.get('python')}, "
-        + ", ".join(f"{name} {version}" for name, version in sorted(versions.items())),
-        f"measured {min(one.get('date') or '' for one in rows)[:10]}",
-    ]
-    commits = sorted({commit for one in rows if (commit := one.get("commit"))})
-    if commits:
-        facts.append(f"commit {', '.join(commits)}")
-    if ceilings := _ceilings(rows):
-        facts.append(
-            f"ceilings: {ceilings.gemm_gflops_per_s:.0f} GFLOP/s in the best product, "
-            f"{ceilings.copy_gb_per_s:.1f} GB/s in memory, {ceilings.bandwidth(0):.1f} GB/s in the "
-            "fastest cache"
-        )
-    stated = [gemm for one in rows if (gemm := one.get("gemm_gflops_per_s"))]
-    if stated and max(stated) > 1.2 * min(stated):
-        facts.append(
-            f"not equally fast at all times: a large product came to {min(stated):.0f} to "
-            f"{max(stated):.0f} GFLOP/s, run by run"
-        )
-    if loads:
-        facts.append(f"load average {min(loads):.1f} to {max(loads):.1f}")
-    if any(one.get("throttled") for one in rows):
-        facts.append("throttled at times")
-    return "\n".join(f"- {fact}" for fact in facts)
 
 
 def _beside(split: list[Part]) -> list[str]:

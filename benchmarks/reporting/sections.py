@@ -25,7 +25,9 @@ BY_PEER = (
     "In the tables ± is one standard deviation of a single time, by the quartiles of both sides; "
     "in bold what is below 1."
 )
-PLAIN_COLUMNS = ("workload", "pass", "implementation", "median_ms", "ratio", "value", "unit")
+PLAIN_COLUMNS = ("workload", "pass", "implementation", "median_ms", "ratio", "value", "unit",
+    "joules_per_step", "tokens_per_joule",
+)  # fmt: skip
 _TRAINED = "forward+backward"
 _SLOPES = (
     "The slope is that of the last two points, both axes logarithmic. The affine fit is over the "

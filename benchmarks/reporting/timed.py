@@ -11,18 +11,20 @@ __all__ = ["timed"]
 
 
 def timed(rows: Iterable[Mapping[str, Any]]) -> str:
-    """A sentence on what one time is of in each pass; empty where there are no times.
+    """A sentence on what one time is of in each pass.
 
-    Older rows do not say it; theirs are of a step of the pass.
+    Older rows do not say it: theirs are of a step of the pass, and of rows with one step a call
+    there is nothing to say. Neither is there where no row has a time.
 
     Example:
       >>> row = {"median_ms": 1.0, "steps_per_call": 128, "pass": "token", "ms_of": "a token"}
       >>> timed([row])
       'A time is that of a token; 128 are clocked together.'
     """
-    said = {str(name): _of(same) for (name,), same in by(measured(rows), "pass").items()}
-    if not said:
+    rows = measured(rows)
+    if not any(row.get("ms_of") or (row.get("steps_per_call") or 1) > 1 for row in rows):
         return ""
+    said = {str(name): _of(same) for (name,), same in by(rows, "pass").items()}
     if len(set(said.values())) == 1:
         return f"A time is that of {next(iter(said.values()))}."
     return "A time is, by pass, that of\n\n" + "\n".join(

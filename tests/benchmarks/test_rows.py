@@ -20,11 +20,16 @@ RESULTS = Path(benchmarks.__file__).parent / "results"
 # Keys of rows that were measured on an NVIDIA GPU.
 GPU = {"driver_version", "power.limit", "clocks.max.sm"}
 # Keys that were added after some of the committed rows had been measured.
-LATER = {"program_bytes", "ceiling_gflops_per_s", "ms_of"}
+LATER = {
+    "program_bytes", "ceiling_gflops_per_s", "ms_of", "system", "joules_per_step",
+    "tokens_per_joule", "energy_reason",
+}  # fmt: skip
+# Keys of groups that have not been measured since they were added.
+NOT_YET = {"temperature"}
 # Keys of the groups that are measured in processes of their own.
 OTHERS = {
     "all_reduces", "all_reduces_in_loops", "all_reduces_run", "all_reduce_bytes",
-    "corpus_bytes", "resident_bytes", "resident_before_bytes",
+    "temperature", "corpus_bytes", "resident_bytes", "resident_before_bytes",
 }  # fmt: skip
 
 
@@ -66,5 +71,5 @@ def test_the_runner_writes_the_keys_that_are_documented() -> None:
 def test_the_committed_rows_have_the_keys_that_are_documented() -> None:
     lines = (RESULTS / "cpu-2-cores.jsonl").read_text(encoding="utf-8").splitlines()
     keys = [json.loads(line).keys() for line in lines]
-    assert set().union(*keys) == Row.__annotations__.keys() - GPU
+    assert set().union(*keys) == Row.__annotations__.keys() - GPU - NOT_YET
     assert set.intersection(*map(set, keys)) == Row.__required_keys__ - LATER

@@ -1,0 +1,106 @@
+"""The machine and the run, as the page states them over its tables."""
+
+from __future__ import annotations
+
+from benchmarks.groups import GROUPS
+from benchmarks.measuring.roofline import Roofline
+from benchmarks.measuring.system import described
+from benchmarks.reporting.summary import NotedRow
+
+__all__ = ["machine"]
+
+_UNKNOWN = (
+    "family, model and stepping, clock, governor, caches, memory, limits, threads and BLAS are not "
+    "known, for the suite did not ask for them yet"
+)
+
+
+def machine(rows: list[NotedRow], ceilings: Roofline | None) -> str:
+    """A list of facts, and how to measure the same again."""
+    row = rows[0]
+    versions: dict[str, str] = {}
+    for one in rows:
+        versions |= one.get("versions") or {}
+    loads = [load for one in rows if (load := one.get("load_average")) is not None]
+    cores = f"{row.get('cpu_count')} CPU cores"
+    if row.get("processor"):
+        cores += f" of {row['processor']}"
+    device = "" if row.get("platform") == "cpu" else f"{row.get('device')}, "
+    facts = [f"{device}{cores}, {row.get('machine')}", *_system(rows), *_gpu(rows)]
+    facts += [
+        f"Python {row.get('python')}, "
+        + ", ".join(f"{name} {version}" for name, version in sorted(versions.items())),
+        f"measured {_days(rows)}",
+    ]
+    commits = sorted({commit for one in rows if (commit := one.get("commit"))})
+    if commits:
+        facts.append(f"commit {', '.join(commits)}")
+    if ceilings is not None:
+        facts.append(
+            f"ceilings: {ceilings.gemm_gflops_per_s:.0f} GFLOP/s in the best product, "
+            f"{ceilings.copy_gb_per_s:.1f} GB/s in memory, {ceilings.bandwidth(0):.1f} GB/s in the "
+            "fastest cache"
+        )
+    stated = [gemm for one in rows if (gemm := one.get("gemm_gflops_per_s"))]
+    if stated and max(stated) > 1.2 * min(stated):
+        facts.append(
+            f"not equally fast at all times: a large product came to {min(stated):.0f} to "
+            f"{max(stated):.0f} GFLOP/s, run by run"
+        )
+    if loads:
+        facts.append(f"load average {min(loads):.1f} to {max(loads):.1f}")
+    if any(one.get("throttled") for one in rows):
+        facts.append("throttled at times")
+    facts += [_energy(rows), *_again(rows)]
+    return "\n".join(f"- {fact}" for fact in facts)
+
+
+def _days(rows: list[NotedRow]) -> str:
+    days = sorted({(row.get("date") or "")[:10] for row in rows})
+    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+
+
+def _system(rows: list[NotedRow]) -> list[str]:
+    """What rows state of the system, machine by machine; two of one name may differ in it."""
+    states: dict[str, int] = {}
+    for row in rows:
+        found = row.get("system")
+        text = "; ".join(described(found)) if found else _UNKNOWN
+        states[text] = states.get(text, 0) + 1
+    if len(states) == 1:
+        return list(states)
+    return [f"{count} of {len(rows)} rows: {text}" for text, count in states.items()]
+
+
+def _gpu(rows: list[NotedRow]) -> list[str]:
+    names = {"driver_version": "driver", "power.limit": "power limit", "clocks.max.sm": "clock"}
+    found = {
+        f"{said} {value}" for row in rows for key, said in names.items() if (value := row.get(key))
+    }
+    return [", ".join(sorted(found))] if found else []
+
+
+def _energy(rows: list[NotedRow]) -> str:
+    if any(row.get("joules_per_step") for row in rows):
+        return (
+            "energy: counted in calls after the clocked ones, what an idle machine takes included"
+        )
+    reasons = {reason for row in rows if (reason := row.get("energy_reason"))}
+    return f"energy: {'; '.join(sorted(reasons)) or 'not asked for when these rows were measured'}"
+
+
+def _again(rows: list[NotedRow]) -> list[str]:
+    """The commands that measure the same, on one device and on several."""
+    row, here = rows[0], {row.get("group") for row in rows}
+    common = f"--dtype {row.get('dtype')} --precision {row.get('precision') or 'highest'} --out"
+    one = [name for name in GROUPS if name in here and not GROUPS[name].several_devices]
+    more = [name for name in GROUPS if name in here and GROUPS[name].several_devices]
+    lines = []
+    if one:
+        lines.append(f"again: `python -m benchmarks {' '.join(one)} {common} ROWS.jsonl`")
+    if more:
+        lines.append(
+            f"and on 1, 2, 4 and 8 devices: `python -m benchmarks {' '.join(more)} {common} "
+            f"SPREAD.jsonl`"
+        )
+    return lines
