@@ -25,7 +25,7 @@ NUMPY = {
 # Above either what was measured is not this machine's speed.
 BUSY_LOAD = 1.5  # processes a core, in the last minute; a training before it keeps all cores busy
 BUSY_SPREAD = 0.1  # of a ratio, to one side
-_LEAST_ROUNDS = 5
+_LEAST_ROUNDS = 3
 
 
 def compare_step_time(
@@ -33,7 +33,7 @@ def compare_step_time(
 ) -> str:
     """Measure the reference step here, ours and NumPy's taking turns, and say their ratios.
 
-    No round is begun after ``budget_s`` seconds, but for the first five.
+    No round is begun after ``budget_s`` seconds, but for the first three.
 
     Example:
       >>> small = Workload(vocab_size=50, hidden_size=5, length=6, sentences=4)
