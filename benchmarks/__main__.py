@@ -24,14 +24,15 @@ from benchmarks.groups import GROUPS
 from benchmarks.measuring.case import Case, Options
 from benchmarks.measuring.machine import environment
 from benchmarks.measuring.numbers import computing_in
+from benchmarks.measuring.quiet import wait_until_quiet
 from benchmarks.measuring.roofline import Roofline
 from benchmarks.measuring.runner import Limits, run
 from benchmarks.measuring.workloads import CELLS, DTYPES, PRECISIONS
 from benchmarks.peers import IMPLEMENTATIONS
-from benchmarks.reporting.summary import SUMMARY_COLUMNS, noted, summarise
-from benchmarks.reporting.tables import table
+from benchmarks.reporting.summary import SUMMARY_COLUMNS, criterion, noted, summarise
+from benchmarks.reporting.tables import UNSURE, table
 from benchmarks.result_files import new_file, resumed_file
-from benchmarks.rows import Key, Row, key_of
+from benchmarks.rows import QUIET, Key, Row, key_of, unsteady
 from rnn_jax.host.files import reason
 
 # Subcommands that measure nothing: modules with `add_arguments(parser)` and `run(options)`.
@@ -110,6 +111,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the whole run: the most telling workloads come first, and when it is spent none "
         "is begun",
     )
+    add(
+        "--wait",
+        metavar="SECONDS",
+        type=float,
+        help="at most, before each workload and pass, until other processes keep less than "
+        f"{100 * QUIET:.0f} %% of the cores busy; what is measured beside busier ones is marked; "
+        "60, with --quick 0",
+    )
     add("--out", metavar="FILE", help="write rows to a new file of JSON lines")
     add("--resume", metavar="FILE", help="measure what a file of --out lacks, and append it")
     add("--list", action="store_true", help="print what would be measured")
@@ -159,9 +168,13 @@ def measure(options: argparse.Namespace) -> int:
         if case.timed or any(row["status"] != "ok" for row in new):
             print(f"\n{case.group}: {case.workload}, {case.pass_name}\n", flush=True)
             print(table(new, GROUPS[case.group].columns), flush=True)
+            if unsure := {row["implementation"]: unsteady(row) for row in new if unsteady(row)}:
+                reasons = (f"{name}: {', '.join(why)}" for name, why in unsure.items())
+                print(f"\n{UNSURE} {'; '.join(reasons)}", flush=True)
 
     began = time.perf_counter()
     with computing_in(options.dtype, options.precision):
+        wait_until_quiet(limits.wait_s)
         first, roofline = _ceilings(settings, old, write, limits)
         rows += first
         if roofline is not None:
@@ -188,6 +201,8 @@ def measure(options: argparse.Namespace) -> int:
     if compared:
         print("\nTime of a peer divided by that of rnn_jax\n")
         print(table(compared, SUMMARY_COLUMNS))
+    if sentence := criterion(noted(rows)):
+        print(f"\n{sentence}")
     missing = [row for row in rows if row["status"] != "ok"]
     print(
         f"\n{len(rows)} rows" + (f", {len(missing)} without a time: see above" if missing else "")
@@ -259,12 +274,13 @@ def _limits(options: argparse.Namespace) -> Limits:
     rounds = options.rounds if options.rounds is not None else 3 if options.quick else 20
     if rounds < 1:
         raise ValueError(f"--rounds must be at least 1, not {rounds}")
-    for name in ("budget", "case_budget"):
+    for name in ("budget", "case_budget", "wait"):
         seconds = getattr(options, name)
         if seconds is not None and not seconds >= 0:
             option = f"--{name.replace('_', '-')}"
             raise ValueError(f"{option} must be at least 0 seconds, not {seconds}")
-    return Limits(rounds, options.case_budget)
+    wait_s = options.wait if options.wait is not None else 0.0 if options.quick else 60.0
+    return Limits(rounds, options.case_budget, wait_s=wait_s)
 
 
 def _chosen(cases: list[Case], options: argparse.Namespace) -> list[Case]:

@@ -15,8 +15,8 @@ from benchmarks.rows import Row
 __all__ = ["COLUMNS", "Group"]
 
 COLUMNS = (
-    "implementation", "equations", "median_ms", "q25_ms", "q75_ms", "ratio", "calls", "dispatch_ms",
-    "compile_s", "temp_bytes", "fraction_of_ceiling", "value", "unit", "reason",
+    "implementation", "equations", "median_ms", "ms_95", "ratio", "ratio_95", "calls",
+    "dispatch_ms", "compile_s", "temp_bytes", "fraction_of_ceiling", "value", "unit", "reason",
 )  # fmt: skip
 
 

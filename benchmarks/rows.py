@@ -10,7 +10,14 @@ import statistics
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, NotRequired, TypedDict, TypeVar
 
-__all__ = ["Key", "Row", "by", "key_of", "measured", "number", "relative_spread"]
+__all__ = [
+    "QUIET", "STEADY", "Key", "Row", "by", "key_of", "measured", "near", "number",
+    "relative_spread", "unsteady",
+]  # fmt: skip
+
+# What a row is to meet: the 95 % interval of its median lies within this part of it, and the share
+# of the cores that other processes kept busy meanwhile is below that.
+STEADY, QUIET = 0.03, 0.05
 
 Row = TypedDict(
     "Row",
@@ -28,13 +35,24 @@ Row = TypedDict(
         "reason": Annotated[str | None, "why there is no time"],
         # Times, in milliseconds a step unless the name has another unit.
         "ms_of": Annotated[str, "what one step is"],
-        "median_ms": Annotated[float | None, "median over all clocked calls"],
-        "q25_ms": Annotated[float | None, "their lower quartile"],
+        "median_ms": Annotated[float | None, "median of the rounds, of each the median call"],
+        "low_ms": Annotated[float | None, "lower end of its 95 % interval, by bootstrap"],
+        "high_ms": Annotated[float | None, "upper end"],
+        "q25_ms": Annotated[float | None, "lower quartile of all clocked calls"],
         "q75_ms": Annotated[float | None, "their upper quartile"],
         "calls": Annotated[int | None, "how many calls were clocked"],
         "steps_per_call": Annotated[int | None, "steps that are clocked together"],
+        "rounds_ms": Annotated[list[float] | None, "the median call of each round, in order"],
         "ratio": Annotated[float | None, "this median by that of ours; above 1 ours is faster"],
+        "ratio_low": Annotated[
+            float | None, "lower end of its 95 % interval: a bootstrap of pairs"
+        ],
+        "ratio_high": Annotated[float | None, "upper end"],
         "control_ms": Annotated[float | None, "median of the control, which took turns with it"],
+        "control_rounds_ms": Annotated[list[float] | None, "its median call of each round"],
+        # On a CPU only, and where the work is done in this process.
+        "cpu_rounds_ms": Annotated[list[float] | None, "processor time, as `rounds_ms`"],
+        "control_cpu_rounds_ms": Annotated[list[float] | None, "the control's"],
         "dispatch_ms": Annotated[float | None, "until a call returns, its work going on"],
         "compile_s": Annotated[float | None, "seconds of compiling"],
         # Memory, by the compiler's account.
@@ -56,6 +74,13 @@ Row = TypedDict(
         "joules_per_step": Annotated[float | None, "energy, of calls of its own after the clock"],
         "tokens_per_joule": Annotated[float | None, "`value` a second by it, if in tokens/s"],
         "energy_reason": Annotated[str | None, "why there is no energy"],
+        "p95_ms": Annotated[
+            float | None, "95th percentile of a token's latency, where one is given"
+        ],
+        "p99_ms": Annotated[float | None, "99th; null where too few were taken to know it"],
+        "latencies": Annotated[
+            int | None, "how many: of tokens, or of calls where all come at once"
+        ],
         # The workload's sizes.
         "B": Annotated[int | None, "batch"],
         "T": Annotated[int | None, "steps in time"],
@@ -86,6 +111,8 @@ Row = TypedDict(
         "commit": Annotated[str | None, 'of this checkout; "-dirty" where files had changed'],
         "load_average_after": Annotated[float | None, "processes in the minute before its end"],
         "throttled": Annotated[bool | None, "whether heat or a quota slowed the CPUs meanwhile"],
+        "waited_s": Annotated[float | None, "seconds waited before, for the machine to be quiet"],
+        "busy_share": Annotated[float | None, "of the cores: what others kept busy while timed"],
         # In rows of generated tokens only.
         "temperature": NotRequired[Annotated[float, "of drawing; 0 is the likeliest token"]],
         # In rows of the reference step only.
@@ -96,6 +123,8 @@ Row = TypedDict(
         "all_reduces_in_loops": NotRequired[Annotated[int | None, "those inside a loop"]],
         "all_reduces_run": NotRequired[Annotated[int | None, "how many a step runs"]],
         "all_reduce_bytes": NotRequired[Annotated[int | None, "what a device hands to all those"]],
+        # In rows of PyTorch and ONNX Runtime only.
+        "threads": NotRequired[Annotated[int | None, "how many it has; 1 where that is faster"]],
         # In rows of processes of their own only.
         "corpus_bytes": NotRequired[Annotated[int | None, "the text's size, or its tokens'"]],
         "resident_bytes": NotRequired[Annotated[int | None, "most memory of it and its children"]],
@@ -153,3 +182,46 @@ def relative_spread(row: Mapping[str, Any]) -> float:
     if low is None or high is None:
         return 0.0
     return float((high - low) / (2 * statistics.NormalDist().inv_cdf(0.75)) / row["median_ms"])
+
+
+def near(ends: tuple[float, float] | None, middle: float, part: float = STEADY) -> bool:
+    """Whether both ends of an interval are less than this part of its middle away from it."""
+    return ends is not None and all(abs(end - middle) < part * middle for end in ends)
+
+
+def unsteady(row: Mapping[str, Any]) -> list[str]:
+    """Why a time or its ratio is not as sure as it ought to be; empty where it is, or has no time.
+
+    Older rows have no interval and no share of busy cores. Their quartiles, which were to be less
+    than `STEADY` apart, stand for the one, and nothing for the other.
+
+    Example:
+      >>> unsteady({"median_ms": 2.0, "low_ms": 1.9, "high_ms": 2.1, "busy_share": 0.25})
+      ['known to 5 %', 'others kept 25 % of the cores busy']
+    """
+    median, ratio = row.get("median_ms"), row.get("ratio")
+    if not median:
+        return []
+    reasons = []
+    if "low_ms" not in row:
+        low, high = row.get("q25_ms"), row.get("q75_ms")
+        if low is not None and high is not None and high - low >= STEADY * median:
+            reasons.append(f"quartiles {100 * (high - low) / median:.0f} % apart")
+    elif row["low_ms"] is None:
+        reasons.append("too few rounds for an interval")
+    else:
+        ends = row["low_ms"], row["high_ms"]
+        if not near(ends, median):
+            reasons.append(f"known to {_percent(ends, median)}")
+        if ratio and row.get("ratio_low") is not None:
+            ends = row["ratio_low"], row["ratio_high"]
+            if not near(ends, ratio):
+                reasons.append(f"its ratio known to {_percent(ends, ratio)}")
+    share = row.get("busy_share")
+    if share is not None and share >= QUIET:
+        reasons.append(f"others kept {100 * share:.0f} % of the cores busy")
+    return reasons
+
+
+def _percent(ends: tuple[float, float], middle: float) -> str:
+    return f"{100 * max(abs(end - middle) for end in ends) / middle:.0f} %"

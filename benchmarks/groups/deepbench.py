@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks.group import COLUMNS, Group
 from benchmarks.measuring.case import Case, Options
 from benchmarks.measuring.implementation import PASSES
-from benchmarks.measuring.layers import SCALED, case
+from benchmarks.measuring.layers import case, scaled
 from benchmarks.measuring.workloads import Recurrence
 from benchmarks.reporting.pictures import Pictures
 from benchmarks.reporting.sections import BY_PEER
@@ -59,7 +59,7 @@ def _cases(options: Options) -> list[Case]:
             ),
             pass_name,
             rank=_rank(cell, hidden, batch, length),
-            names=SCALED,
+            names=scaled(cell),
             published={
                 name: milliseconds
                 for name, both in PUBLISHED.get((cell, hidden, batch, length), {}).items()

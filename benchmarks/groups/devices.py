@@ -105,7 +105,7 @@ def _section(group: Group, rows: list[NotedRow], pictures: Pictures) -> list[str
 GROUP = Group(
     "devices",
     _cases,
-    (*COLUMNS[:4], "ratio", "calls", "compile_s", "temp_bytes", "all_reduces",
+    (*COLUMNS[:4], "ratio", "ratio_95", "calls", "compile_s", "temp_bytes", "all_reduces",
      "all_reduces_in_loops", "all_reduces_run", "all_reduce_bytes", "reason"),
     f"A data-parallel step: `{_STRONG}` shares a batch of {_ROWS[_STRONG]} rows among the devices, "
     f"`{_WEAK}` gives each {_ROWS[_WEAK]} of its own. `{ALONE}` is our step on one device without "

@@ -20,7 +20,7 @@ from benchmarks.measuring.timing import first_call
 from benchmarks.measuring.workloads import Arrays, Language
 from benchmarks.peers import OURS
 from benchmarks.peers.language_ours import model_of, params_of
-from benchmarks.reporting.sections import PLAIN_COLUMNS, plain
+from benchmarks.reporting.sections import LATENCY_COLUMNS, PLAIN_COLUMNS, plain
 
 __all__ = ["GROUP", "check_greedy"]
 
@@ -124,8 +124,8 @@ def check_greedy(
 GROUP = Group(
     "generation",
     _cases,
-    COLUMNS,
+    (*COLUMNS, *LATENCY_COLUMNS[1:]),
     f"Generation: tokens drawn at temperature {_TEMPERATURE:g} and fed back. `rnn_jax` draws all "
     "in one compiled call, PyTorch one a call.",
-    plain((*PLAIN_COLUMNS, "latency_ms_per_token")),
+    plain((*PLAIN_COLUMNS, *LATENCY_COLUMNS)),
 )

@@ -57,7 +57,7 @@ def _section(group: Group, rows: list[NotedRow], pictures: Pictures) -> list[str
 GROUP = Group(
     "input",
     _cases,
-    ("implementation", "median_ms", "q25_ms", "q75_ms", "ratio", "calls", "value", "unit",
+    ("implementation", "median_ms", "ms_95", "ratio", "ratio_95", "calls", "value", "unit",
      "resident_bytes", "resident_before_bytes", "reason"),
     "A generated text of so many MB. `tokenise` makes a file of numbers of it: rnn_jax a token "
     "file, with checksums, by one process and by two (one, where the text is too short for two to "

@@ -14,7 +14,7 @@ from benchmarks.reporting import plots
 from benchmarks.reporting.pictures import Pictures
 from benchmarks.reporting.sections import BY_PEER
 from benchmarks.reporting.summary import SUMMARY_COLUMNS, NotedRow, by_peer, footnote, marked
-from benchmarks.reporting.tables import Line, table
+from benchmarks.reporting.tables import UNSURE, Line, table
 from benchmarks.rows import by, measured
 
 __all__ = ["GRID", "GROUP"]
@@ -62,6 +62,7 @@ def _headline(rows: list[NotedRow]) -> tuple[list[Line], str]:
             "worst": line["worst"],
             "lost": line["lost"],
             "of": line["workloads"],
+            f"of them {UNSURE}": line["unsure"],
         }
         for line in marked(trained)
     ]

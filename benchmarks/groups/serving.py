@@ -15,7 +15,7 @@ from benchmarks.measuring.case import Case, Options
 from benchmarks.measuring.implementation import Prepared
 from benchmarks.measuring.workloads import Language
 from benchmarks.peers import OURS
-from benchmarks.reporting.sections import PLAIN_COLUMNS, plain
+from benchmarks.reporting.sections import LATENCY_COLUMNS, PLAIN_COLUMNS, plain
 
 __all__ = ["GROUP"]
 
@@ -87,10 +87,10 @@ def _open(workload: Language, pass_name: str, names: dict[str, str]) -> Callable
 GROUP = Group(
     "serving",
     _cases,
-    COLUMNS,
+    (*COLUMNS, *LATENCY_COLUMNS[1:]),
     "Serving: the likeliest token of each row, fed back. `rnn_jax` is `generate`, "
     f"{_TOKENS_A_CALL} tokens in one compiled call; all others make a call a token. `stablehlo` "
     "and `onnxruntime` run the exported model. `layer` is a step of the recurrent layer alone, its "
     "input ready.",
-    plain((*PLAIN_COLUMNS, "latency_ms_per_token")),
+    plain((*PLAIN_COLUMNS, *LATENCY_COLUMNS)),
 )

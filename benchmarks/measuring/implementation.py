@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -54,6 +54,7 @@ class Prepared:
     text: the compiled program.
     wait: waits for the end of what ``start`` returned.
     facts: what its row states besides, asked for when it has been timed.
+    laps: seconds of each step of the last call, where it waits for every one.
     """
 
     call: Callable[[], object]
@@ -67,6 +68,7 @@ class Prepared:
     text: Callable[[], str] | None = None
     wait: Callable[[Any], object] = jax.block_until_ready
     facts: Callable[[], Mapping[str, Any]] | None = None
+    laps: Callable[[], Sequence[float]] | None = None
 
 
 class Implementation(Protocol):

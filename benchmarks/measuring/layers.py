@@ -12,14 +12,14 @@ from benchmarks.measuring.oracle import HALF, check, expected, tolerance
 from benchmarks.measuring.workloads import Arrays, Recurrence, Shape, recurrences
 from benchmarks.peers import IMPLEMENTATIONS, OURS, build
 
-__all__ = ["OF", "SCALED", "TRAINED", "case", "chosen", "scaling"]
+__all__ = ["OF", "TRAINED", "case", "chosen", "scaled", "scaling"]
 
 TRAINED = "forward+backward"
 # A call of 20 steps is long, so that only the nearest peers take it; torch's row gives its reason.
 # Haiku's RNN is left out: the gradients of its ReLU explode, and what remains is rounding.
 MANY_STEPS = (OURS, "torch", "flax-linen", "flax-linen-optimized", "haiku", "jax-cudnn")
 # Along a size the shape of the curve counts, and each library's fastest form is enough for it.
-SCALED = (OURS, "torch", "numpy-vectorised", "flax-linen", "jax-cudnn")
+_SCALED = (OURS, "torch", "numpy-vectorised", "jax-cudnn")
 # What the times of each pass are of.
 OF = {
     "forward": "the outputs of all T steps",
@@ -55,12 +55,20 @@ def case(
     )
 
 
+def scaled(cell: str) -> tuple[str, ...]:
+    """The implementations that are timed along a size.
+
+    Of Flax's two cells of an LSTM the optimised one, which joins the products of the gates.
+    """
+    return (*_SCALED, "flax-linen-optimized" if cell == "lstm" else "flax-linen")
+
+
 def scaling(group: str, options: Options, shapes: Iterable[Shape]) -> list[Case]:
     """Training passes along one size."""
     cells = ("lstm",) if options.quick else ("lstm", "rnn")
     return [
         # Every second point first: half of them already show the slope.
-        case(group, workload, TRAINED, rank=1 + index % 2, names=SCALED)
+        case(group, workload, TRAINED, rank=1 + index % 2, names=scaled(workload.cell))
         for index, workload in enumerate(chosen(options, shapes, cells))
     ]
 

@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from benchmarks.measuring.processes import family
+
 __all__ = ["highest_resident", "resident"]
 
 
@@ -18,19 +20,17 @@ def resident(process: int) -> int | None:
       >>> (resident(os.getpid()) or 1) > 0
       True
     """
+    own = [_resident(one) for one in family(process)]
+    counted = [size for size in own if size is not None]
+    return sum(counted) if counted else None
+
+
+def _resident(process: int) -> int | None:
     try:
         pages = int(Path(f"/proc/{process}/statm").read_text("ascii").split()[1])
-        tasks = list(Path(f"/proc/{process}/task").iterdir())
-    except OSError:  # it has ended, or this is no Linux
+    except OSError:  # it has ended
         return None
-    total = pages * os.sysconf("SC_PAGE_SIZE")
-    for task in tasks:
-        try:
-            children = (task / "children").read_text("ascii").split()
-        except OSError:
-            continue
-        total += sum(resident(int(child)) or 0 for child in children)
-    return total
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def highest_resident(process: int) -> int | None:

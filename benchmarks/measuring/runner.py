@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import jax
 
 from benchmarks.measuring.case import Case
-from benchmarks.measuring.control import CONTROL, control
 from benchmarks.measuring.energy import count
 from benchmarks.measuring.implementation import Prepared, Unavailable
 from benchmarks.measuring.machine import environment, load_average, throttle_events
 from benchmarks.measuring.oracle import Wrong
+from benchmarks.measuring.quiet import busy_share, used, wait_until_quiet
 from benchmarks.measuring.roofline import Roofline
-from benchmarks.measuring.timing import dispatch_ms, quartiles, take_turns
+from benchmarks.measuring.turns import Limits, compare_with, time_in_turns
 from benchmarks.peers import versions
 from benchmarks.rows import Key, Row, key_of
 
@@ -27,19 +26,6 @@ __all__ = ["Limits", "measure", "run"]
 
 # Every row has all of these, null where they do not apply.
 _KEYS = tuple(key for key in Row.__annotations__ if key in Row.__required_keys__)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When a case has been timed enough: rounds, seconds, or an interquartile range this small.
-
-    left_s: seconds from the beginning of the case after which no peer is prepared.
-    """
-
-    rounds: int = 20
-    case_s: float = 20.0
-    spread: float = 0.03
-    left_s: float = float("inf")
 
 
 def run(
@@ -116,6 +102,8 @@ def measure(
         wanted = list(rows)
     ready: dict[str, Prepared] = {}
     failures: dict[str, BaseException] = {}
+    waited = 0.0 if case.timed else _wait(limits, began, clock)
+    before = used()
     prepare, throttled = _opened(case), throttle_events()
     for name in case.implementations:
         if name not in wanted and name != case.ours:
@@ -143,31 +131,38 @@ def measure(
             for _ in range(3):
                 ready[case.ours].call()
     if case.timed and ready:
+        waited = _wait(limits, began, clock)
         left = limits.left_s - (clock() - began)
         bounded = replace(limits, case_s=min(limits.case_s, max(left, 0.0)))
-        _time(rows, ready, failures, bounded)
-        count(case, rows, ready, min(1.0, bounded.case_s))
-    throttled_after = throttle_events()
+        before = used()
+        time_in_turns(case, rows, ready, failures, bounded)
+    busy, throttled_after = busy_share(before, used()), throttle_events()
+    if case.timed and ready:
+        count(case, rows, ready, min(1.0, limits.case_s))
     for name in wanted:
         row = rows[name]
         if name in ready:
             _describe(case, row, ready[name], roofline)
         elif name in failures:
             _fail(row, failures[name])
-        row["load_average_after"] = load_average()
+        row |= {"load_average_after": load_average(), "waited_s": waited, "busy_share": busy}
         if throttled is not None and throttled_after is not None:
             row["throttled"] = throttled_after > throttled
-    ours = rows[case.ours]["median_ms"] if case.ours in rows else None
-    for name in wanted:
-        own = rows[name]["median_ms"]
-        if ours and own and name != case.ours:
-            rows[name]["ratio"] = own / ours
+    if case.ours in rows:
+        for name in wanted:
+            if name != case.ours:
+                compare_with(rows[case.ours], rows[name])
     if case.derive is not None:
         case.derive([rows[name] for name in case.implementations])
     for name in wanted:
         if name not in failed_early:
             write(rows[name])
     return [rows[name] for name in wanted]
+
+
+def _wait(limits: Limits, began: float, clock: Callable[[], float]) -> float:
+    """The seconds waited for a quiet machine, within what is left to the case."""
+    return wait_until_quiet(min(limits.wait_s, limits.left_s - (clock() - began)))
 
 
 def _opened(case: Case) -> Callable[[str], Prepared]:
@@ -180,46 +175,6 @@ def _opened(case: Case) -> Callable[[str], Prepared]:
         raise why
 
     return fail
-
-
-def _time(
-    rows: dict[str, Row],
-    ready: dict[str, Prepared],
-    failures: dict[str, BaseException],
-    limits: Limits,
-) -> None:
-    def guarded(name: str) -> Callable[[], object]:
-        def call() -> object:
-            if name in failures:
-                return None
-            try:
-                return ready[name].call()
-            except Exception as error:
-                failures[name] = error.with_traceback(None)
-                del ready[name]  # what it holds on the device is for the others now
-                return None
-
-        return call
-
-    calls = {name: guarded(name) for name in ready} | {CONTROL: control()}
-    seconds = take_turns(calls, limits.rounds, limits.case_s, spread=limits.spread)
-    control_ms = quartiles(seconds.pop(CONTROL))["median_ms"]
-    for name, taken in seconds.items():
-        if name in failures:
-            continue
-        prepared, row = ready[name], rows[name]
-        times = quartiles(taken, prepared.steps)
-        row |= {
-            "median_ms": times["median_ms"],
-            "q25_ms": times["q25_ms"],
-            "q75_ms": times["q75_ms"],
-            "calls": len(taken),
-            "control_ms": control_ms,
-        }
-        if prepared.start is not None:
-            # The times stand, whatever becomes of this.
-            with contextlib.suppress(Exception):
-                row["dispatch_ms"] = dispatch_ms(prepared.start, prepared.wait)
 
 
 def _row(case: Case, name: str, roofline: Roofline | None) -> Row:

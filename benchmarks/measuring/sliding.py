@@ -193,7 +193,13 @@ class _Torch:
             synchronize()
             return done
 
-        return Prepared(call, result, equations=CELLS[self.workload.cell][1])
+        threads = pytorch.fastest_threads(call)
+        return Prepared(
+            pytorch.on_threads(call, threads),
+            result,
+            equations=CELLS[self.workload.cell][1],
+            facts=lambda: {"threads": threads},
+        )
 
 
 def _torch(workload: SlidingLayers, arrays: Arrays) -> _Torch:

@@ -1,18 +1,20 @@
 """Peers as plug-ins: one file a library, each with `build` and the packages it times.
 
 ``build(name, workload, arrays)`` gives an `Implementation` of `benchmarks.measuring.implementation`
-or raises its `Unavailable`; ``PACKAGES`` are the distributions whose versions a row states. A file
+or raises its `Unavailable`; ``PACKAGES`` are the distributions whose versions a row states, and
+``NOTE``, if there is one, says what is not the same work as ours, or was chosen for it. A file
 imports its library inside `build`, so that a missing one is a row with a reason and nothing else.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import import_module, metadata
 
 from benchmarks.measuring.implementation import Implementation
 from benchmarks.measuring.workloads import Arrays, Recurrence
 
-__all__ = ["IMPLEMENTATIONS", "OURS", "build", "versions"]
+__all__ = ["IMPLEMENTATIONS", "OURS", "build", "notes", "versions"]
 
 OURS = "rnn_jax"
 
@@ -37,6 +39,22 @@ def build(name: str, workload: Recurrence, arrays: Arrays) -> Implementation:
     module = import_module(f"benchmarks.peers.{IMPLEMENTATIONS[name]}")
     implementation: Implementation = module.build(name, workload, arrays)
     return implementation
+
+
+def notes(names: Iterable[str]) -> dict[str, list[str]]:
+    """What is to be known of each library among implementations of these names, and which they are.
+
+    Example:
+      >>> [peers for text, peers in notes(["rnn_jax", "haiku", "torch"]).items()]
+      [['haiku'], ['torch']]
+    """
+    found: dict[str, list[str]] = {}
+    for name in names:
+        if name in IMPLEMENTATIONS:
+            note = getattr(import_module(f"benchmarks.peers.{IMPLEMENTATIONS[name]}"), "NOTE", None)
+            if note is not None:
+                found.setdefault(note, []).append(name)
+    return found
 
 
 def versions(name: str) -> dict[str, str]:

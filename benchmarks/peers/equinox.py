@@ -11,9 +11,15 @@ from jax import lax
 from benchmarks.measuring.implementation import JaxImplementation, Unavailable
 from benchmarks.measuring.workloads import Arrays, Recurrence
 
-__all__ = ["PACKAGES", "build"]
+__all__ = ["NOTE", "PACKAGES", "build"]
 
 PACKAGES = ("equinox", "jax", "jaxlib")
+# What is not the same work, or chosen for it; for the page.
+NOTE = (
+    "has cells and no layer: `lax.scan` over the cell, mapped over the batch by `jax.vmap`, as "
+    "its documentation does it, time-major, so that nothing is transposed. `eqx.filter_jit` would "
+    "compile the same program. It has no simple recurrent cell."
+)
 
 
 def build(name: str, workload: Recurrence, arrays: Arrays) -> JaxImplementation:

@@ -11,9 +11,15 @@ import numpy as np
 from benchmarks.measuring.implementation import JaxImplementation, Unavailable
 from benchmarks.measuring.workloads import Arrays, Recurrence
 
-__all__ = ["PACKAGES", "build"]
+__all__ = ["NOTE", "PACKAGES", "build"]
 
 PACKAGES = ("flax", "jax", "jaxlib")
+# What is not the same work, or chosen for it; for the page.
+NOTE = (
+    "multiplies the input of each step inside its loop, by one matrix a gate, which its optimised "
+    "LSTM joins; there is no optimised GRU. `nn.RNN` is time-major here, so that nothing is "
+    "transposed, and takes one step an iteration, its default."
+)
 
 # One matrix a gate, named in the order of the workload's columns; which of the two has the bias.
 _GATES = {"rnn": [""], "relu": [""], "gru": ["r", "z", "n"], "lstm": ["i", "f", "g", "o"]}

@@ -11,9 +11,15 @@ import numpy as np
 from benchmarks.measuring.implementation import JaxImplementation
 from benchmarks.measuring.workloads import Arrays, Recurrence
 
-__all__ = ["PACKAGES", "build"]
+__all__ = ["NOTE", "PACKAGES", "build"]
 
 PACKAGES = ("dm-haiku", "jax", "jaxlib")
+# What is not the same work, or chosen for it; for the page.
+NOTE = (
+    "has an RNN with a ReLU and a GRU that resets before the product, which are other equations "
+    "than ours. Its LSTM multiplies input and state by one matrix in each step; "
+    "`hk.dynamic_unroll` is time-major and takes one step an iteration, its defaults."
+)
 
 
 def build(name: str, workload: Recurrence, arrays: Arrays) -> JaxImplementation:

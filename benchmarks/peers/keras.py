@@ -12,9 +12,16 @@ import numpy as np
 from benchmarks.measuring.implementation import JaxImplementation, Unavailable
 from benchmarks.measuring.workloads import Arrays, Recurrence
 
-__all__ = ["PACKAGES", "build"]
+__all__ = ["NOTE", "PACKAGES", "build"]
 
 PACKAGES = ("keras", "jax", "jaxlib")
+# What is not the same work, or chosen for it; for the page.
+NOTE = (
+    "is batch-major, and what it is given is: the transposes inside its layers are in its time. "
+    "Its GRU multiplies the inputs of all steps before the loop, its other layers those of each "
+    "step inside. Its GRU has a second bias on each gate, which is zero. On a GPU its LSTM may "
+    "choose cuDNN."
+)
 
 
 def build(name: str, workload: Recurrence, arrays: Arrays) -> JaxImplementation:

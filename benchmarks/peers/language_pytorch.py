@@ -1,10 +1,9 @@
-"""PyTorch, eager: `nn.Embedding`, `nn.LSTM` and others, `nn.Linear`; training and generation."""
+"""PyTorch, eager: a language model's training steps, and generation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import groupby
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,158 +11,45 @@ import numpy as np
 from benchmarks.measuring.implementation import Prepared, Unavailable
 from benchmarks.measuring.timing import first_call
 from benchmarks.measuring.workloads import Arrays, Language
-from benchmarks.peers.pytorch import device_of, set_precision, synchronizer, tensor, to_numpy
+from benchmarks.peers.pytorch import (
+    device_of,
+    fastest_threads,
+    least_seconds,
+    on_threads,
+    synchronizer,
+    to_numpy,
+)
+from benchmarks.peers.pytorch_model import TorchModel, build_model
 
-__all__ = ["build_model", "prepare_generation", "prepare_training"]
-
-
-@dataclass(frozen=True)
-class _Model:
-    """Parameters by the workload's names, and the function of tokens ``[T, B]``.
-
-    stacks: modules of one layer or more, each of layers of one size.
-    """
-
-    workload: Language
-    stacks: tuple[Any, ...]
-    embedding: Any
-    readout: Any
-    device: str
-
-    def parameters(self) -> list[Any]:
-        """Those that are trained, a tied one once."""
-        parts = [p for p in (*self.stacks, self.embedding, self.readout) if p is not None]
-        trained = (p for part in parts for p in part.parameters() if p.requires_grad)
-        return list(dict.fromkeys(trained))
-
-    def logits(self, tokens: Any, states: Any = None) -> tuple[Any, Any]:
-        """``[T, B, V]``, and the states after the last step."""
-        features, after = self.features(tokens, states)
-        return self.readout(features), after
-
-    def features(self, tokens: Any, states: Any = None) -> tuple[Any, Any]:
-        """What the read-out is applied to, and the states after the last step."""
-        import torch
-
-        if self.embedding is not None:
-            xs = self.embedding(tokens)
-        else:
-            one_hot = torch.nn.functional.one_hot(tokens, self.workload.vocab)
-            xs = one_hot.to(self.readout.weight.dtype)
-        if self.workload.noise is not None:
-            return self._noisy(xs, *self.workload.noise), None
-        after = []
-        for stack, state in zip(self.stacks, states or [None] * len(self.stacks), strict=True):
-            xs, state = stack(xs, state)
-            after.append(state)
-        return xs, after
-
-    def _noisy(self, xs: Any, inputs: float, between: float, outputs: float, weights: float) -> Any:
-        """The stack with dropout, as AWD-LSTM's own code has it."""
-        import torch
-
-        def locked(xs: Any, rate: float) -> Any:
-            mask = xs.new_empty(1, *xs.shape[1:]).bernoulli_(1 - rate)
-            return xs * mask.div_(1 - rate)
-
-        xs = locked(xs, inputs)
-        for index, layer in enumerate(self.stacks):
-            xs = xs if index == 0 else locked(xs, between)
-            w_hh = torch.nn.functional.dropout(layer.weight_hh_l0, weights)
-            flat = [layer.weight_ih_l0, w_hh, layer.bias_ih_l0, layer.bias_hh_l0]
-            zeros = xs.new_zeros(1, xs.shape[1], layer.hidden_size)
-            # What nn.LSTM calls: with biases, one layer, no dropout of its own, training, one
-            # direction, time first.
-            xs, *_ = torch._VF.lstm(xs, (zeros, zeros), flat, True, 1, 0.0, True, False, False)
-        return locked(xs, outputs)
-
-    def named(self, of: Callable[[Any], Any] = lambda parameter: parameter) -> Arrays:
-        """What ``of`` gives for each parameter, in the workload's layout."""
-        named = {"b_out": of(self.readout.bias)}
-        if not self.workload.tied:
-            named["w_out"] = of(self.readout.weight).T
-        if self.embedding is not None:
-            named["embedding"] = of(self.embedding.weight)
-        index = 0
-        for stack in self.stacks:
-            for own in range(stack.num_layers):
-                named[f"w_ih.{index}"] = of(getattr(stack, f"weight_ih_l{own}")).T
-                named[f"w_hh.{index}"] = of(getattr(stack, f"weight_hh_l{own}")).T
-                named[f"b.{index}"] = of(getattr(stack, f"bias_ih_l{own}"))
-                if self.workload.cell == "gru":
-                    b_hh = of(getattr(stack, f"bias_hh_l{own}"))
-                    named[f"b_hn.{index}"] = b_hh[2 * stack.hidden_size :]
-                index += 1
-        return {name: to_numpy(value).copy() for name, value in named.items()}
+__all__ = ["prepare_generation", "prepare_training"]
 
 
-def build_model(workload: Language, arrays: Arrays) -> _Model:
-    """The workload's model with its parameters."""
-    import torch
-
-    device = device_of()
-    set_precision(workload.precision)
-    kind = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[workload.cell]
-    below, index = workload.embedding or workload.vocab, 0
-    parts, stacks = [], []
-    for size, count in _equal_sizes(workload):
-        values: Arrays = {}
-        stack = kind(below, size, num_layers=count)
-        for own in range(count):
-            b = arrays[f"b.{index}"]
-            b_hh = np.zeros_like(b)
-            if workload.cell == "gru":
-                b_hh[2 * size :] = arrays[f"b_hn.{index}"]
-            else:  # a second bias of the same gate: two would train at twice the rate of one
-                getattr(stack, f"bias_hh_l{own}").requires_grad_(False)
-            values |= {
-                f"weight_ih_l{own}": arrays[f"w_ih.{index}"].T,
-                f"weight_hh_l{own}": arrays[f"w_hh.{index}"].T,
-                f"bias_ih_l{own}": b,
-                f"bias_hh_l{own}": b_hh,
-            }
-            index += 1
-        parts.append((stack, values))
-        stacks.append(stack)
-        below = size
-    readout, embedding = torch.nn.Linear(below, workload.vocab), None
-    w_out = arrays["embedding"] if workload.tied else arrays["w_out"].T
-    parts.append((readout, {"weight": w_out, "bias": arrays["b_out"]}))
-    if workload.embedding is not None:
-        embedding = torch.nn.Embedding(workload.vocab, workload.embedding)
-        parts.append((embedding, {"weight": arrays["embedding"]}))
-    for part, named in parts:
-        part.to(device=device, dtype=getattr(torch, workload.dtype))
-        part.load_state_dict({name: tensor(value, device) for name, value in named.items()})
-    if workload.tied and embedding is not None:
-        readout.weight = embedding.weight
-    return _Model(workload, tuple(stacks), embedding, readout, device)
-
-
-def _equal_sizes(workload: Language) -> list[tuple[int, int]]:
-    """Sizes of neighbouring layers, and how many of them one module may have.
-
-    With noise between and within them each is a module of its own.
-    """
-    if workload.noise is not None:
-        return [(size, 1) for size in workload.sizes]
-    return [(size, len(list(same))) for size, same in groupby(workload.sizes)]
-
-
-def _optimizer(workload: Language, parameters: list[Any]) -> Any:
-    """The fastest of an optimiser's forms, on these parameters and this machine.
+def _optimizer(workload: Language, model: TorchModel) -> Any:
+    """The fastest of an optimiser's forms, on a model's parameters and this machine.
 
     Which it is differs between devices, versions and sizes. They are tried with gradients of zero,
     which move nothing.
     """
     import torch
 
+    parameters, looked_up = model.parameters(), model.embedding or model.rows
+    few = min(workload.length * workload.batch, workload.vocab)
+    sparse_rows = [
+        few if looked_up is not None and looked_up.sparse and parameter is looked_up.weight else 0
+        for parameter in parameters
+    ]
     kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[workload.optimizer]
     synchronize = synchronizer(parameters[0].device.type)
     forms: list[dict[str, bool]] = [{"foreach": False}, {"foreach": True}, {"fused": True}]
     seconds = []
-    for parameter in parameters:
+    for parameter, rows in zip(parameters, sparse_rows, strict=True):
         parameter.grad = torch.zeros_like(parameter)
+        if rows:
+            few = torch.arange(rows, device=parameter.device)[None]
+            zeros = parameter.new_zeros(rows, parameter.shape[1])
+            parameter.grad = torch.sparse_coo_tensor(
+                few, zeros, parameter.shape, check_invariants=True
+            )
     for form in forms:
         try:
             tried = kind(parameters, workload.learning_rate, **form)
@@ -205,19 +91,78 @@ def prepare_training(
         raise Unavailable("PyTorch has no such truncation")
     import torch
 
-    functional = torch.nn.functional
-    if chunked and not hasattr(functional, "linear_cross_entropy"):
+    if chunked and not hasattr(torch.nn.functional, "linear_cross_entropy"):
         raise Unavailable(f"PyTorch {torch.__version__} has no linear_cross_entropy")
-    model = build_model(workload, arrays)
-    parameters = model.parameters()
-    optimizer = _optimizer(workload, parameters)
-    data = torch.tensor(tokens.astype(np.int64), device=model.device)
+    build = partial(_Trainer.build, workload, arrays, chunked)
+    data = torch.tensor(tokens.astype(np.int64), device=device_of())
+    # Tried on models of their own, for a step trains: a dense gradient of what is looked up or one
+    # of its rows alone, and how many threads.
+    forms = [False, True] if _may_be_sparse(workload) else [False]
+    calls = {sparse: partial(build(sparse).wait_for, data[0]) for sparse in forms}
+    seconds = {sparse: least_seconds(call) for sparse, call in calls.items()} if forms[1:] else {}
+    sparse = min(forms, key=lambda form: seconds.get(form, 0.0))
+    threads = fastest_threads(calls[sparse])
+    del calls
+    trainer = build(sparse)
     count = len(data) if pass_name == "fit" else 1
 
-    def step(batch: Any) -> Any:
-        optimizer.zero_grad()
+    def start() -> Any:
+        total = torch.zeros((), device=data.device)
+        for batch in data[:count]:
+            total += trainer.step(batch)
+        return total
+
+    synchronize = synchronizer(data.device.type)
+
+    def call() -> Any:
+        total = start().item()
+        synchronize()
+        return total
+
+    def result() -> Arrays:
+        model = trainer.model
+        before = model.named()
+        loss = to_numpy(trainer.step(data[0]))
+        after = model.named()
+        got = {"loss": loss, **{name: after[name] - before[name] for name in after}}
+        if workload.optimizer == "adam":
+            state = trainer.optimizer.state
+            means = model.named(lambda parameter: state[parameter]["exp_avg"])
+            got |= {f"mean.{name}": mean for name, mean in means.items()}
+        return got
+
+    return Prepared(
+        on_threads(call, threads), result, start=start if count == 1 else None, steps=count,
+        equations=workload.equations, wait=lambda _: synchronize(),
+        facts=lambda: {"threads": threads},
+    )  # fmt: skip
+
+
+def _may_be_sparse(workload: Language) -> bool:
+    """Whether the plain rule sees a gradient as it is: a norm and Adam's means want all of it."""
+    return workload.optimizer == "sgd" and workload.clip is None and not workload.tied
+
+
+@dataclass(frozen=True)
+class _Trainer:
+    """A model and its optimiser; ``step`` trains on a batch ``[T + 1, B]`` and gives the loss."""
+
+    model: TorchModel
+    optimizer: Any
+    chunked: bool
+
+    @classmethod
+    def build(cls, workload: Language, arrays: Arrays, chunked: bool, sparse: bool) -> _Trainer:
+        model = build_model(workload, arrays, sparse=sparse)
+        return cls(model, _optimizer(workload, model), chunked)
+
+    def step(self, batch: Any) -> Any:
+        import torch
+
+        functional, model, workload = torch.nn.functional, self.model, self.model.workload
+        self.optimizer.zero_grad()
         targets = batch[1:].reshape(-1)
-        if chunked:
+        if self.chunked:
             features = model.features(batch[:-1])[0].flatten(0, 1)
             w, b = model.readout.weight, model.readout.bias
             options = torch.nn.LinearCrossEntropyOptions()
@@ -229,37 +174,14 @@ def prepare_training(
             loss = functional.cross_entropy(logits.reshape(-1, workload.vocab), targets)
         loss.backward()
         if workload.clip is not None:
-            torch.nn.utils.clip_grad_norm_(parameters, workload.clip)
-        optimizer.step()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), workload.clip)
+        self.optimizer.step()
         return loss.detach()
 
-    def start() -> Any:
-        total = torch.zeros((), device=model.device)
-        for batch in data[:count]:
-            total += step(batch)
-        return total
-
-    synchronize = synchronizer(model.device)
-
-    def call() -> Any:
-        total = start().item()
-        synchronize()
-        return total
-
-    def result() -> Arrays:
-        before = model.named()
-        loss = to_numpy(step(data[0]))
-        after = model.named()
-        got = {"loss": loss, **{name: after[name] - before[name] for name in after}}
-        if workload.optimizer == "adam":
-            means = model.named(lambda parameter: optimizer.state[parameter]["exp_avg"])
-            got |= {f"mean.{name}": mean for name, mean in means.items()}
-        return got
-
-    return Prepared(
-        call, result, start=start if count == 1 else None, steps=count,
-        equations=workload.equations, wait=lambda _: synchronize(),
-    )  # fmt: skip
+    def wait_for(self, batch: Any) -> float:
+        """The loss of a step that has ended."""
+        loss: float = self.step(batch).item()
+        return loss
 
 
 def prepare_generation(workload: Language, arrays: Arrays, prefix: np.ndarray) -> Prepared:
@@ -289,9 +211,11 @@ def prepare_generation(workload: Language, arrays: Arrays, prefix: np.ndarray) -
         synchronize()
         return tokens
 
+    threads = fastest_threads(call)
     return Prepared(
-        call,
+        on_threads(call, threads),
         lambda: {"tokens": generate(greedy=True).cpu().numpy()},
         steps=workload.length,
         equations=workload.equations,
+        facts=lambda: {"threads": threads},
     )

@@ -17,9 +17,15 @@ from benchmarks.measuring import flops
 from benchmarks.measuring.implementation import Prepared, Unavailable
 from benchmarks.measuring.workloads import Arrays, Recurrence
 
-__all__ = ["PACKAGES", "build"]
+__all__ = ["NOTE", "PACKAGES", "build"]
 
 PACKAGES = ("numpy",)
+# What is not the same work, or chosen for it; for the page.
+NOTE = (
+    "has no differentiation: the derivatives are written by hand. The vectorised form multiplies "
+    "the inputs of all steps before its loop and takes the weights' gradients after it, in one "
+    "product each; the loop takes a row and a step at a time, as introductions do."
+)
 
 # A row at a time, a loop reads its matrix from memory T·B times: some GFLOP/s at most.
 _LOOP_FLOPS = 3e9
@@ -55,7 +61,7 @@ class _Numpy:
         return Prepared(function, function, equations=self.equations)
 
     def _forward(self) -> Arrays:
-        parts = [_forward(self.cell, self.arrays, rows)[0] for rows in self._rows()]
+        parts = [_forward(self.cell, self.arrays, rows, keep=False)[0] for rows in self._rows()]
         return {"ys": np.concatenate(parts, axis=1)}
 
     def _both(self) -> Arrays:
@@ -81,8 +87,10 @@ def _sigmoid(x: Any) -> Any:
     return 0.5 + 0.5 * np.tanh(0.5 * x)
 
 
-def _forward(cell: str, arrays: Arrays, rows: slice) -> tuple[np.ndarray, list[Any]]:
-    """Outputs ``[T, B, H]`` and what each step's derivative needs."""
+def _forward(
+    cell: str, arrays: Arrays, rows: slice, *, keep: bool = True
+) -> tuple[np.ndarray, list[Any]]:
+    """Outputs ``[T, B, H]`` and, if they are to be kept, what each step's derivative needs."""
     xs, w_hh = arrays["xs"][:, rows], arrays["w_hh"]
     zs = xs @ arrays["w_ih"] + arrays["b"]
     size = len(w_hh)
@@ -96,15 +104,17 @@ def _forward(cell: str, arrays: Arrays, rows: slice) -> tuple[np.ndarray, list[A
             inner = product[:, 2 * size :] + arrays["b_hn"]
             r, u = np.split(_sigmoid(z[:, : 2 * size] + product[:, : 2 * size]), 2, axis=1)
             n = np.tanh(z[:, 2 * size :] + r * inner)
-            saved.append((h, r, u, n, inner))
+            if keep:
+                saved.append((h, r, u, n, inner))
             h = (1 - u) * n + u * h
         elif cell == "lstm":
             z = z + product
-            i, f, o = (_sigmoid(z[:, k * size : (k + 1) * size]) for k in (0, 1, 3))
-            g = np.tanh(z[:, 2 * size : 3 * size])
+            i, f = np.split(_sigmoid(z[:, : 2 * size]), 2, axis=1)
+            g, o = np.tanh(z[:, 2 * size : 3 * size]), _sigmoid(z[:, 3 * size :])
             before, c = c, f * c + i * g
             tanh_c = np.tanh(c)
-            saved.append((i, f, g, o, before, tanh_c))
+            if keep:
+                saved.append((i, f, g, o, before, tanh_c))
             h = o * tanh_c
         else:
             h = np.tanh(z + product) if cell == "rnn" else np.maximum(z + product, 0)

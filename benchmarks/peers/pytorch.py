@@ -1,6 +1,8 @@
 """PyTorch: `nn.RNN`, `nn.GRU`, `nn.LSTM`, eager, which on a GPU is cuDNN, or under `torch.compile`.
 
-On a CPU it chooses its own number of threads.
+On a CPU it has its own number of threads or a single one, whichever is faster for the work at hand:
+to hand a small product over costs more than it saves. `torch.compile` compiles what stands about
+the layer; recurrent layers it leaves to PyTorch's own kernels, as is its default.
 """
 
 from __future__ import annotations
@@ -13,15 +15,25 @@ import jax
 import numpy as np
 
 from benchmarks.measuring.implementation import Prepared, Unavailable
-from benchmarks.measuring.timing import first_call
+from benchmarks.measuring.timing import LONG_S, first_call
 from benchmarks.measuring.workloads import Arrays, Recurrence
 
 __all__ = [
-    "PACKAGES", "TorchLayer", "build", "device_of", "set_precision", "synchronizer", "tensor",
-    "to_numpy",
+    "NOTE", "PACKAGES", "TorchLayer", "build", "device_of", "fastest_threads",
+    "least_seconds", "on_threads", "set_precision", "synchronizer", "tensor", "to_numpy",
 ]  # fmt: skip
 
 PACKAGES = ("torch", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13")
+# What is not the same work, or chosen for it; for the page.
+NOTE = (
+    "has kernels of its own for whole sequences, oneDNN's or cuDNN's. Each gate has two biases; "
+    "in layers both get a gradient, in language models that are trained the second is frozen, as "
+    "two would be trained at twice the rate. It runs on its own number of threads or on one, "
+    "under plain SGD with dense or sparse gradients of what is looked up, and with its optimiser "
+    "in a loop, `foreach` or `fused`, whichever is fastest there. It has no call of many steps. "
+    "`torch.compile` leaves recurrent layers to their kernels, as is its default, and compiles "
+    "the rest."
+)
 
 
 @dataclass(frozen=True)
@@ -70,14 +82,16 @@ class TorchLayer:
             return done
 
         compile_s = first_call(call) if self.compiled else None
+        threads = fastest_threads(call)
         return Prepared(
-            call,
+            on_threads(call, threads),
             result,
             compile_s,
             peak_bytes=_peak_bytes(call, [xs, self.weights, *self.module.parameters()]),
             start=start,
             equations=self.equations,
             wait=lambda _: synchronize(),
+            facts=lambda: {"threads": threads},
         )
 
 
@@ -128,6 +142,43 @@ def device_of() -> str:
     if not torch.cuda.is_available():
         raise Unavailable(f"this torch has no CUDA, and JAX runs on {backend}")
     return "cuda"
+
+
+def fastest_threads(call: Callable[[], Any]) -> int:
+    """PyTorch's own number of threads or one, whichever is faster; on a GPU its own."""
+    import torch
+
+    most = torch.get_num_threads()
+    if most == 1 or jax.default_backend() != "cpu":
+        return most
+    seconds = {threads: least_seconds(on_threads(call, threads)) for threads in (most, 1)}
+    return min(seconds, key=lambda threads: seconds[threads])
+
+
+def on_threads(call: Callable[[], Any], threads: int) -> Callable[[], Any]:
+    """``call`` with so many threads, which are set each time; that takes a microsecond at most."""
+    import torch
+
+    most = torch.get_num_threads()
+    if threads == most:
+        return call
+
+    def bound() -> Any:
+        torch.set_num_threads(threads)
+        try:
+            return call()
+        finally:
+            torch.set_num_threads(most)
+
+    return bound
+
+
+def least_seconds(call: Callable[[], Any], calls: int = 5) -> float:
+    """Of a few calls the shortest, but for the first; a long one is its own witness."""
+    first = first_call(call)
+    if first > LONG_S:
+        return first
+    return min(first_call(call) for _ in range(calls))
 
 
 def set_precision(precision: str) -> None:

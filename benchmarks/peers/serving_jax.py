@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 import rnn_jax
 from benchmarks.measuring.implementation import Prepared, wait
-from benchmarks.measuring.timing import first_call
+from benchmarks.measuring.timing import Laps, first_call
 from benchmarks.measuring.workloads import Arrays, Language
 from benchmarks.peers.language_ours import model_of, params_of
 from rnn_jax.export import to_stablehlo
@@ -37,7 +38,7 @@ def prepare(name: str, workload: Language, arrays: Arrays, prefix: np.ndarray) -
             )[1]
 
         return _prepared(workload, generate)
-    carry = jax.tree.leaves(model.initial_carry((workload.batch,), params))
+    carry, laps = jax.tree.leaves(model.initial_carry((workload.batch,), params)), Laps()
     logits = _exported(model, params, workload) if name == "stablehlo" else _own(model, params)
 
     @jax.jit
@@ -47,12 +48,14 @@ def prepare(name: str, workload: Language, arrays: Arrays, prefix: np.ndarray) -
 
     def call_by_call() -> Any:
         token, state, tokens = first, carry, []
+        laps.start()
         for _ in range(workload.length):
             token, *state = step(token, *state)
-            tokens.append(token)
-        return np.concatenate(wait(tokens))
+            tokens.append(np.asarray(token))  # handed over before the next one is begun
+            laps.lap()
+        return np.concatenate(tokens)
 
-    return _prepared(workload, call_by_call)
+    return replace(_prepared(workload, call_by_call), laps=lambda: laps.seconds)
 
 
 def prepare_layer(name: str, workload: Language, arrays: Arrays) -> Prepared:
@@ -60,15 +63,24 @@ def prepare_layer(name: str, workload: Language, arrays: Arrays) -> Prepared:
     layer, params, xs = layer_and_inputs(workload, arrays)
     step = jax.jit(lambda params, carry, xs: layer.apply(params, carry, xs))
     inputs, start = jnp.asarray(xs), layer.initial_carry((workload.batch,), params)
+    laps = Laps()
 
     def steps() -> Any:
         carry = start
+        laps.start()
         for _ in range(workload.length):
-            carry, ys = step(params, carry, inputs)
-        return wait(ys)
+            carry, ys = wait(step(params, carry, inputs))
+            laps.lap()
+        return ys
 
     compile_s = first_call(steps)
-    return Prepared(steps, lambda: {"ys": np.asarray(steps())}, compile_s, steps=workload.length)
+    return Prepared(
+        steps,
+        lambda: {"ys": np.asarray(steps())},
+        compile_s,
+        steps=workload.length,
+        laps=lambda: laps.seconds,
+    )
 
 
 def layer_and_inputs(workload: Language, arrays: Arrays) -> tuple[Any, Any, np.ndarray]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measuring.implementation import Prepared, Unavailable
+from benchmarks.measuring.timing import Laps
 from benchmarks.measuring.workloads import Arrays, Language
 from benchmarks.peers.language_ours import model_of, params_of
 from benchmarks.peers.serving_jax import layer_and_inputs
@@ -21,14 +22,17 @@ def prepare(name: str, workload: Language, arrays: Arrays, prefix: np.ndarray) -
     """``length`` tokens after a prefix ``[1, B]``, each the likeliest."""
     session, feed = _session(workload, model_of(workload), params_of(workload, arrays))
     feed["tokens"] = prefix.astype(np.int64)
+    laps = Laps()
 
     def tokens() -> np.ndarray:
         given, taken = dict(feed), []
+        laps.start()
         for _ in range(workload.length):
             logits, *carry = session.run(None, given)
             given["tokens"] = logits.argmax(-1)
             given |= {f"carry_in.{i}": leaf for i, leaf in enumerate(carry)}
             taken.append(given["tokens"])
+            laps.lap()
         return np.concatenate(taken)
 
     return Prepared(
@@ -37,6 +41,7 @@ def prepare(name: str, workload: Language, arrays: Arrays, prefix: np.ndarray) -
         steps=workload.length,
         equations=workload.equations,
         facts=_facts,
+        laps=lambda: laps.seconds,
     )
 
 
@@ -45,15 +50,24 @@ def prepare_layer(name: str, workload: Language, arrays: Arrays) -> Prepared:
     layer, params, xs = layer_and_inputs(workload, arrays)
     session, feed = _session(workload, layer, params)
     feed["xs"] = xs
+    laps = Laps()
 
     def steps() -> np.ndarray:
         given = dict(feed)
+        laps.start()
         for _ in range(workload.length):
             ys, *carry = session.run(None, given)
             given |= {f"carry_in.{i}": leaf for i, leaf in enumerate(carry)}
+            laps.lap()
         return ys
 
-    return Prepared(steps, lambda: {"ys": steps()}, steps=workload.length, facts=_facts)
+    return Prepared(
+        steps,
+        lambda: {"ys": steps()},
+        steps=workload.length,
+        facts=_facts,
+        laps=lambda: laps.seconds,
+    )
 
 
 def _session(workload: Language, member: Any, params: Any) -> tuple[Any, dict[str, Any]]:

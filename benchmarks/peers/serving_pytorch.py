@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measuring.implementation import Prepared
+from benchmarks.measuring.timing import Laps
 from benchmarks.measuring.workloads import Arrays, Language
-from benchmarks.peers.language_pytorch import build_model
-from benchmarks.peers.pytorch import synchronizer
+from benchmarks.peers.pytorch import fastest_threads, on_threads
+from benchmarks.peers.pytorch_model import build_model
 
 __all__ = ["prepare"]
 
@@ -28,24 +29,24 @@ def prepare(name: str, workload: Language, arrays: Arrays, prefix: np.ndarray) -
     if name == "torch-compile":
         step = torch.compile(step)
 
-    def tokens() -> Any:
+    laps = Laps()
+
+    def tokens() -> np.ndarray:
         token, state, taken = first, None, []
+        laps.start()
         with torch.inference_mode():
             for _ in range(workload.length):
                 token, state = step(token, state)
-                taken.append(token)
-        return torch.cat(taken)
+                taken.append(token.cpu().numpy())  # handed over before the next one is begun
+                laps.lap()
+        return np.concatenate(taken)
 
-    synchronize = synchronizer(model.device)
-
-    def call() -> Any:
-        taken = tokens()
-        synchronize()
-        return taken
-
+    threads = fastest_threads(tokens)
     return Prepared(
-        call,
-        lambda: {"tokens": tokens().cpu().numpy()},
+        on_threads(tokens, threads),
+        lambda: {"tokens": tokens()},
         steps=workload.length,
         equations=workload.equations,
+        laps=lambda: laps.seconds,
+        facts=lambda: {"threads": threads},
     )

@@ -1,9 +1,10 @@
 """``python -m benchmarks compare OLD NEW``: what changed between two runs, beyond noise.
 
-A time is judged as a ratio to the control of its own run, a fixed plain-JAX workload that took
-turns with it, so that a machine which is slower today changes nothing. What the peers of a group
-have moved by all the same is the machine's too, and is taken off ours. What is left is the noise of
-single rows: that of their quartiles, and of the ratios of one implementation in one group.
+Runs of two machines are no change: they are put side by side, and nothing is judged.
+
+A time is judged by what took turns with it: the control, a fixed plain-JAX workload, and the peers
+of its case, so that a machine which is slower today changes nothing. What is left is the noise of
+single rows: that of their rounds, and of the changes of one implementation in one group.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from benchmarks.peers import OURS
+from benchmarks.reporting.estimates import Estimate, changes_of
+from benchmarks.reporting.side_by_side import other_machine, side_by_side
 from benchmarks.reporting.tables import Line, table
 from benchmarks.result_files import read_rows
-from benchmarks.rows import Row, by, key_of, measured, number, relative_spread
+from benchmarks.rows import Row, by, key_of, measured, number
 
 __all__ = ["Change", "Comparison", "add_arguments", "compare", "run"]
 
@@ -40,7 +44,7 @@ ROW_COLUMNS = (
 
 
 class Change(NamedTuple):
-    """The new time by the old one, each by its control; above 1 it is slower now.
+    """The new time by the old one, each by its witnesses; above 1 it is slower now.
 
     row: of the new run, or the first of a group's.
     rows: how many there are.
@@ -56,18 +60,18 @@ class Change(NamedTuple):
 
 
 class Shift(NamedTuple):
-    """What the peers of a group have moved by, as a logarithm, its error, and their names."""
+    """What the peers of a group have moved by beside the control, as a logarithm; their names."""
 
     log: float
-    error: float
     peers: tuple[str, ...]
 
 
 class Comparison(NamedTuple):
     """Changes of groups (all passes of an implementation, and each), of rows; what a file lacks.
 
-    shifts: by group, what its peers moved by, which is taken off ours.
+    shifts: by group, what its peers moved by beside the control.
     warnings: what differs between the runs and may explain a change.
+    by_processor: rows whose processor time was compared, because others were busy meanwhile.
     """
 
     groups: list[Change]
@@ -76,6 +80,7 @@ class Comparison(NamedTuple):
     new: list[str]
     shifts: dict[Any, Shift]
     warnings: list[str]
+    by_processor: int = 0
 
     @property
     def regressions(self) -> list[Change]:
@@ -102,39 +107,35 @@ def compare(old: list[Row], new: list[Row], threshold: float = 0.1) -> Compariso
         raise ValueError("the two files have no measured row in common: compare runs of one suite")
     pairs = [(before[key], after[key]) for key in common]
     _refuse(pairs)
-    logs = {key: math.log(_time(after[key]) / _time(before[key])) for key in common}
+    changes = dict(zip(common, changes_of(pairs), strict=True))
+    logs = {key: change.log for key, change in changes.items()}
     new_rows = [after[key] for key in common]
     passes = list(by(new_rows, "group", "implementation", "pass").values())
     whole = list(by(new_rows, "group", "implementation").values())
     spreads = [_spread([logs[key_of(row)] for row in same]) for same in passes]
     # Few rows may agree by chance; their noise is at least what is usual in this pair of runs.
     usual = statistics.median(spreads)
-    shifts = _shifts(whole, logs, usual)
-    none = Shift(0.0, 0.0, ())
     groups, rows = [], []
     for same, spread in zip(passes, (max(usual, s) for s in spreads), strict=True):
-        shift = shifts.get(same[0].get("group"), none) if _is_ours(same[0]) else none
         for row in same:
-            old_row, log = before[key_of(row)], logs[key_of(row)] - shift.log
-            noise = math.hypot(relative_spread(old_row), relative_spread(row), spread, shift.error)
-            old_ms = number(old_row, "median_ms")
-            rows.append(_judged([row], old_ms, log, noise, _OF_ROW, threshold))
+            change, old_ms = changes[key_of(row)], number(before[key_of(row)], "median_ms")
+            noise = math.hypot(change.error, spread)
+            rows.append(_judged([row], old_ms, change.log, noise, _OF_ROW, threshold))
     # With one pass alone there is nothing to put together.
     for same in [*(same for same in whole if same not in passes), *passes]:
         if len(same) > 2:  # else the single rows are enough
             own = [logs[key_of(row)] for row in same]
-            shift = shifts.get(same[0].get("group"), none) if _is_ours(same[0]) else none
-            error = max(_error(own, usual), _SHARED * usual)
-            noise, log = math.hypot(error, shift.error), _middle(own) - shift.log
+            noise = max(_error(own, usual), _SHARED * usual)
             shown = same if same in passes else [_all_passes(same[0]), *same[1:]]
-            groups.append(_judged(shown, None, log, noise, _OF_GROUP, threshold))
+            groups.append(_judged(shown, None, _middle(own), noise, _OF_GROUP, threshold))
     return Comparison(
         groups,
         rows,
         ["/".join(map(str, key[:4])) for key in before if key not in after],
         ["/".join(map(str, key[:4])) for key in after if key not in before],
-        shifts,
+        _shifts(whole, dict(zip(common, changes_of(pairs, by_peers=False), strict=True))),
         _warnings(pairs),
+        sum(change.by_processor for change in changes.values()),
     )
 
 
@@ -177,35 +178,20 @@ def _all_passes(row: Row) -> Row:
     return cast(Row, {**row, "pass": "all"})
 
 
-def _is_ours(row: Row) -> bool:
-    return row["implementation"] == OURS
-
-
-def _shifts(whole: list[list[Row]], logs: dict[Any, float], usual: float) -> dict[Any, Shift]:
-    """By group what its peers have moved by, where there are two of them.
-
-    One alone may itself have changed, and variants of ours are not peers.
-    """
-    moved: dict[Any, dict[str, tuple[float, float]]] = {}
+def _shifts(whole: list[list[Row]], changes: dict[Any, Estimate]) -> dict[Any, Shift]:
+    """By group what its peers have moved by, where there are two of them."""
+    moved: dict[Any, dict[str, float]] = {}
     for same in whole:
         name = same[0]["implementation"]
         if not name.startswith(OURS):
-            own = [logs[key_of(row)] for row in same]
-            moved.setdefault(same[0].get("group"), {})[name] = (_middle(own), _error(own, usual))
-    ours = {same[0].get("group") for same in whole if _is_ours(same[0])}
+            own = [changes[key_of(row)].log for row in same]
+            moved.setdefault(same[0].get("group"), {})[name] = _middle(own)
+    ours = {same[0].get("group") for same in whole if same[0]["implementation"] == OURS}
     return {
-        group: Shift(
-            statistics.median(log for log, _ in peers.values()),
-            math.hypot(*(error for _, error in peers.values())) / len(peers),
-            tuple(peers),
-        )
+        group: Shift(statistics.median(peers.values()), tuple(peers))
         for group, peers in moved.items()
         if len(peers) >= 2 and group in ours
     }
-
-
-def _time(row: Row) -> float:
-    return number(row, "median_ms") / (row.get("control_ms") or 1.0)
 
 
 def _middle(logs: list[float]) -> float:
@@ -248,20 +234,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.1,
         help="changes up to this part are none, however sure; 0.1",
     )
+    parser.add_argument(
+        "--side-by-side",
+        action="store_true",
+        help="print both as two machines and judge nothing, as is done where processor, device or "
+        "number of cores differ",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the verdicts; 1 where rnn_jax has become slower, else 0."""
+    """Print the verdicts, or two machines; 1 where rnn_jax has become slower, else 0."""
     if not (math.isfinite(options.threshold) and options.threshold >= 0):
         raise ValueError(f"--threshold must be finite and at least 0, not {options.threshold}")
-    judged = compare(read_rows(options.old), read_rows(options.new), options.threshold)
+    old, new = read_rows(options.old), read_rows(options.new)
+    if options.side_by_side or other_machine(old, new):
+        one, two = Path(options.old).stem, Path(options.new).stem
+        print(side_by_side(old, new, (one, two) if one != two else ("OLD", "NEW")), end="")
+        return 0
+    judged = compare(old, new, options.threshold)
     for warning in judged.warnings:
         print(f"warning: {warning}")
-    print("New time by old time, each by the control of its run")
+    print("New time by old time, less what the control and the peers of each case moved by")
+    if judged.by_processor:
+        print(
+            f"{judged.by_processor} of {len(judged.rows)} rows were measured beside other "
+            "processes: of them the processor's time is compared, which tells nothing of waiting"
+        )
     for group, shift in judged.shifts.items():
         print(
             f"{group}: the {len(shift.peers)} peers ({', '.join(shift.peers)}) moved by "
-            f"{math.exp(shift.log):.3f} in the median, which is taken off {OURS}"
+            f"{math.exp(shift.log):.3f} in the median, beside the control"
         )
     print()
     if judged.groups:

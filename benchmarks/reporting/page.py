@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 from benchmarks.group import Group
 from benchmarks.groups import GROUPS
 from benchmarks.measuring.roofline import Roofline
-from benchmarks.peers import OURS
+from benchmarks.peers import OURS, notes
 from benchmarks.reporting.absent import absent
 from benchmarks.reporting.machine import machine
 from benchmarks.reporting.pictures import Pictures
 from benchmarks.reporting.roofline import roofline
 from benchmarks.reporting.sections import failures
-from benchmarks.reporting.summary import SIGN, NotedRow, noted
-from benchmarks.reporting.tables import Line, table
+from benchmarks.reporting.summary import SIGN, NotedRow, criterion, noted
+from benchmarks.reporting.tables import Line, cell, table
 from benchmarks.reporting.timed import timed
-from benchmarks.rows import Row, by, measured, number
+from benchmarks.rows import Row, by, measured
 
 __all__ = ["Page", "Part", "headline", "page", "parts"]
 
@@ -51,16 +51,17 @@ def page(rows: list[Row], out: Path, files: list[str]) -> Page:
         + ". What is compared was timed in one process, taking turns, after its check against a "
         "float64 oracle of its own equations. Those are the same for all, and so is the work, but "
         f"for what is marked {SIGN}. Ratios are a peer's time by that of rnn_jax: above 1 rnn_jax "
-        "is faster. Times are medians, with quartiles in the files."
+        "is faster. Times are medians, with their intervals, quartiles and rounds in the files."
     ]
     drawn = []
     for part in split:
         pictures = Pictures(out, part.mark)
-        texts += [f"## {part.title}", machine(part.rows, _ceilings(part.rows))]
+        facts = machine(part.rows, _ceilings(part.rows))
+        texts += [f"## {part.title}", facts, criterion(part.rows)]
         # A section is written to stand on a page of its own.
         texts += [re.sub("^(?=#)", "#", text) for text in _sections(part.rows, pictures)]
         drawn.append(pictures.drawn)
-    texts += _beside(split)
+    texts += [*_beside(split), *_peers(rows)]
     text = "\n\n".join(text.strip() for text in texts if text) + "\n"
     return Page(text, split[0], drawn[0])
 
@@ -76,7 +77,8 @@ def headline(rows: list[NotedRow]) -> list[str]:
             lines += own
             (footnotes if own else sentences).append(text)
     if lines:
-        return [*sentences, table(lines, tuple(lines[0])), *footnotes]
+        columns = tuple(dict.fromkeys(name for line in lines for name in line))
+        return [*sentences, table(lines, columns), *footnotes]
     return list(filter(None, sentences))
 
 
@@ -172,14 +174,24 @@ def _title(key: tuple[Any, ...], keys: list[tuple[Any, ...]]) -> str:
     return f"{name}, {numbers}"
 
 
+def _peers(rows: list[Row]) -> list[str]:
+    """What is to be known of each library whose times are on the page."""
+    timed = dict.fromkeys(row["implementation"] for row in rows if row.get("median_ms"))
+    lines = [
+        f"- {', '.join(f'`{name}`' for name in names)} {text}"
+        for text, names in notes(timed).items()
+    ]
+    return ["## What each library does otherwise", "\n".join(lines)] if lines else []
+
+
 def _beside(split: list[Part]) -> list[str]:
     """Our times of one workload in every part."""
-    times: dict[tuple[Any, ...], dict[str, float]] = {}
+    times: dict[tuple[Any, ...], dict[str, str]] = {}
     for part in split:
         for row in measured(part.rows):
             if row["implementation"] == OURS:
                 key = (row["workload"], row["pass"])
-                times.setdefault(key, {})[part.title] = number(row, "median_ms")
+                times.setdefault(key, {})[part.title] = cell(row, "median_ms")
     titles = dict.fromkeys(part.title for part in split)
     lines = [
         {"workload": workload, "pass": pass_name, **titles, **own}

@@ -9,10 +9,13 @@ from typing import Any
 from benchmarks.measuring.roofline import Roofline
 from benchmarks.peers import OURS
 from benchmarks.reporting.summary import NotedRow
-from benchmarks.rows import by, number
+from benchmarks.rows import by, number, unsteady
 from rnn_jax.host.files import atomic_path
 
 __all__ = ["ratios", "roofline", "scaling"]
+
+_FAINT = 0.35  # what misses the suite's criterion
+_MISSES = "faint: misses the criterion"
 
 
 def scaling(path: Path, rows: Iterable[NotedRow], axis: str) -> None:
@@ -27,9 +30,11 @@ def scaling(path: Path, rows: Iterable[NotedRow], axis: str) -> None:
             for (name,), line in by(own, "implementation").items():
                 line = sorted(line, key=lambda row: number(row, axis))
                 points = [number(r, axis) for r in line], [number(r, "median_ms") for r in line]
-                panel.loglog(
-                    *points, marker="o", markersize=3, color=colours[name], label=name, base=2
-                )
+                panel.loglog(*points, color=colours[name], linewidth=1, base=2)
+                for row, x, y in zip(line, *points, strict=True):
+                    faint = _FAINT if unsteady(row) else 1
+                    panel.plot(x, y, "o", markersize=3.5, color=colours[name], alpha=faint)
+                panel.plot([], [], "o-", markersize=3.5, color=colours[name], label=name)
             panel.xaxis.set_major_formatter("{x:g}")
             panel.set_yscale("log", base=10)
             panel.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
@@ -37,13 +42,17 @@ def scaling(path: Path, rows: Iterable[NotedRow], axis: str) -> None:
             panel.yaxis.set_minor_formatter(NullFormatter())
             panel.set(title=cell, xlabel=axis)
             panel.grid(alpha=0.3)
+            _explain_faint(panel, rows)
         axes[0].set_ylabel("ms")
 
     _save(path, len(panels), draw)
 
 
 def ratios(path: Path, rows: Iterable[NotedRow], title: str) -> None:
-    """A point a workload and peer: its time by ours, logarithmic; hollow for other equations."""
+    """A point a workload and peer: its time by ours, logarithmic, with its 95 % interval.
+
+    Hollow for other equations, faint for what misses the criterion.
+    """
     compared = [row for row in rows if row.get("ratio")]
     table, colours = by(compared, "workload"), _colours(compared)
 
@@ -53,14 +62,21 @@ def ratios(path: Path, rows: Iterable[NotedRow], title: str) -> None:
             for row in own:
                 name = row["implementation"]
                 fill = "none" if row.get("other") else colours[name]
+                faint = _FAINT if unsteady(row) else 0.85
+                low, high = row.get("ratio_low"), row.get("ratio_high")
+                if low is not None and high is not None:
+                    axis.plot(
+                        (low, high), (place, place), color=colours[name], alpha=faint, linewidth=1
+                    )
                 axis.plot(
-                    row["ratio"], place, "o", markersize=5.5, alpha=0.85, color=colours[name],
+                    row["ratio"], place, "o", markersize=5.5, alpha=faint, color=colours[name],
                     markerfacecolor=fill, clip_on=False,
                 )  # fmt: skip
         for name, colour in colours.items():
             axis.plot([], [], "o", color=colour, label=name)
         if any(row.get("other") for row in compared):
             axis.plot([], [], "o", color="gray", markerfacecolor="none", label="other equations")
+        _explain_faint(axis, compared)
         axis.axvline(1, color="black", linewidth=1)
         axis.set_xscale("log", base=2)
         axis.xaxis.set_major_formatter("{x:g}")
@@ -109,6 +125,11 @@ def roofline(path: Path, rows: Iterable[NotedRow], ceilings: Roofline, title: st
         axis.set(xlabel="FLOP per byte", ylabel="GFLOP/s", title=title)
 
     _save(path, 1, draw, width=5.5, height=4.5)
+
+
+def _explain_faint(axis: Any, rows: Iterable[NotedRow]) -> None:
+    if any(map(unsteady, rows)):
+        axis.plot([], [], "o", color="gray", alpha=_FAINT, label=_MISSES)
 
 
 def _above(row: NotedRow) -> bool:

@@ -10,24 +10,35 @@ from benchmarks.reporting import plots
 from benchmarks.reporting.fits import affine_fit, slope
 from benchmarks.reporting.pictures import Pictures
 from benchmarks.reporting.summary import NotedRow, footnote, signed
-from benchmarks.reporting.tables import Line, table
-from benchmarks.rows import by, measured, number, relative_spread
+from benchmarks.reporting.tables import UNSURE, Line, cell, table
+from benchmarks.rows import by, measured, number, relative_spread, unsteady
 
 if TYPE_CHECKING:  # a group has a section, which takes the group
     from benchmarks.group import Group
 
-__all__ = ["BY_PEER", "PLAIN_COLUMNS", "failures", "plain", "scaling", "sizes"]
+__all__ = [
+    "BY_PEER", "LATENCY_COLUMNS", "PLAIN_COLUMNS", "failures", "plain", "scaling",
+    "sizes",
+]  # fmt: skip
 
 Section = Callable[["Group", list[NotedRow], Pictures], list[str]]
 
 # How to read the tables of `by_peer`.
 BY_PEER = (
-    "In the tables ± is one standard deviation of a single time, by the quartiles of both sides; "
-    "in bold what is below 1."
+    "In the tables brackets hold the 95 % interval of a ratio; ± stands where none was recorded, "
+    "and is one standard deviation of a single time, by the quartiles of both sides. In bold what "
+    "is below 1."
 )
-PLAIN_COLUMNS = ("workload", "pass", "implementation", "median_ms", "ratio", "value", "unit",
+PLAIN_COLUMNS = (
+    "workload", "pass", "implementation", "median_ms", "ratio", "ratio_95", "value", "unit",
     "joules_per_step", "tokens_per_joule",
 )  # fmt: skip
+# Of groups whose steps are single tokens.
+LATENCY_COLUMNS = ("latency_ms_per_token", "p95_ms", "p99_ms")
+_LATENCIES = (
+    "p95 and p99 are percentiles of a token's latency: of single tokens where each is handed over "
+    "as soon as it is there, else of whole calls by their tokens."
+)
 _TRAINED = "forward+backward"
 _SLOPES = (
     "The slope is that of the last two points, both axes logarithmic. The affine fit is over the "
@@ -47,9 +58,14 @@ def plain(columns: Sequence[str] = PLAIN_COLUMNS) -> Section:
             row | {"temp_mb": row["temp_bytes"] / 1e6 if row.get("temp_bytes") else None}
             for row in signed(succeeded)
         ]
-        used = [name for name in columns if any(line.get(name) is not None for line in lines)]
-        heading = f"## {group.name.capitalize()}"
-        return [heading, group.caption, table(lines, used), footnote(succeeded)]
+        used = [name for name in columns if any(cell(line, name) != "-" for line in lines)]
+        blocks = [
+            f"## {group.name.capitalize()}",
+            group.caption,
+            table(lines, used),
+            footnote(succeeded),
+        ]
+        return [*blocks, pictures.once(_LATENCIES)] if "p95_ms" in used else blocks
 
     return section
 
@@ -82,9 +98,10 @@ def _fitted(rows: list[NotedRow], axis: str) -> Line:
     # A fit holds within the uncertainty of each time on this machine. With more, any line would do.
     allowed = [min(0.3, max(0.15, 2 * relative_spread(row))) for row in rows]
     fit = affine_fit(sizes, times, allowed)
+    name, unsure = signed(rows)[0]["implementation"], any(map(unsteady, rows))
     return {
         "cell": rows[0].get("cell"),
-        "implementation": signed(rows)[0]["implementation"],
+        "implementation": f"{name} {UNSURE}" if unsure else name,
         "slope at the end": slope(sizes, times),
         "affine fit, ms": fit and f"{fit.fixed_ms:.3g} + {fit.each_ms:.3g} {axis}",
         "holds for": fit and f"{axis} = {fit.low:g} … {fit.high:g}",

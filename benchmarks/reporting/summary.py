@@ -1,4 +1,7 @@
-"""Ratios of peers to rnn_jax: geometric mean, worst case, how often it lost, and each of them."""
+"""Ratios of peers to rnn_jax: geometric mean, worst case, how often it lost, and each of them.
+
+What is not the same work is marked, and so is what is not sure.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from benchmarks.peers import OURS
-from benchmarks.reporting.tables import Line, table
-from benchmarks.rows import Row, by, number, relative_spread
+from benchmarks.reporting.tables import UNSURE, Line, cell, table
+from benchmarks.rows import QUIET, STEADY, Row, by, number, relative_spread, unsteady
 
 __all__ = [
     "SIGN",
     "SUMMARY_COLUMNS",
     "NotedRow",
     "by_peer",
+    "criterion",
     "footnote",
     "marked",
     "noted",
@@ -24,7 +28,10 @@ __all__ = [
 
 SIGN = "†"  # marks what computes other equations than ours
 
-SUMMARY_COLUMNS = ("implementation", "pass", "workloads", "geometric_mean", "worst", "at", "lost")
+SUMMARY_COLUMNS = (
+    "implementation", "pass", "workloads", "geometric_mean", "mean_95", "worst", "at", "lost",
+    "unsure",
+)  # fmt: skip
 
 
 class NotedRow(Row):
@@ -37,7 +44,8 @@ def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
     """One line a peer and pass over all measured rows that have a ``ratio``, peer's time by ours.
 
     Above 1 rnn_jax is faster; ``lost`` counts ratios below 1, and ``worst`` is the smallest, met
-    ``at`` that workload.
+    ``at`` that workload. ``mean_95`` is the interval of the mean over these workloads, of rows that
+    all have intervals; ``unsure`` counts rows that are `benchmarks.rows.unsteady`.
 
     Example:
       >>> row = {"implementation": "p", "pass": "forward", "workload": "w", "ratio": 2.0}
@@ -55,12 +63,45 @@ def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
                 "pass": pass_name,
                 "workloads": len(same),
                 "geometric_mean": math.exp(math.fsum(logarithms) / len(same)),
+                "mean_95": _mean_interval(same),
                 "worst": worst["ratio"],
                 "at": worst["workload"],
                 "lost": sum(row["ratio"] < 1 for row in same),
+                "unsure": sum(map(bool, map(unsteady, same))),
             }
         )
     return summary
+
+
+def _mean_interval(rows: list[Mapping[str, Any]]) -> str | None:
+    """The errors of different workloads are independent: their squares add up."""
+    if not all(row.get("ratio_low") for row in rows):
+        return None
+    middle = math.fsum(math.log(row["ratio"]) for row in rows) / len(rows)
+    halves = (math.log(row["ratio_high"] / row["ratio_low"]) / 2 for row in rows)
+    half = math.hypot(*halves) / len(rows)
+    return f"{math.exp(middle - half):.3f} … {math.exp(middle + half):.3f}"
+
+
+def criterion(rows: list[NotedRow]) -> str:
+    """What the mark `UNSURE` means, and how many of these times bear it; empty without times."""
+    timed = [row for row in rows if row.get("median_ms")]
+    if not timed:
+        return ""
+    unsure = sum(map(bool, map(unsteady, timed)))
+    bare = sum("low_ms" not in row for row in timed)
+    part, share = f"{100 * STEADY:.0f} %", f"{100 * QUIET:.0f} %"
+    sentences = [
+        f"{UNSURE} marks the times, {unsure} of {len(timed)}, that miss the suite's criterion: the "
+        f"95 % intervals of a median and of its ratio are within {part} of them, and other "
+        f"processes keep less than {share} of the cores busy meanwhile."
+    ]
+    if bare:
+        sentences.append(
+            f"For {bare} of them neither was recorded: there it says that the quartiles of single "
+            f"calls are {part} of the median apart or more."
+        )
+    return " ".join(sentences)
 
 
 def noted(rows: list[Row]) -> list[NotedRow]:
@@ -125,7 +166,7 @@ def by_peer(rows: list[NotedRow]) -> str:
     lines = []
     for (workload,), same in by(rows, "workload").items():
         ours = next((row for row in same if row["implementation"] == OURS), None)
-        line: Line = {"workload": workload, f"{OURS}, ms": ours and ours["median_ms"]}
+        line: Line = {"workload": workload, f"{OURS}, ms": ours and cell(ours, "median_ms")}
         line |= names | dict.fromkeys(f"{name}, ms" for name in published)
         for row in same:
             if row.get("published_ms"):
@@ -137,8 +178,12 @@ def by_peer(rows: list[NotedRow]) -> str:
 
 
 def _ratio(row: NotedRow, ours: NotedRow | None) -> str:
-    ratio = number(row, "ratio")
-    spread = math.hypot(relative_spread(row), 0.0 if ours is None else relative_spread(ours))
-    text = f"{ratio:.2f} ± {ratio * spread:.2f}"
+    ratio, low, high = number(row, "ratio"), row.get("ratio_low"), row.get("ratio_high")
+    if low is not None and high is not None:
+        text = f"{ratio:.2f} [{low:.2f}, {high:.2f}]"
+    else:
+        spread = math.hypot(relative_spread(row), 0.0 if ours is None else relative_spread(ours))
+        text = f"{ratio:.2f} ± {ratio * spread:.2f}"
     text = f"**{text}**" if ratio < 1 else text
-    return f"{text} {SIGN}" if row.get("other") else text
+    marks = [SIGN if row.get("other") else "", UNSURE if unsteady(row) else ""]
+    return " ".join(filter(None, (text, *marks)))

@@ -13,22 +13,24 @@ from benchmarks.measuring.case import Case
 from benchmarks.measuring.implementation import Prepared
 from benchmarks.measuring.roofline import Roofline
 from benchmarks.peers import versions
-from benchmarks.rows import Row
+from benchmarks.rows import QUIET, STEADY, Row, near, unsteady
 from rnn_jax.recipes.reference_step import Workload
 
 RESULTS = Path(benchmarks.__file__).parent / "results"
 # Keys of rows that were measured on an NVIDIA GPU.
 GPU = {"driver_version", "power.limit", "clocks.max.sm"}
-# Keys that were added since: no committed row has them before the suite is run again.
-NOT_YET = {
-    "temperature", "ms_of", "system", "joules_per_step", "tokens_per_joule", "energy_reason",
-}  # fmt: skip
-# Keys that were added after some of the committed rows had been measured.
-LATER = {"program_bytes", "ceiling_gflops_per_s", *NOT_YET}
-# Keys of the groups that are measured in processes of their own.
+# Keys of the groups that are measured in processes of their own, and of single implementations.
 OTHERS = {
     "all_reduces", "all_reduces_in_loops", "all_reduces_run", "all_reduce_bytes",
-    "temperature", "corpus_bytes", "resident_bytes", "resident_before_bytes",
+    "corpus_bytes", "resident_bytes", "resident_before_bytes",
+    "threads", "temperature",
+}  # fmt: skip
+# Keys that came when rows had been measured and committed, which stay readable.
+LATER = {
+    "ceiling_gflops_per_s", "ms_of", "system", "joules_per_step", "tokens_per_joule",
+    "energy_reason", "program_bytes", "low_ms", "high_ms", "rounds_ms", "ratio_low", "ratio_high",
+    "control_rounds_ms", "cpu_rounds_ms", "control_cpu_rounds_ms",
+    "p95_ms", "p99_ms", "latencies", "waited_s", "busy_share",
 }  # fmt: skip
 
 
@@ -61,7 +63,7 @@ def test_the_runner_writes_the_keys_that_are_documented() -> None:
     prepared = Prepared(lambda: None, dict, start=lambda: None)
     case = Case("group", "pass", facts, ("rnn_jax",), lambda: lambda name: prepared)
     (row,) = written(case)
-    assert row.keys() - GPU == Row.__required_keys__
+    assert row.keys() - GPU == Row.__required_keys__ >= LATER
     small = Workload(vocab_size=30, hidden_size=4, length=6, window=2, sentences=3)
     for row in written(reference.reference_case(small)):
         assert row.keys() - GPU == Row.__annotations__.keys() - GPU - OTHERS
@@ -70,5 +72,30 @@ def test_the_runner_writes_the_keys_that_are_documented() -> None:
 def test_the_committed_rows_have_the_keys_that_are_documented() -> None:
     lines = (RESULTS / "cpu-2-cores.jsonl").read_text(encoding="utf-8").splitlines()
     keys = [json.loads(line).keys() for line in lines]
-    assert set().union(*keys) == Row.__annotations__.keys() - GPU - NOT_YET
-    assert set.intersection(*map(set, keys)) == Row.__required_keys__ - LATER
+    assert set().union(*keys) <= Row.__annotations__.keys() - GPU
+    assert set().union(*keys) >= Row.__annotations__.keys() - GPU - LATER - {
+        "threads",
+        "temperature",
+    }
+    assert set.intersection(*map(set, keys)) >= Row.__required_keys__ - LATER
+
+
+def test_what_is_not_sure_is_said_with_its_reason() -> None:
+    sure = {"median_ms": 2.0, "low_ms": 1.95, "high_ms": 2.05, "q25_ms": 1.0, "q75_ms": 3.0}
+    assert unsteady(sure) == []
+    assert unsteady(sure | {"median_ms": None}) == []
+    assert unsteady(sure | {"high_ms": 2.2}) == ["known to 10 %"]
+    assert unsteady(sure | {"low_ms": None, "high_ms": None}) == ["too few rounds for an interval"]
+    compared = sure | {"ratio": 4.0, "ratio_low": 3.6, "ratio_high": 4.1}
+    assert unsteady(compared) == ["its ratio known to 10 %"]
+    assert unsteady(sure | {"busy_share": QUIET - 1e-9}) == []
+    assert unsteady(sure | {"busy_share": 0.5}) == ["others kept 50 % of the cores busy"]
+    assert near((1 - STEADY * 0.99, 1.0), 1.0) and not near((1.0, 1 + STEADY), 1.0)
+    assert not near(None, 1.0)
+
+
+def test_an_older_row_has_its_quartiles_for_an_interval() -> None:
+    older = {"median_ms": 2.0, "q25_ms": 1.98, "q75_ms": 2.03}
+    assert unsteady(older) == []
+    assert unsteady(older | {"q75_ms": 2.08}) == ["quartiles 5 % apart"]
+    assert unsteady({"median_ms": 2.0}) == []

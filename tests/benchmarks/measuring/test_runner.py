@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,9 @@ from benchmarks.measuring.case import Case
 from benchmarks.measuring.implementation import Prepared, Unavailable
 from benchmarks.measuring.oracle import Wrong
 from benchmarks.measuring.roofline import Roofline
-from benchmarks.measuring.timing import (
-    BLOCK,
-)
+from benchmarks.measuring.timing import BLOCK, LEAST_PAIRS
 from benchmarks.result_files import new_file, resumed_file
-from benchmarks.rows import key_of, number
+from benchmarks.rows import key_of, number, unsteady
 from tests.benchmarks.clock import Clock
 
 LIMITS = runner.Limits(rounds=1, case_s=0)
@@ -67,6 +66,61 @@ def test_a_row_has_every_key_and_what_was_counted() -> None:
         ours
     )
     json.dumps(rows)
+
+
+def test_a_time_has_its_rounds_and_intervals() -> None:
+    case = a_case(lambda name: ready(), ("rnn_jax", "peer"))
+    limits = runner.Limits(rounds=LEAST_PAIRS, case_s=1e9, spread=0)
+    ours, peer = runner.measure(case, lambda row: None, limits=limits)
+    for row in (ours, peer):
+        assert len(row["rounds_ms"] or []) == LEAST_PAIRS == len(row["control_rounds_ms"] or [])
+        assert row["median_ms"] == statistics.median(row["rounds_ms"] or [])
+        assert number(row, "low_ms") <= number(row, "median_ms") <= number(row, "high_ms")
+    assert number(peer, "ratio_low") <= number(peer, "ratio") <= number(peer, "ratio_high")
+    assert ours["ratio_low"] is None and ours["p95_ms"] is None and ours["waited_s"] == 0
+    (few,) = runner.measure(a_case(lambda name: ready()), lambda row: None, limits=LIMITS)
+    assert few["low_ms"] is None and unsteady(few)
+
+
+def test_latencies_are_of_single_steps_where_each_is_waited_for() -> None:
+    def prepare(name: str) -> Prepared:
+        return ready(
+            steps=4, laps=(lambda: [0.001, 0.002, 0.003, 0.004]) if name == "peer" else None
+        )
+
+    case = a_case(prepare, ("rnn_jax", "peer"), latency=True)
+    rows = runner.measure(case, lambda row: None, limits=runner.Limits(rounds=6, case_s=1e9))
+    ours, peer = rows
+    assert ours["latencies"] == ours["calls"] == 30 and number(ours, "p95_ms") > 0
+    assert ours["p99_ms"] is None  # of thirty calls none is the hundredth
+    assert peer["latencies"] == 30 * 4
+    assert (peer["p95_ms"], peer["p99_ms"]) == (4.0, 4.0)
+
+
+def test_a_case_waits_for_a_quiet_machine_before_it_is_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    order: list[Any] = []
+
+    def wait(limit_s: float) -> float:
+        order.append(limit_s)
+        return 2.5
+
+    def prepare(name: str) -> Prepared:
+        order.append(name)
+        return ready()
+
+    monkeypatch.setattr(runner, "wait_until_quiet", wait)
+    limits = replace(LIMITS, wait_s=30.0)
+    (row,) = runner.measure(a_case(prepare), lambda row: None, limits=limits)
+    assert order == ["rnn_jax", 30.0] and row["waited_s"] == 2.5
+    order.clear()
+    (row,) = runner.measure(a_case(prepare, timed=False), lambda row: None, limits=limits)
+    assert order == [30.0, "rnn_jax"] and row["waited_s"] == 2.5
+    order.clear()
+    # No longer than what is left of the whole run.
+    runner.measure(a_case(prepare), lambda row: None, limits=replace(limits, left_s=5.0))
+    assert order[0] == "rnn_jax" and order[1] <= 5.0
 
 
 @pytest.mark.parametrize(

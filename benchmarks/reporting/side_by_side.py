@@ -1,0 +1,171 @@
+"""Two machines side by side: every row that both have, and what its groups come to.
+
+Nothing is judged here: other processors, other counts of cores and other versions of everything
+are no change of rnn_jax. A time by the other machine's time says which machine is faster, and the
+ratios to rnn_jax on each whether a peer stands otherwise there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from benchmarks.peers import OURS
+from benchmarks.reporting.summary import criterion, noted
+from benchmarks.reporting.tables import UNSURE, Line, cell, table
+from benchmarks.rows import Row, key_of, measured, number, unsteady
+
+__all__ = ["MACHINE", "machines_of", "other_machine", "side_by_side"]
+
+# What makes a machine another one.
+MACHINE = ("platform", "device", "processor", "cpu_count")
+Pair = tuple[Row, Row]  # the same row of both
+
+_FACTS = (*MACHINE, "machine", "python", "jax", "numpy", "commit")
+
+
+def machines_of(rows: Iterable[Mapping[str, Any]]) -> set[tuple[Any, ...]]:
+    """The machines that rows were measured on, as far as they state it."""
+    return {tuple(row.get(name) for name in MACHINE) for row in rows}
+
+
+def other_machine(first: Iterable[Mapping[str, Any]], second: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether no row of the one was measured on a machine of the other.
+
+    Example:
+      >>> one, two = ({"platform": "cpu", "processor": name} for name in ("EPYC", "Xeon"))
+      >>> other_machine([one], [two]), other_machine([one, two], [two])
+      (True, False)
+    """
+    return not machines_of(first) & machines_of(second)
+
+
+def side_by_side(first: list[Row], second: list[Row], names: tuple[str, str] = ("A", "B")) -> str:
+    """Both machines, what each group comes to, and a line for every row that both have.
+
+    Times are in milliseconds a step. "A / B" is the time on A by that on B, with its 95 % interval
+    where both have one: above 1 B is faster. "ratio" is a peer's time by ours on that machine.
+
+    Raises:
+      ValueError: they have no measured row in common.
+    """
+    before, after = ({key_of(row): row for row in measured(rows)} for rows in (first, second))
+    pairs = [(before[key], after[key]) for key in before if key in after]
+    if not pairs:
+        raise ValueError("the two files have no measured row in common: compare runs of one suite")
+    blocks = ["# Two machines side by side", *_described(first, second, names)]
+    blocks += ["## Over all rows that both have", _groups(pairs, names)]
+    for (group,), same in _alike(pairs, "group").items():
+        blocks += [f"## {group}", _rows(same, names)]
+    for name, rows, other in ((names[0], before, after), (names[1], after, before)):
+        alone = [key for key in rows if key not in other]
+        if alone:
+            such = "/".join(map(str, alone[0][:4]))
+            blocks.append(f"Only {name} has {len(alone)} further rows, such as {such}.")
+    return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def _described(first: list[Row], second: list[Row], names: tuple[str, str]) -> list[str]:
+    lines: list[Line] = []
+    for fact in _FACTS:
+        stated = [_values(rows, fact) for rows in (first, second)]
+        if any(stated):
+            lines.append({"": fact, **dict(zip(names, stated, strict=True))})
+    for fact in ("gemm_gflops_per_s", "copy_gb_per_s"):
+        known = [[number(row, fact) for row in rows if row.get(fact)] for rows in (first, second)]
+        if any(known):
+            most = [max(values, default=None) for values in known]
+            lines.append({"": fact, **dict(zip(names, most, strict=True))})
+    notes = [
+        f"{name}: {sentence}"
+        for name, rows in zip(names, (first, second), strict=True)
+        if (sentence := criterion(noted(rows)))
+    ]
+    return [table(lines, ("", *names)), *notes]
+
+
+def _values(rows: list[Row], fact: str) -> str | None:
+    stated = dict.fromkeys(str(row[fact]) for row in map(dict, rows) if row.get(fact) is not None)
+    if len(stated) > 3:
+        return f"{', '.join(list(stated)[:2])} and {len(stated) - 2} others"
+    return ", ".join(stated) or None
+
+
+def _groups(pairs: list[Pair], names: tuple[str, str]) -> str:
+    """A line a group, implementation and pass: geometric means, and the extremes."""
+    lines: list[Line] = []
+    alike = _alike(pairs, "group", "implementation", "pass")
+    for (group, implementation, pass_name), same in alike.items():
+        logs = [_log(a, b) for a, b in same]
+        lines.append(
+            {
+                "group": group,
+                "implementation": implementation,
+                "pass": pass_name,
+                "rows": len(same),
+                _by(names): math.exp(math.fsum(logs) / len(logs)),
+                "least": math.exp(min(logs)),
+                "most": math.exp(max(logs)),
+                f"ratio, {names[0]}": _mean_ratio([a for a, _ in same]),
+                f"ratio, {names[1]}": _mean_ratio([b for _, b in same]),
+                f"of them {UNSURE}": sum(bool(unsteady(a) or unsteady(b)) for a, b in same),
+            }
+        )
+    return table(lines, tuple(lines[0]))
+
+
+def _rows(pairs: list[Pair], names: tuple[str, str]) -> str:
+    lines: list[Line] = []
+    for a, b in pairs:
+        log, half = _log(a, b), _half(a, b)
+        ends = None if half is None else tuple(math.exp(log + sign * half) for sign in (-1, 1))
+        lines.append(
+            {
+                "workload": a["workload"],
+                "pass": a["pass"],
+                "implementation": a["implementation"],
+                "dtype": a.get("dtype"),
+                f"{names[0]}, ms": cell(a, "median_ms"),
+                f"{names[1]}, ms": cell(b, "median_ms"),
+                _by(names): math.exp(log),
+                "95 %": None if ends is None else f"{ends[0]:.3f} … {ends[1]:.3f}",
+                f"ratio, {names[0]}": cell(a, "ratio"),
+                f"ratio, {names[1]}": cell(b, "ratio"),
+            }
+        )
+    used = [name for name in lines[0] if any(line[name] not in (None, "-") for line in lines)]
+    return table(lines, used)
+
+
+def _alike(pairs: list[Pair], *names: str) -> dict[tuple[Any, ...], list[Pair]]:
+    alike: dict[tuple[Any, ...], list[Pair]] = {}
+    for one, two in pairs:
+        alike.setdefault(tuple(one.get(name) for name in names), []).append((one, two))
+    return alike
+
+
+def _by(names: tuple[str, str]) -> str:
+    return f"{names[0]} / {names[1]}"
+
+
+def _log(a: Row, b: Row) -> float:
+    return math.log(number(a, "median_ms") / number(b, "median_ms"))
+
+
+def _half(a: Row, b: Row) -> float | None:
+    """Half the width of the quotient's interval, as a logarithm: the runs are independent."""
+    halves = []
+    for row in (a, b):
+        low, high = row.get("low_ms"), row.get("high_ms")
+        if not low or not high:
+            return None
+        halves.append(math.log(high / low) / 2)
+    return math.hypot(*halves)
+
+
+def _mean_ratio(rows: list[Row]) -> float | None:
+    ratios = [row["ratio"] for row in rows if row.get("ratio") and row["implementation"] != OURS]
+    if not ratios:
+        return None
+    return math.exp(math.fsum(math.log(ratio) for ratio in ratios if ratio) / len(ratios))
