@@ -125,6 +125,8 @@ Row = TypedDict(
         "all_reduce_bytes": NotRequired[Annotated[int | None, "what a device hands to all those"]],
         # In rows of PyTorch and ONNX Runtime only.
         "threads": NotRequired[Annotated[int | None, "how many it has; 1 where that is faster"]],
+        # In rows of JAX's other libraries only, where they have the option.
+        "unroll": NotRequired[Annotated[int | None, "steps an iteration takes; the fastest tried"]],
         # In rows of processes of their own only.
         "corpus_bytes": NotRequired[Annotated[int | None, "the text's size, or its tokens'"]],
         "resident_bytes": NotRequired[Annotated[int | None, "most memory of it and its children"]],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import jax
@@ -12,12 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from benchmarks.measuring.timing import least_seconds
 from benchmarks.measuring.workloads import Arrays
 
 __all__ = [
     "LEARNING_RATE",
     "PASSES",
     "STEPS",
+    "UNROLLED",
     "Implementation",
     "JaxImplementation",
     "Prepared",
@@ -33,6 +35,8 @@ PASSES = ("forward", "forward+backward", "many-steps")
 STEPS = 20
 # Small, for the loss is a sum; large enough that an update stands well above rounding.
 LEARNING_RATE = 1e-5
+# Steps that one iteration of a loop may take, where a library leaves that to its user.
+UNROLLED = (4,)
 
 
 class Unavailable(Exception):
@@ -130,6 +134,7 @@ class JaxImplementation:
       and gradients, so it must be linear: no offsets.
     arrays: those of the workload.
     batch_major: whether ``apply`` wants ``[B, T, …]``; the arrays are transposed here once.
+    unrolled: by how many steps an iteration takes, the same function so; the fastest is timed.
     """
 
     equations: str
@@ -138,9 +143,21 @@ class JaxImplementation:
     to_workload: Callable[[Any], dict[str, Any]]
     arrays: Arrays
     batch_major: bool = False
+    unrolled: Mapping[int, Callable[[Any, jax.Array], jax.Array]] = field(default_factory=dict)
 
     def prepare(self, pass_name: str) -> Prepared:
         """See `Implementation`."""
+        if not self.unrolled:
+            return self._prepare(pass_name)
+        forms = {
+            steps: replace(self, apply=apply, unrolled={})._prepare(pass_name)
+            for steps, apply in {1: self.apply, **self.unrolled}.items()
+        }
+        seconds = {steps: least_seconds(form.call) for steps, form in forms.items()}
+        best = min(seconds, key=lambda steps: seconds[steps])
+        return replace(forms[best], facts=lambda: {"unroll": best})
+
+    def _prepare(self, pass_name: str) -> Prepared:
         params = jax.tree.map(jnp.asarray, self.params)
         xs, weights = (jnp.asarray(self._turn(self.arrays[name])) for name in ("xs", "weights"))
 

@@ -19,8 +19,8 @@ PACKAGES = ("keras", "jax", "jaxlib")
 NOTE = (
     "is batch-major, and what it is given is: the transposes inside its layers are in its time. "
     "Its GRU multiplies the inputs of all steps before the loop, its other layers those of each "
-    "step inside. Its GRU has a second bias on each gate, which is zero. On a GPU its LSTM may "
-    "choose cuDNN."
+    "step inside. Its GRU has a second bias on each gate, which is zero. Its `unroll` writes all "
+    "steps out, which compiles for minutes, and is left off. On a GPU its LSTM may choose cuDNN."
 )
 
 

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measuring.implementation import Prepared, Unavailable
-from benchmarks.measuring.timing import first_call
+from benchmarks.measuring.timing import first_call, least_seconds
 from benchmarks.measuring.workloads import Arrays, Language
 from benchmarks.peers.pytorch import (
     device_of,
     fastest_threads,
-    least_seconds,
     on_threads,
     synchronizer,
     to_numpy,

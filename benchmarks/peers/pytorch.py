@@ -15,12 +15,12 @@ import jax
 import numpy as np
 
 from benchmarks.measuring.implementation import Prepared, Unavailable
-from benchmarks.measuring.timing import LONG_S, first_call
+from benchmarks.measuring.timing import first_call, least_seconds
 from benchmarks.measuring.workloads import Arrays, Recurrence
 
 __all__ = [
     "NOTE", "PACKAGES", "TorchLayer", "build", "device_of", "fastest_threads",
-    "least_seconds", "on_threads", "set_precision", "synchronizer", "tensor", "to_numpy",
+    "on_threads", "set_precision", "synchronizer", "tensor", "to_numpy",
 ]  # fmt: skip
 
 PACKAGES = ("torch", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13")
@@ -171,14 +171,6 @@ def on_threads(call: Callable[[], Any], threads: int) -> Callable[[], Any]:
             torch.set_num_threads(most)
 
     return bound
-
-
-def least_seconds(call: Callable[[], Any], calls: int = 5) -> float:
-    """Of a few calls the shortest, but for the first; a long one is its own witness."""
-    first = first_call(call)
-    if first > LONG_S:
-        return first
-    return min(first_call(call) for _ in range(calls))
 
 
 def set_precision(precision: str) -> None:

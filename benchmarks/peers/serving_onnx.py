@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measuring.implementation import Prepared, Unavailable
-from benchmarks.measuring.timing import Laps
+from benchmarks.measuring.timing import Laps, least_seconds
 from benchmarks.measuring.workloads import Arrays, Language
 from benchmarks.peers.language_ours import model_of, params_of
 from benchmarks.peers.serving_jax import layer_and_inputs
@@ -20,8 +22,10 @@ __all__ = ["prepare", "prepare_layer"]
 
 def prepare(name: str, workload: Language, arrays: Arrays, prefix: np.ndarray) -> Prepared:
     """``length`` tokens after a prefix ``[1, B]``, each the likeliest."""
-    session, feed = _session(workload, model_of(workload), params_of(workload, arrays))
-    feed["tokens"] = prefix.astype(np.int64)
+    given = {"tokens": prefix.astype(np.int64)}
+    session, feed, facts = _session(
+        workload, model_of(workload), params_of(workload, arrays), given
+    )
     laps = Laps()
 
     def tokens() -> np.ndarray:
@@ -40,7 +44,7 @@ def prepare(name: str, workload: Language, arrays: Arrays, prefix: np.ndarray) -
         lambda: {"tokens": tokens()},
         steps=workload.length,
         equations=workload.equations,
-        facts=_facts,
+        facts=lambda: facts,
         laps=lambda: laps.seconds,
     )
 
@@ -48,8 +52,7 @@ def prepare(name: str, workload: Language, arrays: Arrays, prefix: np.ndarray) -
 def prepare_layer(name: str, workload: Language, arrays: Arrays) -> Prepared:
     """One step of the recurrent layer a call, ``length`` calls with the same input."""
     layer, params, xs = layer_and_inputs(workload, arrays)
-    session, feed = _session(workload, layer, params)
-    feed["xs"] = xs
+    session, feed, facts = _session(workload, layer, params, {"xs": xs})
     laps = Laps()
 
     def steps() -> np.ndarray:
@@ -65,13 +68,18 @@ def prepare_layer(name: str, workload: Language, arrays: Arrays) -> Prepared:
         steps,
         lambda: {"ys": steps()},
         steps=workload.length,
-        facts=_facts,
+        facts=lambda: facts,
         laps=lambda: laps.seconds,
     )
 
 
-def _session(workload: Language, member: Any, params: Any) -> tuple[Any, dict[str, Any]]:
-    """An open file, and zeros for its carry. A single row is fastest on one thread."""
+def _session(
+    workload: Language, member: Any, params: Any, given: dict[str, np.ndarray]
+) -> tuple[Any, dict[str, np.ndarray], dict[str, Any]]:
+    """An open file, what it is fed first, and what a row states: on the fastest of threads.
+
+    One thread is faster for little work, and its own number for much.
+    """
     try:
         import onnx  # noqa: F401
         import onnxruntime
@@ -79,19 +87,24 @@ def _session(workload: Language, member: Any, params: Any) -> tuple[Any, dict[st
         raise Unavailable("onnx and onnxruntime are not installed") from None
     from rnn_jax.export import to_onnx
 
-    options = onnxruntime.SessionOptions()
-    if workload.batch == 1:
-        options.intra_op_num_threads = 1
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         to_onnx(member, params, file)
-        session = onnxruntime.InferenceSession(
-            file.read_bytes(), options, providers=["CPUExecutionProvider"]
-        )
-    carries = [port for port in session.get_inputs() if port.name.startswith("carry_in")]
-    zeros = {port.name: np.zeros((workload.batch, port.shape[-1]), np.float32) for port in carries}
-    return session, zeros
+        written = file.read_bytes()
 
+    def opened(threads: int) -> Any:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        return onnxruntime.InferenceSession(written, options, providers=["CPUExecutionProvider"])
 
-def _facts() -> dict[str, Any]:
-    return {"versions": {name: metadata.version(name) for name in ("onnx", "onnxruntime")}}
+    most = os.cpu_count() or 1
+    sessions = {threads: opened(threads) for threads in dict.fromkeys((most, 1))}
+    carries = [p for p in sessions[1].get_inputs() if p.name.startswith("carry_in")]
+    feed = {p.name: np.zeros((workload.batch, p.shape[-1]), np.float32) for p in carries} | given
+    seconds = {
+        threads: least_seconds(partial(session.run, None, feed), calls=20)
+        for threads, session in sessions.items()
+    }
+    best = min(seconds, key=lambda threads: seconds[threads])
+    versions = {name: metadata.version(name) for name in ("onnx", "onnxruntime")}
+    return sessions[best], feed, {"versions": versions, "threads": best}
