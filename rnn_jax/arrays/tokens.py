@@ -71,7 +71,7 @@ def look_up(table: Array, ids: Array) -> Array:
     """
 
     def rows(table: Array, ids: Array) -> tuple[Array]:
-        wide = table.astype(state_dtype(table.dtype)).at[as_index(ids)]
+        wide = jnp.asarray(table, state_dtype(table.dtype)).at[as_index(ids)]
         found = wide.get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
         return (found.astype(table.dtype),)
 

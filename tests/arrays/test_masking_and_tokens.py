@@ -65,6 +65,17 @@ def test_fill_and_select() -> None:
     np.testing.assert_array_equal(chosen["n"], [1, 0])
 
 
+@pytest.mark.parametrize("cell", [r.gru(3), r.lru(3), r.min_gru(3)], ids=lambda c: type(c).__name__)
+def test_parameters_may_be_numpys(cell: Any) -> None:
+    model = r.language_model(7, r.recurrent(cell), embedding_size=2)
+    params = model.init(jax.random.key(0))
+    ids: Any = np.array([[1, 2], [3, 4]])
+    expected = model.apply(params, None, ids)[1]
+    np.testing.assert_allclose(
+        model.apply(jax.device_get(params), None, ids)[1], expected, rtol=1e-6
+    )
+
+
 def test_look_up_never_hits_another_row() -> None:
     table = jnp.arange(6.0).reshape(3, 2)
     rows = look_up(table, jnp.array([[0, 2], [-1, 3]]))
