@@ -11,6 +11,7 @@ import argparse
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from rnn_jax.host.files import atomic_path
 
 __all__ = ["add_arguments", "run"]
 
+# No waiting for a quiet host: the minutes are those of a device.
 _LIMITS = {False: Limits(rounds=10, case_s=3.0), True: Limits(rounds=1, case_s=0.0)}
 _LEAST_S = 2.0  # of a case, which is not begun with less
 _INTERRUPTED = 130  # as a shell has it
@@ -125,7 +127,7 @@ def _measure(
         case = planned.case
         if not _lacks(planned, done):
             continue
-        bounded = Limits(limits.rounds, limits.case_s, limits.spread, end - now)
+        bounded = replace(limits, left_s=end - now)
         new = processes.measure(index, planned, bounded, done, _ceilings(planned, rows))
         for row in new:
             keep(row)

@@ -6,7 +6,7 @@ import contextlib
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 
@@ -45,8 +45,8 @@ class Limits:
     rounds: int = 20
     case_s: float = 20.0
     spread: float = STEADY
-    wait_s: float = 0.0
-    left_s: float = float("inf")
+    wait_s: float = field(default=0.0, kw_only=True)
+    left_s: float = field(default=float("inf"), kw_only=True)
 
 
 def time_in_turns(
