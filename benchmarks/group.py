@@ -38,6 +38,7 @@ class Group:
     follows_dtype: whether its rows are in the run's ``--dtype``.
     in_roofline: whether its training passes are points of the roofline.
     above_roofline: whether its section stands above the roofline on the page, not below.
+    apart: how its implementations were timed, where not by turns in one process.
     in_readme: whether its picture is among those that ``report --readme`` links.
     """
 
@@ -54,4 +55,5 @@ class Group:
     follows_dtype: bool = True
     in_roofline: bool = False
     above_roofline: bool = False
+    apart: str = ""
     in_readme: bool = False

@@ -115,4 +115,5 @@ GROUP = Group(
     closing=_closing,
     several_devices=True,
     summarised=False,
+    apart="each took turns in a process of its own",
 )  # fmt: skip

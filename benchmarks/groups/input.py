@@ -70,5 +70,6 @@ GROUP = Group(
     _section,
     closing=_closing,
     summarised=False,
+    apart="each took turns in a process of its own",
     follows_dtype=False,
 )  # fmt: skip

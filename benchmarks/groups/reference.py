@@ -23,6 +23,7 @@ from benchmarks.reporting.summary import NotedRow
 from benchmarks.reporting.tables import Line, table
 from benchmarks.rows import Row, by, measured, number, relative_spread
 from rnn_jax.recipes.reference_step import PUBLISHED_MS, TURNS, Stepper, Workload, steppers
+from rnn_jax.recipes.step_time import NUMPY, OURS
 from rnn_jax.reference import NumpyRNN
 
 __all__ = ["GROUP", "check", "reference_case"]
@@ -31,7 +32,6 @@ _PAGE_COLUMNS = (
     "implementation", "dtype", "median_ms", "q25_ms", "q75_ms", "compile_s",
     "times_faster_than_loop", "of_floor",
 )  # fmt: skip
-_OURS = "jax-scan"
 _IMPLEMENTATIONS = (*TURNS, "floor")
 
 
@@ -59,7 +59,7 @@ def reference_case(workload: Workload, precision: str = "highest") -> Case:
         # The cost of full backpropagation; windows of 4 add about two hundredths.
         cost=flops.language_step(language),
         rank=0,
-        ours=_OURS,
+        ours=OURS,
         published={"published NumPy loop": PUBLISHED_MS} if workload == Workload() else {},
         per_second=("tokens", workload.length),
         derive=_derive,
@@ -158,12 +158,11 @@ def _floor(workload: Workload) -> Stepper:
     return Stepper(call, repeats, lambda: (None, None, None))
 
 
-# What the headline compares ours with, and as what.
-_BESIDE = {
-    "numpy-loop": "the published NumPy loop",
-    "numpy-loop-float32": "that loop",
-    "numpy-vectorised": "vectorised NumPy",
-}
+_SPREAD = (
+    "± is one standard deviation of single calls, by their quartiles; that of a ratio is of both "
+    "times together."
+)
+_INTERVAL = "[…] is the 95 % interval of a ratio."
 
 
 def _headline(rows: list[NotedRow]) -> tuple[list[Line], str]:
@@ -171,14 +170,14 @@ def _headline(rows: list[NotedRow]) -> tuple[list[Line], str]:
     sentences = []
     for (workload,), same in by(measured(rows), "workload").items():
         step = {row["implementation"]: row for row in same}
-        ours = step.get(_OURS)
+        ours = step.get(OURS)
         if ours is None or "numpy-loop" not in step:
             continue
         shape = sizes(ours, "V", "H", "T")
         said = [
             f"{_times(step[name], ours)} as fast as {what} in {step[name]['dtype']} "
             f"({_spread(step[name])})"
-            for name, what in _BESIDE.items()
+            for name, (what, _) in NUMPY.items()
             if name in step
         ]
         published = [row.get("published_ms") for row in rows if row["workload"] == workload]
@@ -188,7 +187,9 @@ def _headline(rows: list[NotedRow]) -> tuple[list[Line], str]:
             f"The reference step{shape and f' ({shape})'}, many steps a call: rnn_jax in "
             f"{ours['dtype']} ({_spread(ours)}) is {', '.join(said)}.{note}"
         )
-    return [], "\n\n".join(sentences)
+    text = "\n\n".join(sentences)
+    signs = [said for sign, said in (("±", _SPREAD), ("[", _INTERVAL)) if sign in text]
+    return [], " ".join([text, *signs])
 
 
 def _times(row: NotedRow, ours: NotedRow) -> str:

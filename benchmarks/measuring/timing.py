@@ -9,13 +9,12 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from benchmarks.rows import STEADY, near
-from rnn_jax.host.intervals import ratio_interval
+from benchmarks.rows import LEAST_PAIRS, STEADY, near
+from rnn_jax.host.intervals import median_interval, ratio_interval
 from rnn_jax.recipes.reference_step import interleaved
 
 __all__ = [
     "BLOCK",
-    "LEAST_PAIRS",
     "LEAST_ROUNDS",
     "LONG_S",
     "Laps",
@@ -34,9 +33,6 @@ LEAST_ROUNDS = 3
 BLOCK = 3
 # Beside a call this long nothing that the one before it left behind counts.
 LONG_S = 1.0
-# The least and the greatest of five hold the true median between them in 15 of 16 cases, those of
-# six in 31 of 32: with fewer no interval has 95 %.
-LEAST_PAIRS = 6
 
 Clock = Callable[[], float]
 Rounds = list[list[float]]  # of one implementation: the seconds of its calls, round by round
@@ -108,15 +104,17 @@ def interval(
 ) -> tuple[float, float] | None:
     """The 95 % interval of the median of rounds, or of its ratio to that of the same rounds.
 
-    None with fewer than `LEAST_PAIRS` rounds.
+    None with fewer than `LEAST_PAIRS` rounds, and where one was too short for the clock.
 
     Example:
       >>> interval([1.0, 1.1, 0.9, 1.0, 1.2, 1.1])
-      (0.95, 1.15)
+      (0.9, 1.2)
     """
-    if len(medians) < LEAST_PAIRS or min(medians) <= 0:  # too short for the clock
+    if len(medians) < LEAST_PAIRS or min(medians) <= 0:
         return None
-    return ratio_interval(medians, [1.0] * len(medians) if beside is None else beside)
+    if beside is None:
+        return median_interval(medians)
+    return ratio_interval(medians, beside) if min(beside, default=0) > 0 else None
 
 
 def percentile(seconds: Sequence[float], percent: int) -> float | None:

@@ -152,5 +152,5 @@ def compare_with(ours: Row, row: Row) -> None:
     """Set the row's ratio to ours and its interval, where both have a time."""
     if row["median_ms"] and ours["median_ms"]:
         row["ratio"] = row["median_ms"] / ours["median_ms"]
-        ends = interval(row["rounds_ms"] or [], ours["rounds_ms"])
+        ends = interval(row["rounds_ms"] or [], ours["rounds_ms"] or [])
         row["ratio_low"], row["ratio_high"] = ends or (None, None)

@@ -3,8 +3,8 @@
 On a quiet machine a program's time is that of its rounds. Beside other processes it is mostly
 theirs: at a load of four on two cores a call of a tenth of a millisecond takes that, or four
 milliseconds more, or twelve. For how long it keeps the processor busy is nearly the same all the
-while, so that this is compared where one of the two runs was disturbed. It does not tell that work
-waits, or is spread over fewer cores.
+while, so that this is compared where one of the two runs was disturbed and row and control both
+have it. It does not tell that work waits, or is spread over fewer cores.
 
 What is the machine's is taken off: what the witnesses of a case moved by in the median. They are
 the control, and the others that took turns with it, where there are two of them; one alone may
@@ -16,17 +16,17 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from benchmarks.peers import OURS
-from benchmarks.rows import QUIET, Row, number, relative_spread
+from benchmarks.rows import LEAST_PAIRS, QUIET, Row, number, relative_spread
 
 __all__ = ["Estimate", "changes_of", "disturbed"]
 
-_LEAST_ROUNDS = 6  # fewer have no error of their own
 _RESAMPLES = 200
+_PROCESSOR = "cpu_rounds_ms"
 _CASE = ("group", "workload", "pass", "precision")
 # The error of a median by that of a mean, of normal deviations.
 _MEDIAN = math.sqrt(math.pi / 2)
@@ -57,17 +57,21 @@ def changes_of(pairs: Sequence[tuple[Row, Row]], *, by_peers: bool = True) -> li
       >>> changes_of([(old, old | {"median_ms": 3.0, "control_ms": 1.5})])
       [Estimate(log=0.0, error=0.0, by_processor=False)]
     """
-    moved = [(_moved(old, new), _moved(old, new, "control_")) for old, new in pairs]
     cases: dict[tuple[Any, ...], list[int]] = {}
     for index, (_, new) in enumerate(pairs):
         cases.setdefault(tuple(new.get(name) for name in _CASE), []).append(index)
     changes = []
-    for index, ((_, new), (own, control)) in enumerate(zip(pairs, moved, strict=True)):
+    for index, (old, new) in enumerate(pairs):
+        by_processor = _by_processor(old, new)
         same = cases[tuple(new.get(name) for name in _CASE)] if by_peers else ()
-        others = [moved[i][0] for i in same if i != index and _witness(pairs[i][1], new)]
+        witnesses = [pairs[i] for i in same if i != index and _witness(pairs[i][1], new)]
+        if by_processor:
+            witnesses = [pair for pair in witnesses if _have(pair, _PROCESSOR)]
+        own, control = (_moved(old, new, by_processor, whose) for whose in ("", "control_"))
+        others = [_moved(*pair, by_processor) for pair in witnesses]
         beside = _median([*others, control] if len(others) > 1 else [control])
         error = math.hypot(own.error, beside.error)
-        changes.append(Estimate(own.log - beside.log, error, own.by_processor))
+        changes.append(Estimate(own.log - beside.log, error, by_processor))
     return changes
 
 
@@ -83,22 +87,32 @@ def _median(changes: list[Estimate]) -> Estimate:
     return Estimate(statistics.median(change.log for change in changes), error)
 
 
-def _moved(old: Mapping[str, Any], new: Mapping[str, Any], whose: str = "") -> Estimate:
+def _by_processor(old: Row, new: Row) -> bool:
+    """Whether a row's change is of processor time: then its control's and its peers' are, too.
+
+    The wall moves where the processor's time does not, and the one is no witness of the other.
+    """
+    one_disturbed = disturbed(old) or disturbed(new)
+    return one_disturbed and all(
+        _have((old, new), whose + _PROCESSOR) for whose in ("", "control_")
+    )
+
+
+def _have(rows: tuple[Row, Row], name: str) -> bool:
+    return all(len(cast(Any, row).get(name) or ()) >= LEAST_PAIRS for row in rows)
+
+
+def _moved(old: Row, new: Row, by_processor: bool, whose: str = "") -> Estimate:
     """By the rounds where both rows have enough of them, else by the medians.
 
     The error of a median without its rounds is taken to be that of a single call.
     """
-    rows = (old, new)
-    kinds = ("cpu_rounds_ms", "rounds_ms") if any(map(disturbed, rows)) else ("rounds_ms",)
-    for kind in kinds:
-        if all(len(row.get(f"{whose}{kind}") or ()) >= _LEAST_ROUNDS for row in rows):
-            first, second = (_by_rounds(row[f"{whose}{kind}"]) for row in rows)
-            break
+    rows, name = (old, new), whose + (_PROCESSOR if by_processor else "rounds_ms")
+    if _have(rows, name):
+        first, second = (_by_rounds(cast(Any, row)[name]) for row in rows)
     else:
-        kind = "median_ms"
         first, second = (_control(row) if whose else _by_median(row) for row in rows)
-    error = math.hypot(first.error, second.error)
-    return Estimate(second.log - first.log, error, kind == "cpu_rounds_ms")
+    return Estimate(second.log - first.log, math.hypot(first.error, second.error))
 
 
 def _by_median(row: Mapping[str, Any]) -> Estimate:

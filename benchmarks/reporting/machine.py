@@ -6,6 +6,7 @@ from benchmarks.groups import GROUPS
 from benchmarks.measuring.roofline import Roofline
 from benchmarks.measuring.system import described
 from benchmarks.reporting.summary import NotedRow
+from benchmarks.rows import by, measured, number
 
 __all__ = ["machine"]
 
@@ -37,7 +38,8 @@ def machine(rows: list[NotedRow], ceilings: Roofline | None) -> str:
         facts.append(f"commit {', '.join(commits)}")
     if ceilings is not None:
         facts.append(
-            f"ceilings: {ceilings.gemm_gflops_per_s:.0f} GFLOP/s in the best product, "
+            "ceilings, of the newest run of them only: "
+            f"{ceilings.gemm_gflops_per_s:.0f} GFLOP/s in the best product, "
             f"{ceilings.copy_gb_per_s:.1f} GB/s in memory, {ceilings.bandwidth(0):.1f} GB/s in the "
             "fastest cache"
         )
@@ -47,12 +49,31 @@ def machine(rows: list[NotedRow], ceilings: Roofline | None) -> str:
             f"not equally fast at all times: a large product came to {min(stated):.0f} to "
             f"{max(stated):.0f} GFLOP/s, run by run"
         )
+    if ceilings is not None:
+        facts += _above(rows, ceilings)
     if loads:
         facts.append(f"load average {min(loads):.1f} to {max(loads):.1f}")
     if any(one.get("throttled") for one in rows):
         facts.append("throttled at times")
     facts += [_energy(rows), *_again(rows)]
     return "\n".join(f"- {fact}" for fact in facts)
+
+
+def _above(rows: list[NotedRow], ceilings: Roofline) -> list[str]:
+    """Which rows were faster than the best product that the page has a ceiling of."""
+    best = ceilings.gemm_gflops_per_s
+    rated = [row for row in measured(rows) if row.get("gflops_per_s")]
+    faster = [row for row in rated if number(row, "gflops_per_s") > best]
+    if not faster:
+        return []
+    named = []
+    for (group, workload, pass_name), same in by(faster, "group", "workload", "pass").items():
+        speeds = (f"{row['implementation']} {row['gflops_per_s']:.0f}" for row in same)
+        named.append(f"{group}/{workload}/{pass_name}: {', '.join(speeds)}")
+    return [
+        f"above those {best:.0f} GFLOP/s are {len(faster)} of {len(rated)} rows, for the machine "
+        "was faster when they were measured, or their library's product is: " + "; ".join(named)
+    ]
 
 
 def _days(rows: list[NotedRow]) -> str:

@@ -18,11 +18,10 @@ from benchmarks.reporting.sections import failures
 from benchmarks.reporting.summary import SIGN, NotedRow, criterion, noted
 from benchmarks.reporting.tables import Line, cell, table
 from benchmarks.reporting.timed import timed
-from benchmarks.rows import Row, by, measured
+from benchmarks.rows import MACHINE, Row, by, measured
 
 __all__ = ["Page", "Part", "headline", "page", "parts"]
 
-_MACHINE = ("device", "platform", "processor")
 _GPU = ("gpu", "cuda")
 
 
@@ -48,10 +47,10 @@ def page(rows: list[Row], out: Path, files: list[str], *, pictures: bool = True)
     texts = [
         "# Results\n\nMade by `python -m benchmarks report` of "
         + ", ".join(f"`{name}`" for name in files)
-        + ". What is compared was timed in one process, taking turns, after its check against a "
-        "float64 oracle of its own equations. Those are the same for all, and so is the work, but "
-        f"for what is marked {SIGN}. Ratios are a peer's time by that of rnn_jax: above 1 rnn_jax "
-        "is faster. Times are medians, with their intervals, quartiles and rounds in the files."
+        + ". What is compared was timed after its check against a float64 oracle of its own "
+        "equations. Those are the same for all, and so is the work, but for what is marked "
+        f"{SIGN}. {_turns(rows)} Ratios are a peer's time by that of rnn_jax: above 1 rnn_jax is "
+        f"faster. {_recorded(rows)}"
     ]
     drawn = []
     for part in split:
@@ -67,6 +66,33 @@ def page(rows: list[Row], out: Path, files: list[str], *, pictures: bool = True)
     texts += [*_beside(split), *_peers(rows)]
     text = "\n\n".join(text.strip() for text in texts if text) + "\n"
     return Page(text, split[0], drawn[0])
+
+
+def _turns(rows: list[Row]) -> str:
+    """Whether what is compared shared a process, and took turns."""
+    here = {row.get("group") for row in rows if row.get("median_ms")}
+    apart: dict[str, list[str]] = {}
+    for name, group in GROUPS.items():
+        if name in here and group.apart:
+            apart.setdefault(group.apart, []).append(f"`{name}`")
+    said = ["Implementations took turns in one process"]
+    said += [f"of {' and '.join(names)} {how}" for how, names in apart.items()]
+    return "; ".join(said) + "."
+
+
+def _recorded(rows: list[Row]) -> str:
+    """What the files have of the times beside their medians."""
+    times = [row for row in rows if row.get("median_ms")]
+    names = {"quartiles": "q25_ms", "intervals": "low_ms", "rounds": "rounds_ms"}
+    counts = {what: sum(row.get(name) is not None for row in times) for what, name in names.items()}
+    said = [
+        f"the {what} of {'all' if count == len(times) else f'{count:,} of {len(times):,}'}"
+        for what, count in counts.items()
+        if count
+    ]
+    text = f"Times are medians; the files have {', '.join(said) or 'nothing beside them'}"
+    lacking = [what for what, count in counts.items() if not count]
+    return f"{text}, but lack {' and '.join(lacking)}." if said and lacking else f"{text}."
 
 
 def headline(rows: list[NotedRow]) -> list[str]:
@@ -125,7 +151,7 @@ def _own(group: Group, rows: list[NotedRow]) -> list[NotedRow]:
 def parts(rows: list[Row]) -> list[Part]:
     """Rows by machine, dtype and precision: of each machine float32 itself first."""
     split: list[tuple[tuple[Any, ...], list[Row]]] = []
-    for place, own in by(rows, *_MACHINE).items():
+    for place, own in by(rows, *MACHINE).items():
         by_numbers: dict[tuple[Any, ...], list[Row]] = {}
         runs = _dtypes(own)
         for row in own:
@@ -137,7 +163,7 @@ def parts(rows: list[Row]) -> list[Part]:
     keys = [key for key, _ in split]
     named: list[Part] = []
     for key, own in split:
-        _, platform, _, dtype, precision = key
+        platform, _, _, _, dtype, precision = key
         suffix = "".join(
             f"-{re.sub('[^a-z0-9]+', '', str(x))}" for x in (platform, dtype, precision)
         )
@@ -165,11 +191,13 @@ def _follows_dtype(row: Row) -> bool:
 
 
 def _title(key: tuple[Any, ...], keys: list[tuple[Any, ...]]) -> str:
-    device, platform, processor, dtype, precision = key
+    platform, device, processor, cores, dtype, precision = key
     name = f"{processor if platform == 'cpu' and processor else device} ({platform})"
     # The same accelerator in another host.
     if platform != "cpu" and any(k[:2] == key[:2] and k[2] != processor for k in keys):
         name += f" beside {processor}"
+    if any(k[:3] == key[:3] and k[3] != cores for k in keys):
+        name += f" with {cores} CPU cores"
     numbers = str(dtype)
     if precision != "highest":
         as_tf32 = " as TF32" if dtype == "float32" and platform in _GPU else ""

@@ -14,12 +14,10 @@ from typing import Any
 from benchmarks.peers import OURS
 from benchmarks.reporting.summary import criterion, noted
 from benchmarks.reporting.tables import UNSURE, Line, cell, table
-from benchmarks.rows import Row, key_of, measured, number, unsteady
+from benchmarks.rows import MACHINE, Row, key_of, measured, number, unsteady
 
-__all__ = ["MACHINE", "machines_of", "other_machine", "side_by_side"]
+__all__ = ["machines_of", "other_machine", "side_by_side"]
 
-# What makes a machine another one.
-MACHINE = ("platform", "device", "processor", "cpu_count")
 Pair = tuple[Row, Row]  # the same row of both
 
 _FACTS = (*MACHINE, "machine", "python", "jax", "numpy", "commit")

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from rnn_jax.host.intervals import ratio_interval
 from rnn_jax.recipes.reference_step import PUBLISHED_MS, TURNS, Workload, interleaved, steppers
 
-__all__ = ["compare_step_time", "comparison"]
+__all__ = ["NUMPY", "OURS", "compare_step_time", "comparison"]
 
 OURS = "jax-scan"
-# In the order in which they are said, with the dtype of each.
+# What ours is compared with, and as what, in the order in which they are said; the dtype of each.
 NUMPY = {
     "numpy-loop": ("the published NumPy loop", "float64"),
     "numpy-loop-float32": ("that loop", "float32"),
@@ -35,6 +35,9 @@ def compare_step_time(
 
     No round is begun after ``budget_s`` seconds, but for the first three.
 
+    Raises:
+      ValueError: fewer than two rounds.
+
     Example:
       >>> small = Workload(vocab_size=50, hidden_size=5, length=6, sentences=4)
       >>> print(compare_step_time(small, rounds=2))
@@ -45,6 +48,8 @@ def compare_step_time(
         vectorised NumPy, float32 ... ms
         rnn_jax in float32 is ... times (95 % interval ... to ...) as fast as the published ...
     """
+    if rounds < 2:
+        raise ValueError(f"rounds must be 2 at least, for an interval of their ratio, not {rounds}")
     work = Workload() if workload is None else workload
     everything = steppers(work)
     chosen = {name: everything[name].repeated(TURNS[name]) for name in (OURS, *NUMPY)}

@@ -11,6 +11,7 @@ from benchmarks.__main__ import main
 from benchmarks.groups import GROUPS
 from benchmarks.measuring.case import Options
 from benchmarks.peers import OURS
+from benchmarks.rows import MACHINE
 
 
 def test_a_quick_run_writes_and_prints_and_never_overwrites(
@@ -33,9 +34,11 @@ def test_a_quick_run_writes_and_prints_and_never_overwrites(
     assert main([*command, "--resume", str(file)]) == 0
     assert "0 rows" in capsys.readouterr().out
     assert len(file.read_text().splitlines()) == len(first)
-    file.write_text(json.dumps(rows[0] | {"device": "another"}) + "\n")
-    assert main([*command, "--resume", str(file)]) == 2
-    assert "was measured on another" in capsys.readouterr().err
+    for key in MACHINE:
+        file.write_text(json.dumps(rows[0] | {key: "no such"}) + "\n")
+        assert main([*command, "--resume", str(file)]) == 2
+        sentence = f"was measured on another machine, whose {key} is no such and not "
+        assert sentence in capsys.readouterr().err
     file.write_text("no row\n")
     assert main([*command, "--resume", str(file)]) == 2
     assert "line 1 is no row" in capsys.readouterr().err

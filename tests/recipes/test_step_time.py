@@ -51,3 +51,9 @@ def test_it_measures_every_implementation_in_turn(monkeypatch: pytest.MonkeyPatc
     assert "medians of 4:" in printed
     # The budget ends it, but not before three rounds.
     assert "medians of 3:" in compare_step_time(SMALL, rounds=50, budget_s=0)
+
+
+@pytest.mark.parametrize("rounds", [-1, 0, 1])
+def test_rounds_too_few_for_an_interval_are_refused_by_name(rounds: int) -> None:
+    with pytest.raises(ValueError, match=f"^rounds must be 2 at least, .*, not {rounds}$"):
+        compare_step_time(SMALL, rounds=rounds)

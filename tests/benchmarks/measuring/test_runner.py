@@ -16,9 +16,9 @@ from benchmarks.measuring.case import Case
 from benchmarks.measuring.implementation import Prepared, Unavailable
 from benchmarks.measuring.oracle import Wrong
 from benchmarks.measuring.roofline import Roofline
-from benchmarks.measuring.timing import BLOCK, LEAST_PAIRS
+from benchmarks.measuring.timing import BLOCK
 from benchmarks.result_files import new_file, resumed_file
-from benchmarks.rows import key_of, number, unsteady
+from benchmarks.rows import LEAST_PAIRS, key_of, number, unsteady
 from tests.benchmarks.clock import Clock
 
 LIMITS = runner.Limits(rounds=1, case_s=0)

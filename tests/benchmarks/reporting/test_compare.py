@@ -107,6 +107,39 @@ def test_at_a_load_of_four_a_fifth_is_found_and_nothing_else(before: bool, after
     assert alarms <= 1 and found >= len(SEEDS) - 1
 
 
+def moved(row: Any, wall: float, processor: float) -> Any:
+    """A row of a later run whose own and whose control's times have moved by as much."""
+    new = row | {n: row[n] * wall for n in ("median_ms", "q25_ms", "q75_ms", "control_ms")}
+    for name, factor in (("rounds_ms", wall), ("cpu_rounds_ms", processor)):
+        for whose in ("", "control_"):
+            own = row[whose + name]
+            new[whose + name] = own and [factor * ms for ms in own]
+    return new | {"busy_share": 0.5}
+
+
+@pytest.mark.parametrize("lacks", ["cpu_rounds_ms", "control_cpu_rounds_ms"])
+def test_a_row_and_its_control_are_compared_by_the_same_kind_of_time(lacks: str) -> None:
+    # A worker measures rows whose processor time this process does not know.
+    old = [row | {lacks: None} for row in rounds_of(1, loaded=False)]
+    judged = compare(old, [moved(row, 1.6, 1.0) for row in old])
+    assert judged.by_processor == 0
+    np.testing.assert_allclose([change.ratio for change in judged.rows], 1)
+    assert {change.verdict for change in judged.rows} == {"no change"}
+
+
+@pytest.mark.parametrize("known", ["rnn_jax", "torch", "haiku"])
+def test_witnesses_are_of_the_same_kind_of_time(known: str) -> None:
+    old = [
+        row if row["implementation"] == known else row | {"cpu_rounds_ms": None}
+        for row in rounds_of(1, loaded=False)
+    ]
+    new = [moved(row, 1.6, 1.0) for row in old]
+    judged = compare(old, new)
+    assert judged.by_processor == len(old) // 3
+    assert {change.verdict for change in judged.rows} == {"no change"}
+    np.testing.assert_allclose([change.ratio for change in judged.rows], 1)
+
+
 def test_where_no_processor_time_is_known_alarms_are_as_few() -> None:
     found = alarms = 0
     for seed in SEEDS:

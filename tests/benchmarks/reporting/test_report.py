@@ -77,6 +77,7 @@ def test_the_page_says_what_the_rows_say(tmp_path: Path) -> None:
     for part in (
         "| torch | 2.000 | 0.500 | 1 | 2 |",  # headline: geometric mean, worst, lost
         "is 25 ± 0.52 times as fast as the published NumPy loop in float32",
+        "± is one standard deviation of single calls, by their quartiles",
         "| lstm-a | 2.000 | **0.50 ± 0.01** |",  # a lost row, in bold
         "| lstm-b | 2.000 | 8.00 ± 0.17 |",
         "1 + 0.125 T | T = 8 … 64 | 0%",
@@ -183,6 +184,55 @@ def test_processors_are_machines_of_their_own(tmp_path: Path) -> None:
     assert main(["report", write(tmp_path / "g", rows), "--out", str(tmp_path / "page")]) == 0
     page = (tmp_path / "page" / "README.md").read_text()
     assert "## a GPU (gpu) beside Xeon, float32\n" in page and "(gpu) beside EPYC" in page
+
+
+def test_counts_of_cores_are_machines_of_their_own(tmp_path: Path) -> None:
+    few, many = some_rows(), [r | {"cpu_count": 64} | times(r, 8) for r in some_rows()]
+    page = report_of(tmp_path, [*few, *many])
+    titles = [f"a CPU (cpu) with {cores} CPU cores, float32" for cores in (2, 64)]
+    assert [page.count(f"## {title}\n") for title in titles] == [1, 1]
+    squeezed = " ".join(page.split())
+    assert "| workload | pass | " + " | ".join(titles) + " |" in squeezed
+    assert "| lstm-a | forward+backward | 2.000 | 0.250 |" in squeezed
+
+
+def test_the_page_says_what_the_files_have_of_its_times(tmp_path: Path) -> None:
+    old = row("recurrence", "lstm-a", "rnn_jax", 2.0)
+    new = old | {"workload": "lstm-b", "low_ms": 1.9, "high_ms": 2.1, "rounds_ms": [2.0] * 6}
+    for name, rows, said in (
+        ("old", [old], "the quartiles of all, but lack intervals and rounds."),
+        ("new", [new], "the quartiles of all, the intervals of all, the rounds of all."),
+        (
+            "both",
+            [old, new],
+            "the quartiles of all, the intervals of 1 of 2, the rounds of 1 of 2.",
+        ),
+    ):
+        (tmp_path / name).mkdir()
+        page = report_of(tmp_path / name, rows)
+        assert f"Times are medians; the files have {said}\n" in page
+
+
+def test_the_page_says_what_did_not_share_a_process(tmp_path: Path) -> None:
+    ours = row("recurrence", "lstm-a", "rnn_jax", 2.0)
+    page = report_of(tmp_path, [ours])
+    assert "Implementations took turns in one process. Ratios" in page
+    names = ("recurrence", "devices", "input", "compiler")
+    rows = [ours | {"group": name, "devices": 1, "value": 1.0} for name in names]
+    page = report_of(tmp_path, rows)
+    assert (
+        "Implementations took turns in one process; of `devices` and `input` each took turns in a "
+        "process of its own; of `compiler` each way had a process of its own, one after the other. "
+        "Ratios" in page
+    )
+
+
+def test_rows_above_the_best_product_are_counted_and_named(tmp_path: Path) -> None:
+    ours = row("deepbench", "lstm-x", "rnn_jax", 2.0, gflops_per_s=120.0)
+    page = report_of(tmp_path, [*some_rows(), ours, ours | {"implementation": "torch"}])
+    assert "ceilings, of the newest run of them only: 100 GFLOP/s in the best product" in page
+    named = "deepbench/lstm-x/forward+backward: rnn_jax 120, torch 120\n"
+    assert "\n- above those 100 GFLOP/s are 2 of " in page and named in page
 
 
 def test_other_equations_are_marked(tmp_path: Path) -> None:
