@@ -102,6 +102,8 @@ def test_without_a_gpu() -> None:
         gradient.lower()
     with pytest.raises(ValueError, match=r"NVIDIA's GPUs only.*backend='auto'"):
         jax.vmap(loss)(jax.tree.map(lambda p: p[None], params))
+    with pytest.raises(ValueError, match=r"NVIDIA's GPUs only.*backend='auto'"):
+        jax.hessian(loss)(params)
 
 
 def test_without_jit_without_steps_and_for_any_length() -> None:
