@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     settings = _of(SETTINGS, options.settings or ";".join(SETTINGS), ";")
     shapes = _shapes(options.shapes or (_SMALL if options.interpret else _SHAPES))
     if not (math.isfinite(options.seconds) and options.seconds > 0):
-        raise ValueError(f"--seconds must be a number above 0, not {options.seconds:g}")
+        raise ValueError(f"--seconds must be finite and above 0, not {options.seconds:g}")
     if not options.interpret and jax.default_backend() != "gpu":
         raise ValueError("a kernel is timed on a GPU; on a CPU pass --interpret, which checks")
     rows: list[dict[str, Any]] = []
