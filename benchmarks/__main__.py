@@ -2,7 +2,8 @@
 
 ``python -m benchmarks report FILE…`` makes a page of result files, ``python -m benchmarks compare
 OLD NEW`` says what changed beyond noise, ``python -m benchmarks scale`` reckons what many devices
-send each other, ``python -m benchmarks accelerator`` takes some minutes of a GPU or TPU.
+send each other, ``python -m benchmarks accelerator`` takes some minutes of a GPU or TPU,
+``python -m benchmarks tune`` checks and times the settings of the recurrent kernel.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ COMMANDS = {
     "report": "benchmarks.reporting.report",
     "compare": "benchmarks.reporting.compare",
     "scale": "benchmarks.reporting.scale",
+    "tune": "benchmarks.tune",
 }
 _CEILING_S = 2.0  # the best of the calls counts, so that few rounds are enough
 

@@ -1,34 +1,36 @@
 """The first five minutes of the recurrent kernel on a GPU: its settings, each checked and timed.
 
-``python -m benchmarks.tune`` runs ``backend="pallas"`` with a dozen settings in one process beside
+``python -m benchmarks tune`` runs ``backend="pallas"`` with a dozen settings in one process beside
 the scan, forward and forward+backward, in µs a step, and holds every result to the plain scan's
-before it times anything; all products of float32 are exact. ``--interpret`` takes the same path on
-a CPU with small shapes, by JAX's interpreter of such kernels, and times nothing.
+before it times anything; all products of float32 are exact. Of a setting that fails it tells the
+error, and goes on. ``--interpret`` takes the same path on a CPU with small shapes, by JAX's
+interpreter of such kernels, and times nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
-import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 import rnn_jax as r
+from benchmarks.measuring.laws import relative_error
+from benchmarks.measuring.timing import quartiles, round_medians, take_turns
 from benchmarks.reporting.tables import table
 from rnn_jax.host.files import atomic_path, reason
 from rnn_jax.recurrence import Kernel
 
-__all__ = ["SETTINGS", "main"]
+__all__ = ["SETTINGS", "add_arguments", "run"]
 
 SETTINGS: dict[str, Kernel] = {
     "as chosen": Kernel(),
@@ -40,34 +42,40 @@ SETTINGS: dict[str, Kernel] = {
 }
 CELLS: dict[str, Callable[[int], r.Cell]] = {"rnn": r.elman, "gru": r.gru, "lstm": r.lstm}
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-# Of a leaf's largest entry, after a hundred steps: sums in another order, and roundings to 8 bits.
+# Of an array's largest entry after a hundred steps: sums in another order, roundings to 8 bits.
 _OFF = {"float32": 1e-3, "bfloat16": 5e-2}
 PASSES = ("forward", "forward+backward")
+_ROUNDS, _CALLS = 5, 20
 # (batch, length, units): the reference model, binary addition's, and two of a language model's.
 _SHAPES, _SMALL = "1x45x100,34x100x120,32x35x128,128x35x256", "3x2x5"
 _COLUMNS = ("cell", "shape", "dtype", "setting", "pass", "us_a_step", "of_scan", "off", "note")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Print a line for every setting as it is done, then a table; 1 where a result is wrong."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.tune", description=__doc__)
-    parser.add_argument("--cells", default="rnn,gru,lstm", help=f"by commas, of {', '.join(CELLS)}")
-    parser.add_argument("--shapes", help=f"BxTxH by commas; {_SHAPES}, interpreted {_SMALL}")
-    parser.add_argument("--dtypes", default="float32", help=f"by commas, of {', '.join(DTYPES)}")
-    parser.add_argument("--settings", help=f"by semicolons; all: {'; '.join(SETTINGS)}")
-    parser.add_argument("--seconds", type=float, default=300, help="after which nothing is begun")
-    parser.add_argument("--output", type=Path, help="a file of JSON, written anew with every row")
-    parser.add_argument("--interpret", action="store_true", help="on a CPU, checks only")
-    options = parser.parse_args(arguments)
-    try:
-        cells, dtypes = _of(CELLS, options.cells, ","), _of(DTYPES, options.dtypes, ",")
-        settings = _of(SETTINGS, options.settings or ";".join(SETTINGS), ";")
-        shapes = _shapes(options.shapes or (_SMALL if options.interpret else _SHAPES))
-        if not options.interpret and jax.default_backend() != "gpu":
-            raise ValueError("a kernel is timed on a GPU; on a CPU pass --interpret, which checks")
-    except ValueError as error:
-        print(f"benchmarks: {error}", file=sys.stderr)
-        return 2
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    add = parser.add_argument
+    add("--cells", default="rnn,gru,lstm", help=f"by commas, of {', '.join(CELLS)}")
+    add("--shapes", help=f"BxTxH by commas; {_SHAPES}, interpreted {_SMALL}")
+    add("--dtypes", default="float32", help=f"by commas, of {', '.join(DTYPES)}")
+    add("--settings", help=f"by semicolons; all: {'; '.join(SETTINGS)}")
+    add("--seconds", type=float, default=300, help="after which nothing is begun; 300")
+    add("--output", type=Path, help="a file of JSON, written anew with every row")
+    add("--interpret", action="store_true", help="on a CPU, checks only")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a line for every setting as it is done, then a table; 1 where one is wrong or fails.
+
+    Raises:
+      ValueError: an option is of no use, or the file cannot be written.
+    """
+    cells, dtypes = _of(CELLS, options.cells, ","), _of(DTYPES, options.dtypes, ",")
+    settings = _of(SETTINGS, options.settings or ";".join(SETTINGS), ";")
+    shapes = _shapes(options.shapes or (_SMALL if options.interpret else _SHAPES))
+    if not (math.isfinite(options.seconds) and options.seconds > 0):
+        raise ValueError(f"--seconds must be finite and above 0, not {options.seconds:g}")
+    if not options.interpret and jax.default_backend() != "gpu":
+        raise ValueError("a kernel is timed on a GPU; on a CPU pass --interpret, which checks")
     rows: list[dict[str, Any]] = []
     until = time.monotonic() + options.seconds
     # The kernel's own products are exact: with others rounded to TF32 no error could be told.
@@ -76,22 +84,19 @@ def main(arguments: list[str] | None = None) -> int:
         for row in found:
             rows.append(row)
             print(json.dumps(row), flush=True)
-            if options.output is not None and (why := _written(rows, options.output)):
-                print(f"benchmarks: {options.output}: {why}", file=sys.stderr)
-                return 2
+            if options.output is not None:
+                _write(rows, options.output)
     print()
     print(table(rows, _COLUMNS))
-    return int(any(row["note"] == "WRONG" for row in rows))
+    return int(any(row["failed"] for row in rows))
 
 
-def _written(rows: list[dict[str, Any]], file: Path) -> str | None:
-    """Write them; why they cannot be."""
+def _write(rows: list[dict[str, Any]], file: Path) -> None:
     try:
         with atomic_path(file) as path:
             path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        return reason(error)
-    return None
+        raise ValueError(f"--output {file} cannot be written ({reason(error)})") from None
 
 
 def _of(known: dict[str, Any], given: str, mark: str) -> list[str]:
@@ -137,7 +142,7 @@ class _Point:
     """One cell, shape and dtype: its arrays, what the plain scan makes of them, and in what time.
 
     wanted: by pass, the scan's results.
-    scans: by pass, µs a step of ``backend="auto"``.
+    scans: by pass, µs a step of ``backend="auto"``; None where it failed.
     """
 
     def __init__(self, cell: str, shape: tuple[int, int, int], dtype: str, interpret: bool) -> None:
@@ -149,36 +154,64 @@ class _Point:
         self.xs = jax.random.normal(keys[1], (self.length, batch, units), DTYPES[dtype])
         self.point = {"cell": cell, "shape": "x".join(map(str, shape)), "dtype": dtype}
         self.wanted: dict[str, Any] = {}
-        self.scans: dict[str, float] = {}
-
-    def _line(self, setting: str, name: str) -> dict[str, Any]:
-        empty: dict[str, Any] = dict.fromkeys(_COLUMNS)
-        return {**empty, **self.point, "setting": setting, "pass": name, "note": ""}
+        self.scans: dict[str, float | None] = {}
 
     def scan(self, name: str) -> dict[str, Any]:
         """What every setting is compared with."""
-        run = _pass(self.made, "auto", name)
-        self.scans[name] = _time(run, self.params, self.xs) / self.length
-        return {**self._line("scan", name), "us_a_step": self.scans[name], "of_scan": 1.0}
+        return self._tried("scan", name, self._time_scan)
 
     def row(self, setting: str, name: str) -> dict[str, Any]:
         """One setting, which is timed if its results are right."""
-        row, kernel = self._line(setting, name), SETTINGS[setting]
-        run = _pass(self.made, replace(kernel, interpret=self.interpret), name)
+        return self._tried(setting, name, partial(self._check, SETTINGS[setting]))
+
+    def _tried(
+        self, setting: str, name: str, found: Callable[[str], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """A row with what is found; of an error, whatever it is, its type and first line."""
+        empty: dict[str, Any] = dict.fromkeys(_COLUMNS)
+        row = {**empty, **self.point, "setting": setting, "pass": name, "note": "", "failed": False}
         try:
-            found = jax.device_get(run(self.params, self.xs))
-        except ValueError as error:  # what does not fit says so
-            return {**row, "note": str(error).split(":")[0]}
+            return row | found(name)
+        except Exception as error:
+            # What does not fit says so, and what to take instead.
+            if isinstance(error, ValueError) and "backend='auto'" in str(error):
+                return row | {"note": str(error).split(":")[0]}
+            why = f"{type(error).__name__}: {error}".splitlines()[0]
+            return row | {"note": why, "failed": True}
+
+    def _time_scan(self, name: str) -> dict[str, Any]:
+        self.scans[name] = None  # unless it succeeds
+        run = _pass(self.made, "auto", name)
+        taken = self.scans[name] = self._step_us(run)
+        return {"us_a_step": taken, "of_scan": 1.0}
+
+    def _check(self, kernel: Kernel, name: str) -> dict[str, Any]:
+        run = _pass(self.made, replace(kernel, interpret=self.interpret), name)
+        found = jax.device_get(run(self.params, self.xs))
         if name not in self.wanted:
             plain = _pass(self.made, "scan", name)
             self.wanted[name] = jax.device_get(plain(self.params, self.xs))
-        row["off"] = _off(found, self.wanted[name])
-        if not row["off"] <= _OFF[self.dtype]:
-            row["note"] = "WRONG"
-        elif not self.interpret:
-            row["us_a_step"] = _time(run, self.params, self.xs) / self.length
-            row["of_scan"] = row["us_a_step"] / self.scans[name]
-        return row
+        errors = jax.tree.leaves(relative_error(found, self.wanted[name]))
+        off = math.nan if any(map(math.isnan, errors)) else max(errors)
+        if not off <= _OFF[self.dtype]:
+            return {"off": off if math.isfinite(off) else None, "note": "WRONG", "failed": True}
+        if self.interpret:
+            return {"off": off}
+        taken, scan = self._step_us(run), self.scans[name]
+        return {"off": off, "us_a_step": taken, "of_scan": None if scan is None else taken / scan}
+
+    def _step_us(self, run: Any) -> float:
+        """Microseconds a step: the median of rounds of calls that are sent one after the other."""
+
+        wait: Any = jax.block_until_ready
+
+        def calls() -> None:
+            for _ in range(_CALLS):
+                found = run(self.params, self.xs)
+            wait(found)
+
+        rounds = take_turns({"": calls}, _ROUNDS, math.inf, block=1)[""]
+        return 1e3 * quartiles(round_medians(rounds), _CALLS * self.length)["median_ms"]
 
 
 def _pass(cell: r.Cell, backend: Any, name: str) -> Any:
@@ -192,31 +225,3 @@ def _pass(cell: r.Cell, backend: Any, name: str) -> Any:
         return (ys * jnp.sin(jnp.arange(ys.size, dtype=ys.dtype).reshape(ys.shape))).mean()
 
     return jax.jit(outputs if name == "forward" else jax.grad(loss, argnums=(0, 1)))
-
-
-def _off(found: Any, wanted: Any) -> float:
-    """The largest error of any entry, of the largest entry of its array; not a number if any is."""
-
-    def leaf(a: Any, b: Any) -> float:
-        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-        return float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30))
-
-    return float(np.max(jax.tree.leaves(jax.tree.map(leaf, found, wanted))))
-
-
-def _time(run: Any, *arguments: Any, calls: int = 20, rounds: int = 5) -> float:
-    """Microseconds a call: the median of some rounds, each of calls one after the other."""
-    wait: Any = jax.block_until_ready
-    wait(run(*arguments))
-    taken = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        for _ in range(calls):
-            found = run(*arguments)
-        wait(found)
-        taken.append(1e6 * (time.perf_counter() - start) / calls)
-    return statistics.median(taken)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -14,7 +14,7 @@ from rnn_jax.jaxprs.meshes import (
     vary_over,
     varying_axes,
 )
-from rnn_jax.jaxprs.mosaic import Device, device, kernel, kernel_function, refuse, strided
+from rnn_jax.jaxprs.mosaic import Device, device, kernel, kernel_function, strided
 from rnn_jax.jaxprs.programs import (
     COSTLY,
     grouped,
@@ -24,6 +24,7 @@ from rnn_jax.jaxprs.programs import (
     returns_one_value,
     saving_costly,
 )
+from rnn_jax.jaxprs.refusal import refuse
 from rnn_jax.jaxprs.tracing import is_traced, jit_disabled, reverse_mode_only, scan
 
 __all__ = [

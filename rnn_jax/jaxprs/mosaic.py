@@ -9,16 +9,17 @@ rest there is a sentence.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Literal, Primitive
-from jax.interpreters import batching, mlir
+from jax.extend.core import Literal
 
 from rnn_jax.jaxprs.programs import UNREADABLE
 
-__all__ = ["Device", "device", "kernel", "kernel_function", "refuse", "strided"]
+__all__ = ["Device", "device", "kernel", "kernel_function", "strided"]
 
 _MISSING = (ImportError, AttributeError, TypeError)
 
@@ -133,9 +134,12 @@ def _scalar(const: Any) -> Any:
     return np.asarray(const)[()] if not isinstance(const, jax.core.Tracer) else np.empty(1)
 
 
+_FLOW = ("cond", "while", "scan")
+
+
 def _inner(eqn: Any) -> tuple[Any, list[Any]] | None:
     """The program that an equation calls, and its constants."""
-    if str(eqn.primitive) in ("cond", "while", "scan"):
+    if str(eqn.primitive) in _FLOW:
         return None
     for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         if (inner := eqn.params.get(name)) is not None:
@@ -143,14 +147,37 @@ def _inner(eqn: Any) -> tuple[Any, list[Any]] | None:
     return None
 
 
+def _held(param: Any) -> list[Any]:
+    """The programs in a parameter of an operation of control flow."""
+    params = param if isinstance(param, tuple) else (param,)
+    return [p for p in params if hasattr(p, "jaxpr") and hasattr(p, "consts")]
+
+
 def _names(jaxpr: Any) -> set[str]:
+    """What its operations are called, and those of all that it calls."""
     names = set()
     for eqn in jaxpr.eqns:
+        name = str(eqn.primitive)
         if (inner := _inner(eqn)) is not None:
             names |= _names(inner[0])
-        elif str(eqn.primitive) not in _SUBSTITUTES:
-            names.add(str(eqn.primitive))
+        elif name not in _SUBSTITUTES:
+            names.add(_OVER_ARRAYS if name == "scan" and _over_arrays(eqn) else name)
+        if name in _FLOW:
+            programs = (held for param in eqn.params.values() for held in _held(param))
+            names = names.union(*(_names(held.jaxpr) for held in programs))
     return names
+
+
+_OVER_ARRAYS = "scan over arrays (such as the derivative of a loop)"
+
+
+def _over_arrays(scan: Any) -> bool:
+    """Whether it takes arrays apart, stacks them, or runs backwards; else it is a ``fori_loop``."""
+    (body,) = _held(scan.params["jaxpr"])
+    pairs = zip(
+        [*scan.invars, *scan.outvars], [*body.jaxpr.invars, *body.jaxpr.outvars], strict=True
+    )
+    return scan.params["reverse"] or any(a.aval.shape != b.aval.shape for a, b in pairs)
 
 
 def _lowered() -> set[str]:
@@ -169,9 +196,24 @@ def _lowered() -> set[str]:
         return set()
 
 
+def _log1p(x: Any, **_: Any) -> Any:
+    """``log(1 + x)``, to a few roundings where ``1 + x`` loses most of ``x``, too.
+
+    Goldberg, What every computer scientist should know about floating-point arithmetic (ACM
+    Computing Surveys 23, 1991), theorem 4: ``log(u) / (u - 1)`` changes so little that it does not
+    matter which ``u`` near ``1 + x`` it is of.
+    """
+    u = 1 + x
+    rounded = u - 1
+    factor = jnp.log(u) / jnp.where(rounded == 0, 1, rounded)
+    # Where nothing is rounded, infinity among it, the logarithm itself.
+    return jnp.where(rounded == x, jnp.log(u), jnp.where(rounded == 0, x, x * factor))
+
+
 _SUBSTITUTES: dict[str, Callable[..., Any]] = {
     "add_any": jax.lax.add,
     "copy": lambda x: x,
+    "log1p": _log1p,
     "name": lambda x: x,
     "stop_gradient": lambda x: x,
 }
@@ -191,10 +233,26 @@ def _evaluate(jaxpr: Any, consts: list[Any], args: list[Any]) -> list[Any]:
             results = [_SUBSTITUTES[name](*operands)]
         else:
             params = eqn.primitive.get_bind_params(eqn.params)
+            if name in _FLOW:
+                params = {key: _rewritten(param) for key, param in params.items()}
             results = eqn.primitive.bind(*operands, **params)
             results = results if eqn.primitive.multiple_results else [results]
         known.update(zip(eqn.outvars, results, strict=True))
     return [read(v) for v in jaxpr.outvars]
+
+
+def _rewritten(param: Any) -> Any:
+    """A parameter of an operation of control flow, its programs in operations of a kernel."""
+    programs = [
+        jax.make_jaxpr(partial(_evaluate_all, held))(*held.in_avals) for held in _held(param)
+    ]
+    if not programs:
+        return param
+    return tuple(programs) if isinstance(param, tuple) else programs[0]
+
+
+def _evaluate_all(program: Any, *args: Any) -> list[Any]:
+    return _evaluate(program.jaxpr, program.consts, list(args))
 
 
 class Device(NamedTuple):
@@ -213,40 +271,3 @@ def device() -> Device | None:
     if not (major.isdigit() and minor.isdigit()):  # of another maker
         return Device((0, 0), 1)
     return Device((int(major), int(minor)), int(getattr(gpu, "core_count", 132)))
-
-
-def refuse(message: str, shapes: Any, operands: Any) -> Any:
-    """A program of results of these ``shapes`` that cannot be compiled: ValueError ``message``.
-
-    It is for the platforms that a program might be compiled for and is not: those are known only
-    when it is.
-    """
-    leaves, structure = jax.tree.flatten(shapes)
-    results = _refused.bind(
-        *jax.tree.leaves(operands),
-        message=message,
-        shapes=tuple((leaf.shape, leaf.dtype) for leaf in leaves),
-    )
-    return jax.tree.unflatten(structure, results)
-
-
-def _raise(*_: Any, message: str, **__: Any) -> Any:
-    raise ValueError(message)
-
-
-def _types(*_: Any, message: str, shapes: Any) -> Any:
-    return [jax.core.ShapedArray(shape, dtype) for shape, dtype in shapes]
-
-
-def _batched(args: Any, axes: Any, *, message: str, shapes: Any) -> Any:
-    size = next(x.shape[axis] for x, axis in zip(args, axes, strict=True) if axis is not None)
-    shapes = tuple(((size, *shape), dtype) for shape, dtype in shapes)
-    return _refused.bind(*args, message=message, shapes=shapes), [0] * len(shapes)
-
-
-_refused: Any = Primitive("refused")
-_refused.multiple_results = True
-_refused.def_impl(_raise)
-_refused.def_abstract_eval(_types)
-batching.primitive_batchers[_refused] = _batched
-mlir.register_lowering(_refused, _raise)

@@ -25,7 +25,7 @@ from rnn_jax.recurrence.plan import Loops, Operands, Plan, Results
 from rnn_jax.recurrence.products import Multiply, Products
 from rnn_jax.types import Array, Carry, Steps, state_dtype
 
-__all__ = ["carry_before", "cut", "gradients", "joined", "make_loops", "only_valid"]
+__all__ = ["carry_before", "cut", "gradients", "joined", "make_loops", "only_valid", "plus"]
 
 
 def make_loops(
@@ -61,7 +61,7 @@ def make_loops(
             if reset is not None:
                 before = select(reset, initial, before)
             fed = cell.fed(before)
-            z, r = _plus(z, operands.b), _plus(multiply(fed), operands.b_hh)
+            z, r = plus(z, operands.b), plus(multiply(fed), operands.b_hh)
             arguments = (operands.theta, before, cell.split(z), cell.split(r))
             (new, y), pullback = (grouped(pointwise) if group else pointwise)(*arguments)
             y = y.astype(w.dtype)
@@ -203,7 +203,8 @@ def gradients(
     )  # fmt: skip
 
 
-def _plus(product: Array, bias: Array | None) -> Array:
+def plus(product: Array, bias: Array | None) -> Array:
+    """``product [..., G·H]`` with its bias, if it has one."""
     return product if bias is None else product + bias.reshape((1,) * (product.ndim - 1) + (-1,))
 
 

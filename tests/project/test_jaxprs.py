@@ -145,6 +145,51 @@ def test_kernels_of_this_jax_are_known() -> None:
     assert float(jaxprs.kernel_function(lambda a: a * jnp.asarray(scaled), X)(jnp.ones(3))[0]) == 3
 
 
+def _in_a_loop(f: Any) -> Any:
+    return lambda x: jax.lax.fori_loop(0, 2, lambda i, a: f(a) * x, x)
+
+
+def _while(f: Any) -> Any:
+    return lambda x: jax.lax.while_loop(lambda s: s[0] < 2, lambda s: (s[0] + 1, f(s[1])), (0, x))
+
+
+def _until(f: Any) -> Any:
+    return lambda x: jax.lax.while_loop(lambda x: f(x).sum() < 9, lambda x: x + 1, x)
+
+
+def _if(f: Any) -> Any:
+    return lambda x: jax.lax.cond(x.sum() > 0, lambda x: x, _in_a_loop(f), x)
+
+
+@pytest.mark.parametrize("within", [_in_a_loop, _while, _until, _if])
+def test_what_a_kernel_runs_in_a_loop_or_branch_is_looked_at_too(within: Any) -> None:
+    with pytest.raises(ValueError, match="a kernel has no lgamma"):
+        jaxprs.kernel_function(within(jax.lax.lgamma), X)
+    x, function = jnp.asarray([-0.7, 0.1, 0.3]), within(jax.nn.softplus)
+    apply = jaxprs.kernel_function(function, X)
+    text = str(jax.make_jaxpr(apply)(x))
+    assert "log1p" not in text
+    assert "custom_jvp" not in text
+    for a, b in zip(jax.tree.leaves(apply(x)), jax.tree.leaves(function(x)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_a_kernel_has_no_derivative_of_a_loop() -> None:
+    gradient = jax.grad(lambda x: _in_a_loop(jnp.tanh)(x).sum())
+    with pytest.raises(ValueError, match=r"no scan over arrays .*backend='auto'"):
+        jaxprs.kernel_function(gradient, X)
+
+
+def test_the_logarithm_of_one_and_more_in_a_kernel() -> None:
+    """A sum, a logarithm of one rounding, a quotient and a product: 4 roundings of 2⁻²⁴."""
+    some = np.logspace(-37, 38, 10_000)
+    x = np.concatenate([some, -some[some < 0.99]]).astype(np.float32)
+    apply = jaxprs.kernel_function(jnp.log1p, jax.ShapeDtypeStruct(x.shape, x.dtype))
+    np.testing.assert_allclose(apply(x), np.log1p(x.astype(np.float64)), rtol=4 * 2.0**-24)
+    ends = np.array([0, np.inf, -1, -2], np.float32)
+    np.testing.assert_array_equal(mosaic._log1p(ends), [0, np.inf, -np.inf, np.nan])
+
+
 def test_a_jax_without_kernels_has_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def run() -> Any:
         cell = r.elman(3)

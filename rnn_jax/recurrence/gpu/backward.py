@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnn_jax.jaxprs import kernel
 from rnn_jax.recurrence.gpu.form import Form, Steps, every_unit
-from rnn_jax.recurrence.gpu.product import matrix_row, resident, total
+from rnn_jax.recurrence.gpu.launch import launch
+from rnn_jax.recurrence.gpu.product import matrix_row, total
 
 __all__ = ["Read", "Written", "run"]
 
@@ -71,21 +72,9 @@ def run(form: Form, fed: Callable[[Any], Any], pull: Callable[..., Any], read: R
         zs=form.vector(*steps),
         products=None if form.sums else form.vector(*steps),
     )
-    operands, reads = jax.tree.flatten(read)
-    outputs, writes = jax.tree.flatten(written)
-
-    def body(*refs: Any) -> None:
-        cut = len(operands) + len(outputs)
-        source = jax.tree.unflatten(reads, refs[: len(operands)])
-        target = jax.tree.unflatten(writes, refs[len(operands) : cut])
-        exchange, *copies = refs[cut:]
-        _recur(form, fed, pull, source, target, exchange, copies)
-
-    shared = [form.vector(form.rows, form.gates, dtype=form.dtype)]
-    if form.resident:
-        shared.append(form.vector(form.units * form.gates, dtype=form.dtype))
-    call = kernel(body, outputs, shared, form.blocks, interpret=form.interpret)
-    result: Written = jax.tree.unflatten(writes, call(*operands))
+    exchange = form.vector(form.rows, form.gates, dtype=form.dtype)
+    block = partial(_recur, form, fed, pull)
+    result: Written = launch(form, block, read, written, exchange)
     return result
 
 
@@ -114,11 +103,10 @@ def _recur(
     read: Read,
     written: Written,
     exchange: Any,
-    copies: list[Any],
+    matrix: Any,
 ) -> None:
     """What one block does."""
     first, rows, gates = lax.axis_index("block") * form.rows, range(form.rows), range(form.gates)
-    matrix = resident(form, read.matrix, copies)
 
     def saved(t: Any) -> Any:
         return [_saved(form, read, t, first + b) for b in rows]

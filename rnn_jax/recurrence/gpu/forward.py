@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnn_jax.jaxprs import kernel
 from rnn_jax.recurrence.gpu.form import Form, Steps, every_unit
-from rnn_jax.recurrence.gpu.product import matrix_row, resident, total
+from rnn_jax.recurrence.gpu.launch import launch
+from rnn_jax.recurrence.gpu.product import matrix_row, total
 
 __all__ = ["Read", "Written", "run"]
 
@@ -78,21 +78,9 @@ def run(
         before=[form.vector(*steps)] * (leaves if save else 0),
         products=form.vector(*steps, form.gates) if save else None,
     )
-    operands, reads = jax.tree.flatten(read)
-    outputs, writes = jax.tree.flatten(written)
-
-    def body(*refs: Any) -> None:
-        cut = len(operands) + len(outputs)
-        source = jax.tree.unflatten(reads, refs[: len(operands)])
-        target = jax.tree.unflatten(writes, refs[len(operands) : cut])
-        exchange, *copies = refs[cut:]
-        _recur(form, fed, pointwise, source, target, exchange, copies)
-
-    shared = [form.vector(form.rows, dtype=form.dtype)]
-    if form.resident:
-        shared.append(form.vector(form.units * form.gates, dtype=form.dtype))
-    call = kernel(body, outputs, shared, form.blocks, interpret=form.interpret)
-    result: Written = jax.tree.unflatten(writes, call(*operands))
+    exchange = form.vector(form.rows, dtype=form.dtype)
+    block = partial(_recur, form, fed, pointwise)
+    result: Written = launch(form, block, read, written, exchange)
     return result
 
 
@@ -103,11 +91,10 @@ def _recur(
     read: Read,
     written: Written,
     exchange: Any,
-    copies: list[Any],
+    matrix: Any,
 ) -> None:
     """What one block does."""
     first, rows, gates = lax.axis_index("block") * form.rows, range(form.rows), range(form.gates)
-    matrix = resident(form, read.matrix, copies)
 
     def inputs(t: Any) -> Any:
         return [[read.zs[t, first + b, g] for g in gates] for b in rows]

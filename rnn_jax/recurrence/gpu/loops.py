@@ -15,7 +15,7 @@ from rnn_jax.recurrence.gpu import backward, forward
 from rnn_jax.recurrence.gpu.form import Form, Steps, pad, unpad
 from rnn_jax.recurrence.gpu.settings import Kernel
 from rnn_jax.recurrence.gpu.tiles import Sizes, tile_of
-from rnn_jax.recurrence.loops import gradients
+from rnn_jax.recurrence.loops import gradients, plus
 from rnn_jax.recurrence.plan import Loops, Operands, Plan, Results
 from rnn_jax.types import Array
 
@@ -132,8 +132,7 @@ def _for_sweeps(plan: Plan, operands: Operands, form: Form, written: forward.Wri
     r = tuple(products[..., g, :] for g in range(form.gates))
     z = tuple(jnp.zeros_like(one) for one in r)
     if not form.sums:
-        zs = operands.zs if operands.b is None else operands.zs + operands.b.reshape(1, 1, -1)
-        z = cell.split(zs)
+        z = cell.split(plus(operands.zs, operands.b))
 
     def pullback(before: Any, z: Any, r: Any) -> Any:
         function = saving_costly(cell.pointwise_all)
@@ -227,10 +226,8 @@ def _gates(form: Form, x: Array) -> Array:
 
 
 def _inputs(form: Form, operands: Operands) -> Array:
-    zs = operands.zs.reshape(form.steps, form.count, form.gates, form.units)
-    if operands.b is not None:
-        zs = zs + operands.b.reshape(1, 1, form.gates, form.units)
-    return pad(form, zs, rows=1)
+    zs = plus(operands.zs, operands.b)
+    return pad(form, zs.reshape(form.steps, form.count, form.gates, form.units), rows=1)
 
 
 def _theta(form: Form, operands: Operands) -> list[Array]:

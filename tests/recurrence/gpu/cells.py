@@ -19,6 +19,7 @@ CELLS = {
     # Several numbers a thread, and sizes that fill no whole warp.
     "elman-wide": r.elman(130),
     "gru-odd": r.gru(33),
+    "elman-softplus": r.elman(3, activation=jax.nn.softplus),
 }
 
 DEFAULT = Kernel()
@@ -94,6 +95,7 @@ TRIES = (
     Try("elman-wide", 2, (1,), Kernel(rows=1)),
     Try("gru-odd", 2, (2,), Kernel(rows=2, ahead=False), reverse=True),
     Try("gru-after", 5, (3,), Kernel(rows=2), all=True),
+    Try("elman-softplus", 3, (2,)),
     Try("lstm", 2, (1,), Kernel(ahead=False), reverse=True),
     Try("lstm", 7, (3,), Kernel(rows=2, resident=False), all=True, every=True),
     Try("lstm-learned", 2, (5,), Kernel(rows=4), reverse=True, all=True),

@@ -48,13 +48,15 @@ def test_no_gradient_where_none_is_asked_for() -> None:
     assert_close(ours, plain, rtol=3e-5)
 
 
-def test_sliding_windows_from_what_the_kernel_saves() -> None:
-    tried = Try("mixed", 6, (3,), all=True)
+@pytest.mark.parametrize(
+    "tried", [Try("mixed", 6, (3,), all=True), Try("gru-after", 4, ())], ids=str
+)
+def test_sliding_windows_from_what_the_kernel_saves(tried: Try) -> None:
     params, carry, xs, beside = tried.arguments()
 
     def gradient(backend: Any, params: Any, carry: Any, xs: Any, beside: Any) -> Any:
         layer = r.truncate(r.recurrent(CELLS[tried.name], backend=backend), r.sliding(2))
-        along = {name: beside[name] for name in ("mask", "resets")}
+        along = {name: beside[name] for name in ("mask", "resets") if name in beside}
 
         def loss(params: Any, carry: Any, xs: Any) -> Any:
             return (layer.apply(params, carry, xs, **along)[1] ** 2).sum()

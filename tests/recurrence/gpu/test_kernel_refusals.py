@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from rnn_jax.recurrence import Kernel
 from rnn_jax.recurrence.gpu import loops
 from rnn_jax.recurrence.gpu.tiles import Sizes, Tile, tile_of
 
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "gpu-kernel.md"
 INTERPRETED = Kernel(interpret=True)
 XS = jnp.ones((4, 2, 3))
 
@@ -102,6 +104,8 @@ def test_without_a_gpu() -> None:
         gradient.lower()
     with pytest.raises(ValueError, match=r"NVIDIA's GPUs only.*backend='auto'"):
         jax.vmap(loss)(jax.tree.map(lambda p: p[None], params))
+    with pytest.raises(ValueError, match=r"NVIDIA's GPUs only.*backend='auto'"):
+        jax.hessian(loss)(params)
 
 
 def test_without_jit_without_steps_and_for_any_length() -> None:
@@ -157,7 +161,7 @@ def test_what_fits(given: Sizes, device: Device, tile: Tile) -> None:
         (Kernel(), sizes(256, 4), HOPPER, "takes 1048576 bytes, more than the 524288"),
         (Kernel(resident=True), sizes(128, 4), HOPPER, "shared memory, and a block has 232448"),
         (Kernel(rows=16), sizes(100, 4), HOPPER, r"registers a thread .*Kernel\(rows=1\)"),
-        (Kernel(), sizes(100, 64), HOPPER, r"registers a thread .* there are 255"),
+        (Kernel(), sizes(100, 64), HOPPER, r"registers a thread .* 245 of 255"),
         (Kernel(), sizes(100, 1), Device((8, 0), 108), "capability 9 and 10, not 8.0"),
         (Kernel(), sizes(100, 1), Device((12, 0), 170), "capability 9 and 10, not 12.0"),
         (Kernel(), sizes(100, 1), Device((0, 0), 1), "capability 9 and 10, not 0.0"),
@@ -166,6 +170,41 @@ def test_what_fits(given: Sizes, device: Device, tile: Tile) -> None:
 def test_what_does_not_fit(kernel: Kernel, given: Sizes, device: Device, message: str) -> None:
     with pytest.raises(ValueError, match=message + ".*backend='auto'"):
         tile_of(kernel, given, device)
+
+
+def test_as_many_registers_stay_free_as_the_estimate_is_off_by() -> None:
+    full, over = Sizes(10_000, 100, 7, 1, 0, 2), Sizes(10_000, 100, 8, 1, 2, 2)
+    assert (full.registers(7), over.registers(5)) == (245, 246)
+    assert tile_of(Kernel(), full, HOPPER).rows == 7
+    assert tile_of(Kernel(), over, HOPPER).rows == 4
+
+
+# (gates, leaves of the carry, sums), as the page names the cells.
+ON_THE_PAGE = {"elman": (1, 1, True), 'gru(reset="after")': (3, 1, False), "lstm": (4, 2, True)}
+
+
+@pytest.mark.parametrize("name", ON_THE_PAGE)
+def test_the_largest_sizes_on_the_page(name: str) -> None:
+    gates, leaves, sums = ON_THE_PAGE[name]
+
+    def largest(itemsize: int, resident: bool | None) -> int:
+        def fits(units: int) -> bool:
+            try:
+                tile_of(
+                    Kernel(resident=resident),
+                    Sizes(1, units, gates, leaves, 0, itemsize, sums),
+                    None,
+                )
+            except ValueError:
+                return False
+            return True
+
+        return max(filter(fits, range(1, 1025)))
+
+    cells = (
+        ", ".join(str(largest(itemsize, kept)) for kept in (True, None)) for itemsize in (4, 2)
+    )
+    assert f"| `{name}` | {' | '.join(cells)} |" in PAGE.read_text(encoding="utf-8")
 
 
 def test_the_device_of_this_process_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
