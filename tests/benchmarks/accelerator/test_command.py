@@ -9,12 +9,18 @@ from typing import Any
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.measuring.isolated import Isolated, Planned
+from benchmarks.measuring.machine import environment
+from benchmarks.measuring.runner import without_time
+from benchmarks.rows import Row
 
 # A law by each backend, and a layer beside peers that are not there.
 SELECTED = (
     "laws/tanh-3x11x5x4/values+gradients/float32/highest",
     "recurrence/rnn-1x20x16x8/forward+backward/float32/highest",
 )
+
+WHERE = environment()
 
 
 def rows_of(file: Path) -> list[dict[str, Any]]:
@@ -52,6 +58,27 @@ def test_a_dry_run_makes_rows_and_a_page_and_is_resumed(
     assert "## Not measured" not in page
     assert main([*command, "--resume", str(file)]) == 0
     assert rows_of(file) == rows
+
+
+@pytest.mark.parametrize(
+    "status, code",
+    [("ok", 0), ("unavailable", 0), ("wrong", 1), ("failed", 1), ("out-of-memory", 1)],
+)
+def test_a_law_that_is_not_known_to_hold_is_exit_code_1(
+    status: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(self: Isolated, index: int, planned: Planned, *rest: Any) -> list[Row]:
+        case = planned.case.only(planned.case.implementations[:1])
+        (row,) = without_time(case, RuntimeError("its process ended with -11"), WHERE, frozenset())
+        row["status"] = status
+        return [row]
+
+    monkeypatch.setattr(Isolated, "where", lambda self: WHERE)
+    monkeypatch.setattr(Isolated, "measure", measured)
+    command = ["accelerator", "--dry-run", "--select", SELECTED[0], "--out"]
+    assert main([*command, str(tmp_path / "rows.jsonl")]) == code
+    text = (tmp_path / "rows.md").read_text(encoding="utf-8")
+    assert ("These do not hold" in text and "its process ended with -11" in text) == bool(code)
 
 
 def test_without_an_accelerator_it_names_the_dry_run(
