@@ -16,6 +16,7 @@ from benchmarks.rows import Row
 __all__ = ["Counter", "NoCounter", "count", "counter", "joules"]
 
 _RAPL = Path("/sys/class/powercap")
+_EACH_S = 1.0
 
 
 class NoCounter(Exception):
@@ -135,20 +136,34 @@ def joules(
 
 
 def count(
-    case: Case, rows: Mapping[str, Row], ready: Mapping[str, Prepared], seconds: float
+    case: Case,
+    rows: Mapping[str, Row],
+    ready: Mapping[str, Prepared],
+    ends: float,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> None:
     """Give each row the joules of a step, or the reason why there are none.
 
-    One implementation after the other, for so many seconds each: a counter is of all cores, and
-    steps every few milliseconds.
+    One implementation after the other, for a second each or its share of what is left until the
+    clock shows ``ends``: a counter is of all cores, and steps every few milliseconds.
     """
-    for name, prepared in ready.items():
+    for index, (name, prepared) in enumerate(ready.items()):
         row = rows[name]
         try:
-            spent = joules(prepared.call, counter(row["platform"]), seconds=seconds)
+            counted = counter(row["platform"])
+            left = ends - clock()
+            if left <= 0 or left < _seconds(row, prepared):
+                raise NoCounter("no time was left to count it")
+            seconds = min(_EACH_S, left / (len(ready) - index))
+            spent = joules(prepared.call, counted, seconds=seconds, clock=clock)
         except Exception as error:  # the times stand, whatever becomes of this
             row["energy_reason"] = str(error)
             continue
         row["joules_per_step"] = spent / prepared.steps
         if case.per_second is not None and case.per_second[0] == "tokens" and spent:
             row["tokens_per_joule"] = case.per_second[1] * prepared.steps / spent
+
+
+def _seconds(row: Row, prepared: Prepared) -> float:
+    """What one call takes, as far as it was timed."""
+    return (row["median_ms"] or 0.0) * prepared.steps / 1e3

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.accelerator import command
+from benchmarks.accelerator.plan import plan
 from benchmarks.measuring.isolated import Isolated, Planned
 from benchmarks.measuring.machine import environment
-from benchmarks.measuring.runner import without_time
+from benchmarks.measuring.runner import Limits, without_time
 from benchmarks.rows import Row
 
 # A law by each backend, and a layer beside peers that are not there.
@@ -31,11 +34,11 @@ def test_a_dry_run_makes_rows_and_a_page_and_is_resumed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "rows.jsonl"
-    command = ["accelerator", "--dry-run", "--select", ",".join(SELECTED)]
+    arguments = ["accelerator", "--dry-run", "--select", ",".join(SELECTED)]
     # So short that the first case is all there is time for.
-    assert main([*command, "--minutes", "1e-9", "--out", str(file)]) == 0
+    assert main([*arguments, "--minutes", "1e-9", "--out", str(file)]) == 0
     assert "nothing was measured" in capsys.readouterr().out
-    assert main([*command, "--resume", str(file)]) == 0
+    assert main([*arguments, "--resume", str(file)]) == 0
     printed, rows = capsys.readouterr().out, rows_of(file)
     assert {row["group"] for row in rows} == {name.split("/")[0] for name in SELECTED}
     told = {row["implementation"]: row["reason"] for row in rows if row["status"] != "ok"}
@@ -56,7 +59,7 @@ def test_a_dry_run_makes_rows_and_a_page_and_is_resumed(
     ):
         assert part in page
     assert "## Not measured" not in page
-    assert main([*command, "--resume", str(file)]) == 0
+    assert main([*arguments, "--resume", str(file)]) == 0
     assert rows_of(file) == rows
 
 
@@ -75,10 +78,30 @@ def test_a_law_that_is_not_known_to_hold_is_exit_code_1(
 
     monkeypatch.setattr(Isolated, "where", lambda self: WHERE)
     monkeypatch.setattr(Isolated, "measure", measured)
-    command = ["accelerator", "--dry-run", "--select", SELECTED[0], "--out"]
-    assert main([*command, str(tmp_path / "rows.jsonl")]) == code
+    arguments = ["accelerator", "--dry-run", "--select", SELECTED[0], "--out"]
+    assert main([*arguments, str(tmp_path / "rows.jsonl")]) == code
     text = (tmp_path / "rows.md").read_text(encoding="utf-8")
     assert ("These do not hold" in text and "its process ended with -11" in text) == bool(code)
+
+
+@pytest.mark.parametrize("dry", [False, True])
+def test_the_minutes_go_to_neither_waiting_nor_energy(dry: bool) -> None:
+    given: list[Limits] = []
+
+    class Processes:
+        def measure(self, index: int, planned: Planned, limits: Limits, *rest: Any) -> list[Row]:
+            given.append(limits)
+            return []
+
+    chosen = list(enumerate(plan(dry)[:3]))
+    end = time.perf_counter() + 480
+    command._measure(cast(Isolated, Processes()), chosen, [], command._LIMITS[dry], print, end)
+    assert [limits.wait_s for limits in given] == [0.0] * 3
+    assert not any(limits.energy for limits in given)
+    # The minutes left are the bound of a case, and nothing that is waited for.
+    assert all(470 < limits.left_s <= 480 for limits in given)
+    with pytest.raises(TypeError, match="positional"):
+        Limits(10, 3.0, 0.02, 480.0)  # type: ignore[misc]
 
 
 def test_without_an_accelerator_it_names_the_dry_run(
