@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.measuring.case import Case
 from benchmarks.measuring.implementation import Prepared
+from benchmarks.measuring.nvidia import bus_ids
 from benchmarks.rows import Row
 
 __all__ = ["Counter", "NoCounter", "count", "counter", "joules"]
@@ -99,16 +100,17 @@ def _millijoules(read: Callable[[Any], int], device: Any) -> Callable[[], float]
 
 
 def _nvml() -> Counter:
+    """That of the GPUs that JAX has in this process; others of the machine are not ours."""
     try:
         nvml: Any = importlib.import_module("pynvml")
     except ImportError:
         raise NoCounter("NVML cannot be asked: nvidia-ml-py is not installed") from None
     try:
         nvml.nvmlInit()
-        devices = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
+        devices = [nvml.nvmlDeviceGetHandleByPciBusId(address) for address in bus_ids()]
         read = nvml.nvmlDeviceGetTotalEnergyConsumption
         return Counter([(_millijoules(read, device), 2.0**64) for device in devices])
-    except nvml.NVMLError as error:
+    except (nvml.NVMLError, OSError) as error:
         raise NoCounter(f"NVML counts no energy here ({error})") from None
 
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 import jax
 import numpy as np
 
+from benchmarks.measuring.nvidia import bus_ids
 from benchmarks.measuring.system import system
 
 __all__ = ["environment", "load_average", "throttle_events"]
@@ -80,10 +81,16 @@ def _processor() -> str | None:
 
 @cache
 def _gpu() -> dict[str, str]:
-    """Driver, power limit and highest clock of the first NVIDIA GPU, if there is one."""
+    """Driver, power limit and highest clock of JAX's first NVIDIA GPU, if it has one."""
+    try:
+        address = next(iter(bus_ids()), None)
+    except OSError:
+        address = None
+    if address is None:
+        return {}
     wanted = ("driver_version", "power.limit", "clocks.max.sm")
     output = _run(
-        "nvidia-smi", "--id=0", f"--query-gpu={','.join(wanted)}", "--format=csv,noheader"
+        "nvidia-smi", f"--id={address}", f"--query-gpu={','.join(wanted)}", "--format=csv,noheader"
     )
     return {} if output is None else dict(zip(wanted, output.split(", "), strict=False))
 

@@ -101,7 +101,7 @@ def test_the_minutes_go_to_neither_waiting_nor_energy(dry: bool) -> None:
     # The minutes left are the bound of a case, and nothing that is waited for.
     assert all(470 < limits.left_s <= 480 for limits in given)
     with pytest.raises(TypeError, match="positional"):
-        Limits(10, 3.0, 0.02, 480.0)  # type: ignore[misc]
+        Limits(10, 3.0, 0.02, 480.0)  # type: ignore[call-arg]
 
 
 def test_without_an_accelerator_it_names_the_dry_run(
