@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.measuring.nvidia import bus_ids
 from benchmarks.measuring.system import system
 
-__all__ = ["environment", "load_average", "throttle_events"]
+__all__ = ["environment", "load_average", "now", "throttle_events"]
 
 
 def environment() -> dict[str, Any]:
@@ -30,15 +30,22 @@ def environment() -> dict[str, Any]:
         "cpu_count": os.cpu_count(),
         "machine": platform.machine(),
         "system": system(),
-        "load_average": load_average(),
         "python": platform.python_version(),
         "jax": jax.__version__,
         "numpy": np.__version__,
         "xla_flags": os.environ.get("XLA_FLAGS"),
         "matmul_precision": config.jax_default_matmul_precision,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
+        **now(),
         **_gpu(),
+    }
+
+
+def now() -> dict[str, Any]:
+    """Of the facts of `environment` those that change from row to row."""
+    return {
+        "load_average": load_average(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
