@@ -72,12 +72,7 @@ def run(options: argparse.Namespace) -> int:
     if options.out and options.resume:
         raise ValueError("--out makes a new file and --resume goes on with one: give one of them")
     whole = plan(options.dry_run)
-    chosen = [(i, p) for i, p in enumerate(whole) if _selected(p, options.select)]
-    if not chosen:
-        raise ValueError(
-            "nothing is left to measure: --select takes parts of names such as "
-            f"{whole[0].case.name}"
-        )
+    chosen = _chosen(whole, options.select)
     if options.list:
         print(table([_line(planned) for _, planned in chosen], tuple(_line(whole[0]))))
         return 0
@@ -150,9 +145,23 @@ def _ceilings(planned: Planned, rows: list[Row]) -> Roofline | None:
     return group.roofline(noted(own))
 
 
-def _selected(planned: Planned, select: str) -> bool:
-    name = "/".join((planned.case.name, planned.dtype, planned.precision))
-    return any(part in name for part in select.split(","))
+def _chosen(whole: list[Planned], select: str) -> list[tuple[int, Planned]]:
+    """The cases, each with its index, that have one of the parts in their names; all without one.
+
+    Raises:
+      ValueError: no name has one of the parts, or there are commas only.
+    """
+    if not select:
+        return list(enumerate(whole))
+    names = ["/".join((p.case.name, p.dtype, p.precision)) for p in whole]
+    parts = [part for part in map(str.strip, select.split(",")) if part]
+    unknown = [part for part in parts if not any(part in name for name in names)]
+    if unknown or not parts:
+        raise ValueError(
+            f"--select takes parts of names such as {names[0]}, and none has "
+            f"{(unknown or [select])[0]!r}"
+        )
+    return [(i, p) for i, p in enumerate(whole) if any(part in names[i] for part in parts)]
 
 
 def _lacks(planned: Planned, rows: list[Row] | frozenset[Key]) -> bool:

@@ -114,6 +114,15 @@ def test_without_an_accelerator_it_names_the_dry_run(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_empty_part_of_a_selection_selects_nothing() -> None:
+    whole = plan(True)
+    every = list(enumerate(whole))
+    both = [(i, p) for i, p in every if p.case.group in ("laws", "backends")]
+    assert command._chosen(whole, "") == every
+    assert command._chosen(whole, "laws/, backends/,") == command._chosen(whole, "laws/,backends/")
+    assert [i for i, _ in command._chosen(whole, ",laws/,backends/")] == [i for i, _ in both]
+
+
 @pytest.mark.parametrize(
     "options, sentence",
     [
@@ -121,6 +130,8 @@ def test_without_an_accelerator_it_names_the_dry_run(
         (["--minutes", "nan"], "--minutes must be above 0, not nan"),
         (["--out", "a", "--resume", "b"], "give one of them"),
         (["--select", "qrnn"], "--select takes parts of names such as ceilings/"),
+        (["--select", "laws/,qrnn,"], "and none has 'qrnn'"),
+        (["--select", ","], "and none has ','"),
     ],
 )
 def test_bad_options_are_a_sentence(
