@@ -140,4 +140,5 @@ GROUP = Group(
     f"of its own. `{UNROLL}` is the suite's own: steps in a turn of every `lax.scan`.",
     _section,
     summarised=False,
+    accelerator_only=True,
 )

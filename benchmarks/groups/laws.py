@@ -126,4 +126,5 @@ GROUP = Group(
     "array. Inputs are another draw for every row, and what results are written to held NaN.",
     _section,
     summarised=False,
+    accelerator_only=True,
 )
