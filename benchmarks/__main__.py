@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of a measurement."""
     add = parser.add_argument
-    add("groups", metavar="GROUP", nargs="*", help=f"of {', '.join(GROUPS)}; all")
+    add("groups", metavar="GROUP", nargs="*", help=f"of {', '.join(GROUPS)}; {_unless_named()}")
     add("--quick", action="store_true", help="a try-out: small shapes, 3 rounds, no torch.compile")
     add(
         "--select",
@@ -132,9 +132,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--hlo", metavar="DIR", help="write the text of every program that JAX compiles")
 
 
+def _of_any_machine() -> list[str]:
+    return [name for name, group in GROUPS.items() if not group.accelerator_only]
+
+
+def _unless_named() -> str:
+    left = ", ".join(name for name in GROUPS if name not in _of_any_machine())
+    return f"all but {left}, which `accelerator` measures"
+
+
 def measure(options: argparse.Namespace) -> int:
     """Measure what is chosen, print a table for every case and a summary, save the rows."""
-    groups = choose("GROUP", options.groups or None, GROUPS)
+    groups = choose("GROUP", options.groups or _of_any_machine(), GROUPS)
     cells = None if options.cells is None else choose("--cells", options.cells.split(","), CELLS)
     sizes = _sizes(options.corpus_mb)
     settings = Options(

@@ -34,6 +34,7 @@ class Group:
       lines, a sentence that stands above the table.
     roofline: what its rows say of the machine's ceilings; such a group is measured before others.
     summarised: whether its ratios are to rnn_jax and belong in the summary at the end of a run.
+    accelerator_only: whether a run measures it only where it is named, and ``accelerator`` always.
     several_devices: whether it runs on as many as 8 devices, which a CPU stands for.
     follows_dtype: whether its rows are in the run's ``--dtype``.
     in_roofline: whether its training passes are points of the roofline.
@@ -51,6 +52,7 @@ class Group:
     headline: Callable[[list[NotedRow]], tuple[list[Line], str]] | None = None
     roofline: Callable[[list[NotedRow]], Roofline | None] | None = None
     summarised: bool = True
+    accelerator_only: bool = False
     several_devices: bool = False
     follows_dtype: bool = True
     in_roofline: bool = False

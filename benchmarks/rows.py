@@ -129,7 +129,7 @@ Row = TypedDict(
         "all_reduces_run": NotRequired[Annotated[int | None, "how many a step runs"]],
         "all_reduce_bytes": NotRequired[Annotated[int | None, "what a device hands to all those"]],
         # In rows of PyTorch and ONNX Runtime only.
-        "threads": NotRequired[Annotated[int | None, "how many it has; 1 where that is faster"]],
+        "threads": NotRequired[Annotated[int | None, "the fastest tried; 0 is its own choice"]],
         # In rows of JAX's other libraries only, where they have the option.
         "unroll": NotRequired[Annotated[int | None, "steps an iteration takes; the fastest tried"]],
         # In rows of processes of their own only.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmarks.groups.laws import broken, judged, scientific
 from benchmarks.measuring.isolated import Planned
 from benchmarks.reporting.page import page
 from benchmarks.reporting.tables import Line, table
@@ -54,14 +55,12 @@ def _facts(rows: list[Row]) -> str:
 
 def _laws(rows: list[Row]) -> list[str]:
     """How many laws hold in each dtype and precision, and which of them do not."""
-    judged = [row for row in rows if row.get("largest_error") is not None]
-    if not judged:
+    tried = judged(rows)
+    if not tried:
         return []
     lines: list[Line] = []
-    for (name, dtype, precision), same in by(
-        judged, "implementation", "dtype", "precision"
-    ).items():
-        worst = max(same, key=lambda row: row["largest_error"] / row["allowed_error"])
+    for (name, dtype, precision), same in by(tried, "implementation", "dtype", "precision").items():
+        worst = next((row for row in same if row.get("largest_error") is not None), None)
         lines.append(
             {
                 "implementation": name,
@@ -69,14 +68,16 @@ def _laws(rows: list[Row]) -> list[str]:
                 "precision": precision,
                 "judged": len(same),
                 "hold": sum(row["status"] == "ok" for row in same),
-                "nearest to its bound": f"{worst['workload']}, {worst['pass']}",
-                "off by": f"{worst['largest_error']:.1e}",
-                "allowed": f"{worst['allowed_error']:.1e}",
+                "nearest to its bound": worst and f"{worst['workload']}, {worst['pass']}",
+                "off by": worst and scientific(worst, "largest_error"),
+                "allowed": worst and scientific(worst, "allowed_error"),
             }
         )
-    broken = [row for row in judged if row["status"] != "ok"]
-    told = [f"- {row['workload']}, {row['pass']}: {row['reason']}" for row in broken]
-    return ["## Laws", table(lines, tuple(lines[0])), "\n".join(told)]
+    blocks = ["## Laws", table(lines, tuple(lines[0]))]
+    if told := broken(rows):
+        names = ("workload", "pass", "implementation", "dtype", "precision", "status", "reason")
+        blocks += ["These do not hold, or are not known to:", table(told, names)]
+    return blocks
 
 
 def _steps(rows: list[Row]) -> list[str]:

@@ -39,4 +39,5 @@ GROUP = Group(
     "Our layer by each of its backends; `rnn_jax` is `auto`, the others stand behind the name.",
     plain(),
     summarised=False,
+    accelerator_only=True,
 )

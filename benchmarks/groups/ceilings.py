@@ -40,8 +40,8 @@ def _cases(options: Options) -> list[Case]:
 
 
 def _case(ceiling: Ceiling, host: bool) -> Case:
-    double = ceiling.dtype in ("float32", "float64")
-    numpy = host and (ceiling.kind == UPDATE or double)
+    has_blas = ceiling.dtype in ("float32", "float64")
+    numpy = host and (ceiling.kind == UPDATE or has_blas)
     return Case(
         GROUP.name,
         _ONE if ceiling.one_core else _WHOLE,

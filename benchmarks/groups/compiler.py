@@ -141,4 +141,5 @@ GROUP = Group(
     _section,
     summarised=False,
     apart="each way had a process of its own, one after the other",
+    accelerator_only=True,
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from benchmarks.group import Group
 from benchmarks.measuring import laws, laws_of_generation
 from benchmarks.measuring.case import Case, Options
@@ -10,8 +13,9 @@ from benchmarks.peers import OURS, each_backend
 from benchmarks.reporting.pictures import Pictures
 from benchmarks.reporting.summary import NotedRow
 from benchmarks.reporting.tables import Line, table
+from benchmarks.rows import AnyRow, key_of
 
-__all__ = ["GROUP"]
+__all__ = ["GROUP", "broken", "judged", "scientific"]
 
 _GRADIENTS = "values+gradients"  # the pass of what is not truncated
 # B, T, H, D: sizes that no tile divides, and, for what is used most, sizes that tiles like.
@@ -69,24 +73,47 @@ def _cases(options: Options) -> list[Case]:
     return cases
 
 
+def judged(rows: Iterable[AnyRow]) -> list[AnyRow]:
+    """The last row of each law that could be tried here, the furthest from holding first."""
+    last = {key_of(row): row for row in rows if row["group"] == GROUP.name}
+    tried = [row for row in last.values() if row["status"] != "unavailable"]
+    return sorted(tried, key=_share, reverse=True)
+
+
+def broken(rows: Iterable[AnyRow]) -> list[AnyRow]:
+    """Of those the laws that do not hold; one whose process failed or ended is not known to."""
+    return [row for row in judged(rows) if row["status"] != "ok"]
+
+
+def scientific(row: Mapping[str, Any], name: str) -> str | None:
+    """An error as it is read, such as 2.5e-07; None where there is none."""
+    return None if row.get(name) is None else f"{row[name]:.1e}"
+
+
+def _share(row: Mapping[str, Any]) -> float:
+    """The largest error by what is allowed; infinite where nothing came."""
+    error, allowed = row.get("largest_error"), row.get("allowed_error")
+    return float("inf") if error is None or allowed is None else error / allowed
+
+
 def _section(group: Group, rows: list[NotedRow], pictures: Pictures) -> list[str]:
     """A line a law, the worst of its errors first."""
-    judged = [row for row in rows if row.get("largest_error") is not None]
-    if not judged:
+    tried = judged(rows)
+    if not tried:
         return []
     lines: list[Line] = [
         {
             "law": f"{row['workload']}, {row['pass']}",
             "implementation": row["implementation"],
-            "largest error": f"{row['largest_error']:.1e}",
-            "allowed": f"{row['allowed_error']:.1e}",
-            "in": row["error_in"],
+            "largest error": scientific(row, "largest_error"),
+            "allowed": scientific(row, "allowed_error"),
+            "in": row.get("error_in"),
             "holds": "yes" if row["status"] == "ok" else "**no**",
+            "reason": row["reason"],
         }
-        for row in sorted(judged, key=lambda r: -r["largest_error"] / r["allowed_error"])
+        for row in tried
     ]
-    broken = sum(row["status"] != "ok" for row in judged)
-    count = f"{len(judged) - broken} of {len(judged)} hold."
+    count = f"{len(tried) - len(broken(rows))} of {len(tried)} hold."
     return [f"## {group.name.capitalize()}", group.caption, count, table(lines, tuple(lines[0]))]
 
 
@@ -99,4 +126,5 @@ GROUP = Group(
     "array. Inputs are another draw for every row, and what results are written to held NaN.",
     _section,
     summarised=False,
+    accelerator_only=True,
 )

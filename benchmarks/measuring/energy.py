@@ -11,11 +11,13 @@ from typing import Any
 
 from benchmarks.measuring.case import Case
 from benchmarks.measuring.implementation import Prepared
+from benchmarks.measuring.nvidia import bus_ids
 from benchmarks.rows import Row
 
 __all__ = ["Counter", "NoCounter", "count", "counter", "joules"]
 
 _RAPL = Path("/sys/class/powercap")
+_EACH_S = 1.0
 
 
 class NoCounter(Exception):
@@ -98,16 +100,17 @@ def _millijoules(read: Callable[[Any], int], device: Any) -> Callable[[], float]
 
 
 def _nvml() -> Counter:
+    """That of the GPUs that JAX has in this process; others of the machine are not ours."""
     try:
         nvml: Any = importlib.import_module("pynvml")
     except ImportError:
         raise NoCounter("NVML cannot be asked: nvidia-ml-py is not installed") from None
     try:
         nvml.nvmlInit()
-        devices = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
+        devices = [nvml.nvmlDeviceGetHandleByPciBusId(address) for address in bus_ids()]
         read = nvml.nvmlDeviceGetTotalEnergyConsumption
         return Counter([(_millijoules(read, device), 2.0**64) for device in devices])
-    except nvml.NVMLError as error:
+    except (nvml.NVMLError, OSError) as error:
         raise NoCounter(f"NVML counts no energy here ({error})") from None
 
 
@@ -135,20 +138,34 @@ def joules(
 
 
 def count(
-    case: Case, rows: Mapping[str, Row], ready: Mapping[str, Prepared], seconds: float
+    case: Case,
+    rows: Mapping[str, Row],
+    ready: Mapping[str, Prepared],
+    ends: float,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> None:
     """Give each row the joules of a step, or the reason why there are none.
 
-    One implementation after the other, for so many seconds each: a counter is of all cores, and
-    steps every few milliseconds.
+    One implementation after the other, for a second each or its share of what is left until the
+    clock shows ``ends``: a counter is of all cores, and steps every few milliseconds.
     """
-    for name, prepared in ready.items():
+    for index, (name, prepared) in enumerate(ready.items()):
         row = rows[name]
         try:
-            spent = joules(prepared.call, counter(row["platform"]), seconds=seconds)
+            counted = counter(row["platform"])
+            left = ends - clock()
+            if left <= 0 or left < _seconds(row, prepared):
+                raise NoCounter("no time was left to count it")
+            seconds = min(_EACH_S, left / (len(ready) - index))
+            spent = joules(prepared.call, counted, seconds=seconds, clock=clock)
         except Exception as error:  # the times stand, whatever becomes of this
             row["energy_reason"] = str(error)
             continue
         row["joules_per_step"] = spent / prepared.steps
         if case.per_second is not None and case.per_second[0] == "tokens" and spent:
             row["tokens_per_joule"] = case.per_second[1] * prepared.steps / spent
+
+
+def _seconds(row: Row, prepared: Prepared) -> float:
+    """What one call takes, as far as it was timed."""
+    return (row["median_ms"] or 0.0) * prepared.steps / 1e3

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from benchmarks.measuring.case import Case
-from benchmarks.measuring.machine import environment
+from benchmarks.measuring.machine import environment, now
 from benchmarks.measuring.numbers import computing_in
 from benchmarks.measuring.roofline import Roofline
 from benchmarks.measuring.runner import Limits, measure, without_time
@@ -99,12 +99,15 @@ class Isolated:
             alone = planned._replace(case=case.only((name,)))
             left = limits.left_s - (time.perf_counter() - began)
             if len(case.implementations) == 1 or left <= 0:
-                flags = _added(case.environment).get("XLA_FLAGS", self._where["xla_flags"])
-                where = self._where | {"xla_flags": flags}
-                rows += without_time(alone.case, reason, where, done)
+                rows += without_time(alone.case, reason, self._where_of(planned), done)
             else:
                 rows += self.measure(index, alone, replace(limits, left_s=left), done, ceilings)
         return rows
+
+    def _where_of(self, planned: Planned) -> dict[str, Any]:
+        """What a row states where no process is left to tell; `where` is of the run's start."""
+        flags = _added(planned.case.environment).get("XLA_FLAGS", self._where["xla_flags"])
+        return self._where | now() | {"xla_flags": flags, "matmul_precision": planned.precision}
 
     def close(self) -> None:
         """End the process, if there is one, for good."""

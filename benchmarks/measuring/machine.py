@@ -13,9 +13,10 @@ from typing import Any, cast
 import jax
 import numpy as np
 
+from benchmarks.measuring.nvidia import bus_ids
 from benchmarks.measuring.system import system
 
-__all__ = ["environment", "load_average", "throttle_events"]
+__all__ = ["environment", "load_average", "now", "throttle_events"]
 
 
 def environment() -> dict[str, Any]:
@@ -29,15 +30,22 @@ def environment() -> dict[str, Any]:
         "cpu_count": os.cpu_count(),
         "machine": platform.machine(),
         "system": system(),
-        "load_average": load_average(),
         "python": platform.python_version(),
         "jax": jax.__version__,
         "numpy": np.__version__,
         "xla_flags": os.environ.get("XLA_FLAGS"),
         "matmul_precision": config.jax_default_matmul_precision,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
+        **now(),
         **_gpu(),
+    }
+
+
+def now() -> dict[str, Any]:
+    """Of the facts of `environment` those that change from row to row."""
+    return {
+        "load_average": load_average(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
@@ -80,10 +88,16 @@ def _processor() -> str | None:
 
 @cache
 def _gpu() -> dict[str, str]:
-    """Driver, power limit and highest clock of the first NVIDIA GPU, if there is one."""
+    """Driver, power limit and highest clock of JAX's first NVIDIA GPU, if it has one."""
+    try:
+        address = next(iter(bus_ids()), None)
+    except OSError:
+        address = None
+    if address is None:
+        return {}
     wanted = ("driver_version", "power.limit", "clocks.max.sm")
     output = _run(
-        "nvidia-smi", "--id=0", f"--query-gpu={','.join(wanted)}", "--format=csv,noheader"
+        "nvidia-smi", f"--id={address}", f"--query-gpu={','.join(wanted)}", "--format=csv,noheader"
     )
     return {} if output is None else dict(zip(wanted, output.split(", "), strict=False))
 

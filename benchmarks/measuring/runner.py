@@ -135,11 +135,11 @@ def measure(
         waited = _wait(limits, began, clock)
         left = limits.left_s - (clock() - began)
         bounded = replace(limits, case_s=min(limits.case_s, max(left, 0.0)))
-        before = used()
+        before, ends = used(), clock() + bounded.case_s
         time_in_turns(case, rows, ready, failures, bounded)
     busy, throttled_after = busy_share(before, used()), throttle_events()
-    if case.timed and ready:
-        count(case, rows, ready, min(1.0, limits.case_s))
+    if case.timed and ready and limits.energy:
+        count(case, rows, ready, ends, clock)
     for name in wanted:
         row = rows[name]
         if name in ready:

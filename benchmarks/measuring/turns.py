@@ -40,6 +40,7 @@ class Limits:
     spread: the part of each median within which its 95 % interval is to lie.
     wait_s: seconds at most before each case until the machine is quiet.
     left_s: seconds from the beginning of the case after which no peer is prepared.
+    energy: whether it is counted, in calls of their own, with what ``case_s`` and ``left_s`` leave.
     """
 
     rounds: int = 20
@@ -47,6 +48,7 @@ class Limits:
     spread: float = STEADY
     wait_s: float = field(default=0.0, kw_only=True)
     left_s: float = field(default=float("inf"), kw_only=True)
+    energy: bool = field(default=True, kw_only=True)
 
 
 def time_in_turns(

@@ -7,6 +7,7 @@ the layer; recurrent layers it leaves to PyTorch's own kernels, as is its defaul
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -144,14 +145,21 @@ def device_of() -> str:
     return "cuda"
 
 
-def fastest_threads(call: Callable[[], Any]) -> int:
-    """PyTorch's own number of threads or one, whichever is faster; on a GPU its own."""
+def fastest_threads(
+    call: Callable[[], Any], *, clock: Callable[[], float] = time.perf_counter
+) -> int:
+    """PyTorch's own number of threads or one, whichever is faster; on a GPU its own.
+
+    The first call on each is not timed: `torch.compile` compiles again where the number differs.
+    """
     import torch
 
     most = torch.get_num_threads()
     if most == 1 or jax.default_backend() != "cpu":
         return most
-    seconds = {threads: least_seconds(on_threads(call, threads)) for threads in (most, 1)}
+    seconds = {
+        threads: least_seconds(on_threads(call, threads), clock=clock) for threads in (most, 1)
+    }
     return min(seconds, key=lambda threads: seconds[threads])
 
 

@@ -76,10 +76,7 @@ def prepare_layer(name: str, workload: Language, arrays: Arrays) -> Prepared:
 def _session(
     workload: Language, member: Any, params: Any, given: dict[str, np.ndarray]
 ) -> tuple[Any, dict[str, np.ndarray], dict[str, Any]]:
-    """An open file, what it is fed first, and what a row states: on the fastest of threads.
-
-    One thread is faster for little work, and its own number for much.
-    """
+    """An open file, what it is fed first, and what a row states: on the fastest of `_threads`."""
     try:
         import onnx  # noqa: F401
         import onnxruntime
@@ -97,8 +94,7 @@ def _session(
         options.intra_op_num_threads = threads
         return onnxruntime.InferenceSession(written, options, providers=["CPUExecutionProvider"])
 
-    most = os.cpu_count() or 1
-    sessions = {threads: opened(threads) for threads in dict.fromkeys((most, 1))}
+    sessions = {threads: opened(threads) for threads in _threads()}
     carries = [p for p in sessions[1].get_inputs() if p.name.startswith("carry_in")]
     feed = {p.name: np.zeros((workload.batch, p.shape[-1]), np.float32) for p in carries} | given
     seconds = {
@@ -108,3 +104,13 @@ def _session(
     best = min(seconds, key=lambda threads: seconds[threads])
     versions = {name: metadata.version(name) for name in ("onnx", "onnxruntime")}
     return sessions[best], feed, {"versions": versions, "threads": best}
+
+
+def _threads() -> tuple[int, ...]:
+    """What is tried: the library's own choice, which is 0, what this process may use, and one.
+
+    One thread is faster for little work; its own choice is as many as there are physical cores.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    mine = () if affinity is None else (len(affinity(0)),)
+    return tuple(dict.fromkeys((0, *mine, 1)))

@@ -54,8 +54,13 @@ def absent(rows: list[NotedRow]) -> list[str]:
 
 
 def _belongs(name: str, rows: list[NotedRow]) -> bool:
-    """Whether a group's rows stand in this part: those with a dtype of their own are in one."""
-    return GROUPS[name].follows_dtype or any(row.get("group") == name for row in rows)
+    """Whether a group's rows stand in this part: those with a dtype of their own are in one.
+
+    A group that a run leaves to ``accelerator`` belongs where it has a row.
+    """
+    group = GROUPS[name]
+    everywhere = group.follows_dtype and not group.accelerator_only
+    return everywhere or any(row.get("group") == name for row in rows)
 
 
 def _places(cases: Iterable[Case]) -> list[Place]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from benchmarks.groups import serving
 from benchmarks.measuring.case import Options
 from benchmarks.measuring.oracle import Wrong
-from benchmarks.peers import serving_jax
+from benchmarks.peers import serving_jax, serving_onnx
 
 CASES = {case.name: case for case in serving.GROUP.cases(Options(quick=True))}
 
@@ -38,3 +39,13 @@ def test_other_tokens_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     token = next(case for case in CASES.values() if case.pass_name == "token")
     with pytest.raises(Wrong, match="wrong: "):
         token.open()("rnn_jax")
+
+
+def test_onnx_runtime_is_tried_on_its_own_choice_of_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for cores, threads in (({2, 5, 6}, (0, 3, 1)), ({4}, (0, 1))):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid, own=cores: own, raising=False)
+        assert serving_onnx._threads() == threads
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert serving_onnx._threads() == (0, 1)

@@ -15,6 +15,7 @@ from benchmarks.measuring.isolated import Isolated, Planned
 from benchmarks.measuring.runner import Limits, measure
 
 LIMITS = Limits(rounds=1, case_s=0.0)
+EARLIER: dict[str, Any] = {"date": "2020-01-01T00:00:00+00:00", "load_average": -1.0}
 
 
 def plan() -> list[Planned]:
@@ -63,9 +64,11 @@ def measured(processes: Isolated, index: int, **limits: float) -> dict[str, Any]
 
 
 def test_a_process_that_is_killed_takes_no_other_implementation_with_it(
-    processes: Isolated,
+    processes: Isolated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert processes.where()["platform"] == "cpu"
+    assert processes.where()["matmul_precision"] is None
+    monkeypatch.setattr(processes, "_where", processes.where() | EARLIER)
     rows = measured(processes, 0)
     assert {name: row["status"] for name, row in rows.items()} == {
         "one": "ok", "killed": "failed", "full": "out-of-memory", "raising": "failed",
@@ -73,6 +76,10 @@ def test_a_process_that_is_killed_takes_no_other_implementation_with_it(
     }  # fmt: skip
     assert rows["killed"]["reason"] == "RuntimeError: its process ended with -9"
     assert rows["killed"]["device"] == rows["one"]["device"]
+    # Its facts are those of the case, not those of the run's start.
+    assert rows["killed"]["matmul_precision"] == rows["one"]["matmul_precision"] == "highest"
+    assert rows["killed"]["date"] >= rows["one"]["date"] > EARLIER["date"]
+    assert rows["killed"]["load_average"] != EARLIER["load_average"]
     assert rows["raising"]["reason"] == "KeyError: 'a peer'"
     # A process is kept until it ends.
     assert rows["full"]["xla_flags"] == rows["one"]["xla_flags"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from benchmarks.measuring.implementation import Prepared
 from benchmarks.measuring.system import described, limits, system
 from benchmarks.reporting.machine import machine
 from benchmarks.reporting.summary import noted
+from tests.benchmarks.clock import Clock
 
 CPUINFO = """\
 processor\t: {0}
@@ -155,12 +157,13 @@ def measured(monkeypatch: pytest.MonkeyPatch, counted: Counter | NoCounter) -> A
         ("rnn_jax",), lambda: lambda name: Prepared(lambda: None, dict, steps=4),
         per_second=("tokens", 8.0),
     )  # fmt: skip
-    (row,) = runner.measure(case, lambda row: None, limits=runner.Limits(rounds=1, case_s=0))
+    (row,) = runner.measure(case, lambda row: None, limits=runner.Limits(rounds=1, case_s=9))
     return row
 
 
 def test_a_row_has_its_joules_or_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     meter = iter([0.0, 0.0, 16.0])
+    monkeypatch.setattr(energy, "_EACH_S", 0.0)
     row = measured(monkeypatch, Counter([(lambda: next(meter), 100.0)]))
     assert (row["joules_per_step"], row["tokens_per_joule"]) == (4.0, 2.0)
     assert row["energy_reason"] is None
@@ -186,3 +189,46 @@ def test_nvml_without_its_package_is_a_reason() -> None:
     except ImportError:
         with pytest.raises(NoCounter, match="nvidia-ml-py is not installed"):
             energy.counter.__wrapped__("gpu")
+
+
+def counting(
+    monkeypatch: pytest.MonkeyPatch, limits: runner.Limits, **seconds: float
+) -> tuple[list[Any], Clock]:
+    """Rows of implementations whose calls take so long by a clock that nothing else moves."""
+    clock, joule = Clock(), [0.0]
+
+    def read() -> float:
+        joule[0] += 6.0
+        return joule[0]
+
+    def turns(case: Any, rows: Any, ready: Any, *rest: Any) -> None:
+        clock.now += 2.0
+        for name, took in seconds.items():
+            rows[name]["median_ms"] = 1e3 * took
+
+    monkeypatch.setattr(energy, "counter", lambda platform: Counter([(read, 1e9)]))
+    monkeypatch.setattr(runner, "time_in_turns", turns)
+    facts = {"workload": "w", "dtype": "float32", "precision": "highest"}
+    calls = {name: Prepared(clock.lasting(name, took), dict) for name, took in seconds.items()}
+    case = Case("group", "pass", facts, tuple(seconds), lambda: calls.__getitem__)
+    return runner.measure(case, lambda row: None, limits=limits, clock=clock), clock
+
+
+def test_energy_takes_no_more_than_is_left_of_the_case_and_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits = runner.Limits(case_s=9.0)
+    rows, clock = counting(monkeypatch, limits, rnn_jax=0.25, peer=0.5)
+    assert (clock.order.count("rnn_jax"), clock.order.count("peer")) == (4, 2)  # a second each
+    assert [row["joules_per_step"] for row in rows] == [1.5, 3.0]
+    for bounded in (replace(limits, case_s=3.0), replace(limits, left_s=3.0)):
+        rows, clock = counting(monkeypatch, bounded, rnn_jax=0.25, peer=0.5)
+        assert (clock.order.count("rnn_jax"), clock.order.count("peer")) == (2, 1)
+        rows, clock = counting(monkeypatch, bounded, rnn_jax=4.0, peer=0.5)  # one call is too long
+        assert clock.order == ["peer"] * 2
+        assert rows[0]["energy_reason"] == "no time was left to count it"
+    for spent in (replace(limits, case_s=2.0), replace(limits, left_s=2.0)):
+        rows, clock = counting(monkeypatch, spent, rnn_jax=0.25)
+        assert clock.order == [] and rows[0]["energy_reason"] == "no time was left to count it"
+    rows, clock = counting(monkeypatch, replace(limits, energy=False), rnn_jax=0.25)
+    assert clock.order == [] and rows[0]["energy_reason"] is None

@@ -14,6 +14,7 @@ from benchmarks.measuring.timing import (
     LONG_S,
     dispatch_ms,
     interval,
+    least_seconds,
     percentile,
     quartiles,
     round_medians,
@@ -41,6 +42,14 @@ def test_a_turn_begins_with_a_call_that_is_not_clocked_unless_it_is_long() -> No
     calls = {"cold": clock.lasting("cold", 9 / 16, 0.25), "long": clock.lasting("long", 2 * LONG_S)}
     seconds = take_turns(calls, 1, 0, clock=clock)
     assert seconds == {"cold": [[0.25] * BLOCK], "long": [[2 * LONG_S]]}
+
+
+def test_a_first_call_is_no_witness_however_long_it_takes() -> None:
+    clock = Clock()
+    assert least_seconds(clock.lasting("compiles", 64.0, 2.0), clock=clock) == 2.0
+    assert clock.order == ["compiles"] * 2
+    assert least_seconds(clock.lasting("", 64.0, 0.5, 0.25, 0.5), 3, clock=clock) == 0.25
+    assert least_seconds(clock.lasting("", 64.0, 0.5, 0.25), 1, clock=clock) == 0.5
 
 
 def test_turns_end_when_the_medians_are_sure() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from benchmarks.measuring import language
 from benchmarks.measuring.workloads import Language
+from tests.benchmarks.clock import Clock
 
 torch = pytest.importorskip("torch")
 
@@ -52,3 +54,19 @@ def test_the_number_of_threads_is_set_for_a_call_and_set_back() -> None:
     with pytest.raises(ZeroDivisionError):
         pytorch.on_threads(lambda: 1 // 0, 1)()
     assert torch.get_num_threads() == most
+
+
+@pytest.mark.parametrize("best", [1, 2])
+def test_threads_are_chosen_by_calls_after_the_one_that_compiles(
+    best: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, threads = Clock(), [2]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads[0])
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: threads.__setitem__(0, number))
+    # Compiling takes longest where the call is fastest, and is done anew on each number.
+    calls: dict[int, Callable[[], None]] = {
+        number: clock.lasting("", *((64.0, 1.5) if number == best else (8.0, 3.0)))
+        for number in (1, 2)
+    }
+    assert pytorch.fastest_threads(lambda: calls[threads[0]](), clock=clock) == best
+    assert threads == [2]

@@ -57,6 +57,14 @@ def test_cases_and_groups_without_a_row_are_named_once() -> None:
     assert f"- `sequence-scaling`: no row in 2 of 24 cases: {both}" in said
 
 
+def test_what_is_left_to_accelerators_is_missed_where_a_part_of_it_was_run() -> None:
+    left = {name for name, group in GROUPS.items() if group.accelerator_only}
+    rows = rows_of(Options())
+    assert "Nothing: every row" in text([row for row in rows if row["group"] not in left])
+    gone = next(row for row in rows if row["group"] == "laws")
+    assert "- `laws`: without" in text([row for row in rows if row is not gone])
+
+
 def test_what_has_a_dtype_of_its_own_is_missed_in_no_other_part() -> None:
     rows = [row for row in rows_of(Options(dtype="bfloat16")) if GROUPS[row["group"]].follows_dtype]
     assert "Nothing: every row" in text(rows)
