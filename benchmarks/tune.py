@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dtypes", default="float32", help=f"by commas, of {', '.join(DTYPES)}")
     add("--settings", help=f"by semicolons; all: {'; '.join(SETTINGS)}")
     add("--seconds", type=float, default=300, help="after which nothing is begun; 300")
-    add("--output", type=Path, help="a file of JSON, written anew with every row")
+    add("--output", type=Path, help="a new file of JSON, complete after every row")
     add("--interpret", action="store_true", help="on a CPU, checks only")
 
 
@@ -76,6 +76,8 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--seconds must be finite and above 0, not {options.seconds:g}")
     if not options.interpret and jax.default_backend() != "gpu":
         raise ValueError("a kernel is timed on a GPU; on a CPU pass --interpret, which checks")
+    if options.output is not None and options.output.exists():
+        raise ValueError(f"--output {options.output} exists already: name a new file")
     rows: list[dict[str, Any]] = []
     until = time.monotonic() + options.seconds
     # The kernel's own products are exact: with others rounded to TF32 no error could be told.
@@ -87,8 +89,12 @@ def run(options: argparse.Namespace) -> int:
             if options.output is not None:
                 _write(rows, options.output)
     print()
-    print(table(rows, _COLUMNS))
+    print(table([{**row, "off": _scientific(row.get("off"))} for row in rows], _COLUMNS))
     return int(any(row["failed"] for row in rows))
+
+
+def _scientific(number: float | None) -> str | None:
+    return None if number is None else f"{number:.1e}"
 
 
 def _write(rows: list[dict[str, Any]], file: Path) -> None:

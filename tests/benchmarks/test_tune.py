@@ -92,6 +92,7 @@ def test_times_are_of_the_scans_time_where_there_is_one(monkeypatch: pytest.Monk
         (["--interpret", "--seconds", "nan"], "--seconds must be finite and above 0, not nan"),
         (["--interpret", "--seconds", "0"], "--seconds must be finite and above 0, not 0"),
         (["--interpret", "--output", f"{__file__}/x"], "cannot be written"),
+        (["--interpret", "--output", __file__], "exists already: name a new file"),
         (["--interpret", "--settings", "fast"], "'fast' is none of as chosen"),
     ],
 )
