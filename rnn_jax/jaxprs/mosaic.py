@@ -210,12 +210,46 @@ def _log1p(x: Any, **_: Any) -> Any:
     return jnp.where(rounded == x, jnp.log(u), jnp.where(rounded == 0, x, x * factor))
 
 
+def _expm1(x: Any, **_: Any) -> Any:
+    """``exp(x) - 1``, to a few roundings near 0, too, by the same theorem."""
+    u = jnp.exp(x)
+    rounded = u - 1
+    near = x * rounded / jnp.log(jnp.where(rounded == 0, 2, u))
+    return jnp.where(abs(x) > 0.5, rounded, jnp.where(rounded == 0, x, near))
+
+
+def _integer_pow(x: Any, *, y: int, **_: Any) -> Any:
+    """By squaring: a kernel has no power but the second."""
+    result, square, left = None, x, abs(y)
+    while left:
+        if left % 2:
+            result = square if result is None else result * square
+        left //= 2
+        square = square * square if left else square
+    if result is None:
+        return jnp.ones_like(x)
+    return 1 / result if y < 0 else result
+
+
+def _select_n(which: Any, *cases: Any, **_: Any) -> Any:
+    """By two at a time: a kernel chooses by true and false, and a branch by its number."""
+    if which.dtype == bool:
+        return jax.lax.select_n(which, *cases)
+    chosen = cases[0]
+    for number, case in enumerate(cases[1:], 1):
+        chosen = jax.lax.select_n(which >= number, chosen, case)
+    return chosen
+
+
 _SUBSTITUTES: dict[str, Callable[..., Any]] = {
-    "add_any": jax.lax.add,
-    "copy": lambda x: x,
+    "add_any": lambda x, y, **_: jax.lax.add(x, y),
+    "copy": lambda x, **_: x,
+    "expm1": _expm1,
     "log1p": _log1p,
-    "name": lambda x: x,
-    "stop_gradient": lambda x: x,
+    "integer_pow": _integer_pow,
+    "name": lambda x, **_: x,
+    "select_n": _select_n,
+    "stop_gradient": lambda x, **_: x,
 }
 
 
@@ -230,7 +264,7 @@ def _evaluate(jaxpr: Any, consts: list[Any], args: list[Any]) -> list[Any]:
         if (inner := _inner(eqn)) is not None:
             results = _evaluate(*inner, operands)
         elif name in _SUBSTITUTES:
-            results = [_SUBSTITUTES[name](*operands)]
+            results = [_SUBSTITUTES[name](*operands, **eqn.params)]
         else:
             params = eqn.primitive.get_bind_params(eqn.params)
             if name in _FLOW:
