@@ -36,7 +36,7 @@ Row = TypedDict(
         "dtype": Annotated[str, "of parameters and inputs"],
         "precision": Annotated[str, "of float32 products, as `jax.default_matmul_precision`"],
         # How it went.
-        "status": Annotated[str, "ok, unavailable, wrong, out-of-memory or failed"],
+        "status": Annotated[str, "ok, unavailable, wrong, out-of-memory, out-of-time, failed"],
         "reason": Annotated[str | None, "why there is no time"],
         # Times, in milliseconds a step unless the name has another unit.
         "ms_of": Annotated[str, "what one step is"],
@@ -158,8 +158,8 @@ def key_of(row: Mapping[str, Any]) -> Key:
 
 
 def settled(rows: Iterable[Mapping[str, Any]]) -> frozenset[Key]:
-    """What a resumed run leaves alone; what failed, or ran out of memory, is tried again."""
-    again = ("failed", "out-of-memory")
+    """What a resumed run leaves alone: it tries again what failed, or ran out of something."""
+    again = ("failed", "out-of-memory", "out-of-time")
     return frozenset(key_of(row) for row in rows if row.get("status") not in again)
 
 

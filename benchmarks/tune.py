@@ -66,6 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print a line for every setting as it is done, then a table; 1 where one is wrong or fails.
 
+    Interrupted, it prints the table of what has been done, and its exit code is 130.
+
     Raises:
       ValueError: an option is of no use, or the file cannot be written.
     """
@@ -83,14 +85,18 @@ def run(options: argparse.Namespace) -> int:
     # The kernel's own products are exact: with others rounded to TF32 no error could be told.
     with jax.default_matmul_precision("highest"):
         found = _rows(cells, shapes, dtypes, settings, interpret=options.interpret, until=until)
-        for row in found:
-            rows.append(row)
-            print(json.dumps(row), flush=True)
-            if options.output is not None:
-                _write(rows, options.output)
+        try:
+            for row in found:
+                rows.append(row)
+                print(json.dumps(row), flush=True)
+                if options.output is not None:
+                    _write(rows, options.output)
+            code = int(any(row["failed"] for row in rows))
+        except KeyboardInterrupt:
+            code = 130  # as a shell has it
     print()
     print(table([{**row, "off": _scientific(row.get("off"))} for row in rows], _COLUMNS))
-    return int(any(row["failed"] for row in rows))
+    return code
 
 
 def _scientific(number: float | None) -> str | None:

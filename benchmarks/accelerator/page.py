@@ -21,7 +21,7 @@ def made_of(rows: list[Row], left: list[Planned], file: str, minutes: float) -> 
     newest = list({key_of(row): row for row in rows}.values())
     last = newest[-1]
     # What is common to all pages of rows, one heading further down, without its title.
-    _, _, detail = page(newest, Path(), [file], pictures=False).text.partition("\n")
+    _, _, detail = page(newest, Path(), [file], suite=False).text.partition("\n")
     texts = [
         f"# {last['device']}",
         _facts(newest),

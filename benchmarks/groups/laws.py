@@ -74,14 +74,14 @@ def _cases(options: Options) -> list[Case]:
 
 
 def judged(rows: Iterable[AnyRow]) -> list[AnyRow]:
-    """The last row of each law that could be tried here, the furthest from holding first."""
+    """The last row of each law that was tried to its end, the furthest from holding first."""
     last = {key_of(row): row for row in rows if row["group"] == GROUP.name}
-    tried = [row for row in last.values() if row["status"] != "unavailable"]
+    tried = [row for row in last.values() if row["status"] not in ("unavailable", "out-of-time")]
     return sorted(tried, key=_share, reverse=True)
 
 
 def broken(rows: Iterable[AnyRow]) -> list[AnyRow]:
-    """Of those the laws that do not hold; one whose process failed or ended is not known to."""
+    """Of those the laws that do not hold; one whose process failed is not known to."""
     return [row for row in judged(rows) if row["status"] != "ok"]
 
 

@@ -265,6 +265,8 @@ def _status(error: BaseException) -> str:
         return "unavailable"
     if isinstance(error, Wrong):
         return "wrong"
+    if isinstance(error, TimeoutError):
+        return "out-of-time"
     message = f"{type(error).__name__} {error}".lower()
     full = ("resource_exhausted", "out of memory", "outofmemory", "memoryerror")
     return "out-of-memory" if any(word in message for word in full) else "failed"

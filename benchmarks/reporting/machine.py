@@ -16,8 +16,8 @@ _UNKNOWN = (
 )
 
 
-def machine(rows: list[NotedRow], ceilings: Roofline | None) -> str:
-    """A list of facts, and how to measure the same again."""
+def machine(rows: list[NotedRow], ceilings: Roofline | None, *, again: bool = True) -> str:
+    """A list of facts, and how to measure these groups ``again``."""
     row = rows[0]
     versions: dict[str, str] = {}
     for one in rows:
@@ -55,7 +55,7 @@ def machine(rows: list[NotedRow], ceilings: Roofline | None) -> str:
         facts.append(f"load average {min(loads):.1f} to {max(loads):.1f}")
     if any(one.get("throttled") for one in rows):
         facts.append("throttled at times")
-    facts += [_energy(rows), *_again(rows)]
+    facts += [_energy(rows), *(_again(rows) if again else [])]
     return "\n".join(f"- {fact}" for fact in facts)
 
 
@@ -111,14 +111,16 @@ def _energy(rows: list[NotedRow]) -> str:
 
 
 def _again(rows: list[NotedRow]) -> list[str]:
-    """The commands that measure the same, on one device and on several."""
+    """The commands that measure the groups of the rows whole, on one device and on several."""
     row, here = rows[0], {row.get("group") for row in rows}
     common = f"--dtype {row.get('dtype')} --precision {row.get('precision') or 'highest'} --out"
     one = [name for name in GROUPS if name in here and not GROUPS[name].several_devices]
     more = [name for name in GROUPS if name in here and GROUPS[name].several_devices]
     lines = []
     if one:
-        lines.append(f"again: `python -m benchmarks {' '.join(one)} {common} ROWS.jsonl`")
+        lines.append(
+            f"these groups, whole: `python -m benchmarks {' '.join(one)} {common} ROWS.jsonl`"
+        )
     if more:
         lines.append(
             f"and on 1, 2, 4 and 8 devices: `python -m benchmarks {' '.join(more)} {common} "

@@ -41,8 +41,12 @@ class Page(NamedTuple):
     pictures: dict[str, str]
 
 
-def page(rows: list[Row], out: Path, files: list[str], *, pictures: bool = True) -> Page:
-    """The page; its pictures, if there are to be any, go into ``out``."""
+def page(rows: list[Row], out: Path, files: list[str], *, suite: bool = True) -> Page:
+    """The page; its pictures go into ``out``.
+
+    Without ``suite`` the rows are of another command than the suite's: it has no pictures, headline
+    and roofline, and does not speak of what the suite has besides.
+    """
     split = parts(rows)
     texts = [
         "# Results\n\nMade by `python -m benchmarks report` of "
@@ -54,14 +58,14 @@ def page(rows: list[Row], out: Path, files: list[str], *, pictures: bool = True)
     ]
     drawn = []
     for part in split:
-        drawings = Pictures(out, part.mark, drawing=pictures)
+        drawings = Pictures(out, part.mark, drawing=suite)
         texts += [
             f"## {part.title}",
-            machine(part.rows, _ceilings(part.rows)),
+            machine(part.rows, _ceilings(part.rows), again=suite),
             criterion(part.rows),
         ]
         # A section is written to stand on a page of its own.
-        texts += [re.sub("^(?=#)", "#", text) for text in _sections(part.rows, drawings)]
+        texts += [re.sub("^(?=#)", "#", text) for text in _sections(part.rows, drawings, suite)]
         drawn.append(drawings.drawn)
     texts += [*_beside(split), *_peers(rows)]
     text = "\n\n".join(text.strip() for text in texts if text) + "\n"
@@ -111,12 +115,12 @@ def headline(rows: list[NotedRow]) -> list[str]:
     return list(filter(None, sentences))
 
 
-def _sections(rows: list[NotedRow], pictures: Pictures) -> list[str]:
+def _sections(rows: list[NotedRow], pictures: Pictures, suite: bool) -> list[str]:
     """All sections of a part, in their order on the page."""
     above = [group for group in GROUPS.values() if group.above_roofline]
     below = [group for group in GROUPS.values() if not group.above_roofline]
     ceilings = _ceilings(rows)
-    lines = headline(rows)
+    lines = headline(rows) if suite else []
     texts = ["## Headline", *lines] if lines else []
     for group in above:
         texts += _section(group, rows, pictures)
@@ -126,10 +130,11 @@ def _sections(rows: list[NotedRow], pictures: Pictures) -> list[str]:
         if group.in_roofline
         for row in measured(_own(group, rows))
     ]
-    texts += roofline(points, ceilings, pictures)
+    if suite:
+        texts += roofline(points, ceilings, pictures)
     for group in below:
         texts += _section(group, rows, pictures)
-    return texts + failures(rows) + absent(rows)
+    return texts + failures(rows) + (absent(rows) if suite else [])
 
 
 def _ceilings(rows: list[NotedRow]) -> Roofline | None:

@@ -64,6 +64,22 @@ def test_an_error_of_the_compiler_is_a_line_and_the_rest_goes_on(
     assert (failed["failed"], right["failed"], right["note"]) == (True, False, "")
 
 
+def test_interrupted_it_shows_what_has_been_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(cell: Any, backend: Any, name: str) -> Any:
+        if backend == Kernel(rows=1, interpret=True):
+            raise KeyboardInterrupt
+        return built(cell, backend, name)
+
+    built = tune._pass
+    monkeypatch.setattr(tune, "_pass", interrupted)
+    monkeypatch.setattr(tune, "PASSES", ("forward",))
+    only = ["--interpret", "--cells", "rnn", "--shapes", "1x1x2", "--settings", "rows=2;rows=1"]
+    assert main(["tune", *only]) == 130
+    assert "| rnn " in capsys.readouterr().out
+
+
 def test_times_are_of_the_scans_time_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(cell: Any, backend: Any, name: str) -> Any:
         if backend == "auto":

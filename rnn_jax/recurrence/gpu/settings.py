@@ -8,6 +8,12 @@ from rnn_jax.host.checks import positive
 
 __all__ = ["Kernel"]
 
+_VALUES: dict[str, tuple[bool | None, ...]] = {
+    "ahead": (False, True),
+    "resident": (None, False, True),
+    "interpret": (False, True),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Kernel:
@@ -22,7 +28,8 @@ class Kernel:
     interpret: run by JAX's interpreter of such kernels, on the host: for tests.
 
     Raises:
-      ValueError: ``rows`` or ``unroll`` is not a positive integer.
+      ValueError: ``rows`` or ``unroll`` is not a positive integer, or another setting has no
+        such value.
 
     Example:
       >>> Kernel(rows=2).unroll
@@ -39,3 +46,6 @@ class Kernel:
         positive(unroll=self.unroll)
         if self.rows is not None:
             positive(rows=self.rows)
+        for name, values in _VALUES.items():
+            if not any(getattr(self, name) is value for value in values):
+                raise ValueError(f"{name} must be one of {values}, not {getattr(self, name)!r}")

@@ -65,7 +65,14 @@ def test_a_dry_run_makes_rows_and_a_page_and_is_resumed(
 
 @pytest.mark.parametrize(
     "status, code",
-    [("ok", 0), ("unavailable", 0), ("wrong", 1), ("failed", 1), ("out-of-memory", 1)],
+    [
+        ("ok", 0),
+        ("unavailable", 0),
+        ("out-of-time", 0),
+        ("wrong", 1),
+        ("failed", 1),
+        ("out-of-memory", 1),
+    ],
 )
 def test_a_law_that_is_not_known_to_hold_is_exit_code_1(
     status: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

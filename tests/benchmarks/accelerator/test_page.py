@@ -42,6 +42,7 @@ def test_it_says_what_holds_what_a_step_takes_and_what_is_left() -> None:
         law("relu-1", None, "out-of-memory", reason="RESOURCE_EXHAUSTED"),
         law("mgu-1", None, "unavailable", reason="no such backend"),
         law("slow-1", None, "failed", reason="again"),
+        law("late-1", None, "out-of-time", reason="TimeoutError: it was ended"),
         law("slow-1", 1e-7),  # tried again
         timed(None, status="failed", reason="RuntimeError: its process ended with -9"),
         timed(2.5),  # measured again
@@ -62,7 +63,9 @@ def test_it_says_what_holds_what_a_step_takes_and_what_is_left() -> None:
         "tanh-1": ["failed", "RuntimeError: its process ended with -11"],
         "relu-1": ["out-of-memory", "RESOURCE_EXHAUSTED"],
     }
-    # Once more in detail.
+    # Once more in detail, without what the suite's own page has besides.
+    assert "# Headline" not in text and "# Roofline" not in text and "What was not run" not in text
+    assert "TimeoutError: it was ended" in text
     assert "2 of 5 hold." in text
     detail = [line for line in lines if line[:1] == ["relu-1, values+gradients"]]
     assert detail == [

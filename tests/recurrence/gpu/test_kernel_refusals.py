@@ -123,6 +123,11 @@ def test_unknown_backends_and_settings() -> None:
         run(r.elman(3), "cuda")
     with pytest.raises(ValueError, match="rows must be an integer of at least 1, not 0"):
         Kernel(rows=0)
+    wrong: Any = "yes"
+    with pytest.raises(
+        ValueError, match=r"resident must be one of \(None, False, True\), not 'yes'"
+    ):
+        Kernel(resident=wrong)
 
 
 HOPPER, BLACKWELL = Device((9, 0), 132), Device((10, 0), 148)
