@@ -8,12 +8,11 @@ from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from rnn_jax.arrays.masking import select
 from rnn_jax.arrays.products import narrow_like, widened
 from rnn_jax.host.checks import positive
-from rnn_jax.jaxprs import vary_over, varying_axes
+from rnn_jax.jaxprs import scan, vary_over, varying_axes
 from rnn_jax.layers.activation_penalty import penalised_part
 from rnn_jax.layers.base import BaseLayer, adapted, check_layer, initial_or, inside, run
 from rnn_jax.layers.wrapper import Wrapper
@@ -77,7 +76,7 @@ class Remat(Wrapper):
             cut(rest, rest + count * chunk),
         )
         begins = along.start + rest + chunk * jnp.arange(count)
-        carry, others = lax.scan(
+        carry, others = scan(
             lambda carry, step: again(carry, *step), carry, (begins, chunks), reverse=self.reverse
         )
 

@@ -125,7 +125,7 @@ def _lagged(
             carry, y = one(closed, carry, x)
             return carry, (carry, y)
 
-        _, (carries, ys) = lax.scan(body, carry, xs, count, unroll=unroll)
+        _, (carries, ys) = scan(body, carry, xs, count, unroll=unroll)
         return carries, ys
 
     at_once = jax.vmap(one, (None, 0, 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -285,6 +286,8 @@ def test_a_step_of_bfloat16_is_written_by_itself() -> None:
         return len(re.findall(r"= bf16\[37,3\]\S* convert\(%dynamic", str(compiled.as_text())))
 
     assert whole_arrays_written(jaxprs.scan) == 0
+    windows = partial(r.truncated_scan, kind=r.sliding(2))
+    assert whole_arrays_written(windows) == 0
     old = jax.__version_info__ < (0, 11) and jax.default_backend() == "cpu"
     assert (whole_arrays_written(jax.lax.scan) > 0) == old
     last, ys = steps(jnp.ones((37, 3)), jaxprs.scan)
