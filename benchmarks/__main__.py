@@ -108,7 +108,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         type=float,
         default=20.0,
-        help="of a workload and pass: after it no round is begun, but for the first 3; 20",
+        help="of a workload and pass: after it no round is begun, but for the first 6; 20",
     )
     add(
         "--budget",

@@ -29,7 +29,8 @@ __all__ = [
     "take_turns",
 ]
 
-LEAST_ROUNDS = 3
+# As many as a 95 % interval of a median needs.
+LEAST_ROUNDS = 6
 BLOCK = 3
 # Beside a call this long nothing that the one before it left behind counts.
 LONG_S = 1.0

@@ -133,7 +133,8 @@ def test_turns_end_at_the_rounds_or_the_budget_but_not_before_the_least() -> Non
 
     calls = {name: call(name) for name in "abc"}
     turn = BLOCK + 1  # the first call of a turn is not clocked
-    for rounds, budget_s, done in ((2, 0, 2), (9, 0, LEAST_ROUNDS), (9, 13 * turn, 5), (4, 1e9, 4)):
+    bounds = ((2, 0, 2), (9, 0, LEAST_ROUNDS), (12, 22 * turn, 8), (9, 1e9, 9))
+    for rounds, budget_s, done in bounds:
         order.clear()
         seconds = take_turns(calls, rounds, budget_s, spread=0, clock=lambda: now[0])
         assert seconds == {name: [[1.0] * BLOCK] * done for name in "abc"}
