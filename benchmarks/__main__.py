@@ -108,7 +108,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         type=float,
         default=20.0,
-        help="of a workload and pass: after it no round is begun, but for the first 6; 20",
+        help="of a workload and pass: after it no round is begun, but for the first 6, or for "
+        "3 if one alone takes longer; 20",
     )
     add(
         "--budget",

@@ -15,6 +15,7 @@ from rnn_jax.recipes.reference_step import interleaved
 
 __all__ = [
     "BLOCK",
+    "LEAST_LONG_ROUNDS",
     "LEAST_ROUNDS",
     "LONG_S",
     "Laps",
@@ -31,6 +32,8 @@ __all__ = [
 
 # As many as a 95 % interval of a median needs.
 LEAST_ROUNDS = 6
+# Enough for a median, where a round alone takes longer than all of them were to.
+LEAST_LONG_ROUNDS = 3
 BLOCK = 3
 # Beside a call this long nothing that the one before it left behind counts.
 LONG_S = 1.0
@@ -153,7 +156,8 @@ def take_turns(
     """Seconds of every call, ``block`` a round, until the medians are sure or the bounds are met.
 
     They are sure where the 95 % `interval` of every call's median lies within ``spread`` of it; the
-    bounds are ``rounds`` and ``budget_s``. At least `LEAST_ROUNDS`, if so many are asked for.
+    bounds are ``rounds`` and ``budget_s``. At least `LEAST_ROUNDS`, if so many are asked for; of
+    rounds that last longer than ``budget_s`` each, `LEAST_LONG_ROUNDS`.
 
     The first call of a turn is not clocked: for a while after a call some libraries' threads spin
     in wait for the next one, which would be charged to the neighbour. For what is left of it the
@@ -164,7 +168,9 @@ def take_turns(
     order, shuffle = list(calls), random.Random(0).shuffle
     began = clock()
     for done in range(rounds):
-        if done >= LEAST_ROUNDS and (clock() - began >= budget_s or _sure(seconds, spread)):
+        spent = clock() - began
+        least = LEAST_ROUNDS if spent <= done * budget_s else LEAST_LONG_ROUNDS
+        if done >= least and (spent >= budget_s or _sure(seconds, spread)):
             break
         shuffle(order)
         for name in order:

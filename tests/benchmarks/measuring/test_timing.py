@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.measuring.timing import (
     BLOCK,
+    LEAST_LONG_ROUNDS,
     LEAST_ROUNDS,
     LONG_S,
     dispatch_ms,
@@ -133,7 +134,15 @@ def test_turns_end_at_the_rounds_or_the_budget_but_not_before_the_least() -> Non
 
     calls = {name: call(name) for name in "abc"}
     turn = BLOCK + 1  # the first call of a turn is not clocked
-    bounds = ((2, 0, 2), (9, 0, LEAST_ROUNDS), (12, 22 * turn, 8), (9, 1e9, 9))
+    lasts = 3 * turn  # a round
+    bounds = (
+        (2, 0, 2),
+        (9, 0, LEAST_LONG_ROUNDS),
+        (9, lasts - 1, LEAST_LONG_ROUNDS),
+        (9, lasts, LEAST_ROUNDS),
+        (12, 22 * turn, 8),
+        (9, 1e9, 9),
+    )
     for rounds, budget_s, done in bounds:
         order.clear()
         seconds = take_turns(calls, rounds, budget_s, spread=0, clock=lambda: now[0])
