@@ -158,11 +158,12 @@ def _floor(workload: Workload) -> Stepper:
     return Stepper(call, repeats, lambda: (None, None, None))
 
 
-_SPREAD = (
-    "± is one standard deviation of single calls, by their quartiles; that of a ratio is of both "
-    "times together."
-)
-_INTERVAL = "[…] is the 95 % interval of a ratio."
+# What a headline says of its signs, where it has them.
+_SIGNS = {
+    "±": "± is one standard deviation of single calls, by their quartiles.",
+    "(± ": "That of a ratio is of both times together.",
+    "[": "[…] is the 95 % interval of a ratio.",
+}
 
 
 def _headline(rows: list[NotedRow]) -> tuple[list[Line], str]:
@@ -188,7 +189,7 @@ def _headline(rows: list[NotedRow]) -> tuple[list[Line], str]:
             f"{ours['dtype']} ({_spread(ours)}) is {', '.join(said)}.{note}"
         )
     text = "\n\n".join(sentences)
-    signs = [said for sign, said in (("±", _SPREAD), ("[", _INTERVAL)) if sign in text]
+    signs = [said for sign, said in _SIGNS.items() if sign in text]
     return [], " ".join([text, *signs])
 
 
@@ -196,10 +197,11 @@ def _times(row: NotedRow, ours: NotedRow) -> str:
     """How often ours goes into a peer's time: with its 95 % interval, or by the quartiles."""
     ratio, any_row = number(row, "median_ms") / number(ours, "median_ms"), cast(Any, row)
     low, high = any_row.get("ratio_low"), any_row.get("ratio_high")
+    digits = 1 if ratio >= 10 else 2
     if low is not None and high is not None:
-        return f"{ratio:.3g} times [{low:.3g}, {high:.3g}]"
+        return f"{ratio:.{digits}f} times [{low:.{digits}f}, {high:.{digits}f}]"
     spread = ratio * math.hypot(relative_spread(row), relative_spread(ours))
-    return f"{ratio:.3g} ± {spread:.2g} times"
+    return f"{ratio:.{digits}f} times (± {spread:.2g})"
 
 
 def _spread(row: NotedRow) -> str:

@@ -76,7 +76,7 @@ def test_the_page_says_what_the_rows_say(tmp_path: Path) -> None:
     squeezed = " ".join(page.split())
     for part in (
         "| torch | 2.000 | 0.500 | 1 | 2 |",  # headline: geometric mean, worst, lost
-        "is 25 ± 0.52 times as fast as the published NumPy loop in float32",
+        "is 25.0 times (± 0.52) as fast as the published NumPy loop in float32",
         "± is one standard deviation of single calls, by their quartiles",
         "| lstm-a | 2.000 | **0.50 ± 0.01** |",  # a lost row, in bold
         "| lstm-b | 2.000 | 8.00 ± 0.17 |",
