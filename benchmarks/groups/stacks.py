@@ -14,7 +14,7 @@ import numpy as np
 import rnn_jax
 from benchmarks.group import COLUMNS, Group
 from benchmarks.measuring.case import Case, Options
-from benchmarks.measuring.implementation import JaxImplementation, Prepared
+from benchmarks.measuring.implementation import UNROLLED, JaxImplementation, Prepared
 from benchmarks.measuring.layers import OF, TRAINED
 from benchmarks.measuring.oracle import check, tolerance
 from benchmarks.measuring.workloads import Arrays, Recurrence
@@ -143,10 +143,10 @@ def _torch(workload: Stacked, arrays: Arrays, params: Any) -> pytorch.TorchLayer
 def _flax(workload: Stacked, arrays: Arrays, params: Any) -> JaxImplementation:
     from flax import linen as nn
 
-    def run() -> Any:
-        return nn.RNN(nn.OptimizedLSTMCell(workload.hidden), time_major=True)
+    def module(unroll: int) -> Any:
+        def run() -> Any:
+            return nn.RNN(nn.OptimizedLSTMCell(workload.hidden), time_major=True, unroll=unroll)
 
-    def module() -> Any:
         if workload.kind == "bidirectional":
             return nn.Bidirectional(run(), run(), time_major=True)
         return nn.Sequential([run(), run()]) if workload.kind == "stack" else run()
@@ -154,17 +154,25 @@ def _flax(workload: Stacked, arrays: Arrays, params: Any) -> JaxImplementation:
     cells = iter(
         to_flax(rnn_jax.lstm(workload.hidden), part) for part in _parts(workload.kind, params)
     )
-    shapes = jax.eval_shape(module().init, jax.random.key(0), jnp.asarray(arrays["xs"]))["params"]
+    shapes = jax.eval_shape(module(1).init, jax.random.key(0), jnp.asarray(arrays["xs"]))["params"]
     # Their order by name is that of the layers, and "backward…" comes before "forward…".
     names = sorted(shapes, reverse=workload.kind == "bidirectional")
     ours: Any = dict(zip(names, cells, strict=True))
     if workload.kind != "single":
         ours = {name: {"cell": cell} for name, cell in ours.items()}
 
-    def apply(ours: Any, xs: jax.Array) -> jax.Array:
-        return module().apply({"params": ours}, xs)
+    def unrolled(steps: int) -> Callable[[Any, jax.Array], jax.Array]:
+        layer = module(steps)
+        return lambda ours, xs: layer.apply({"params": ours}, xs)
 
-    return JaxImplementation(workload.equations, apply, ours, lambda gradients: {}, arrays)
+    return JaxImplementation(
+        workload.equations,
+        unrolled(1),
+        ours,
+        lambda gradients: {},
+        arrays,
+        unrolled={steps: unrolled(steps) for steps in UNROLLED},
+    )
 
 
 def _parts(kind: str, params: Any) -> Iterator[Any]:

@@ -19,8 +19,8 @@ PACKAGES = ("equinox", "jax", "jaxlib")
 NOTE = (
     "has cells and no layer: `lax.scan` over the cell, mapped over the batch by `jax.vmap`, as "
     "its documentation does it, time-major, so that nothing is transposed. `eqx.filter_jit` would "
-    "compile the same program. The scan takes one step an iteration or four, whichever is faster. "
-    "It has no simple recurrent cell."
+    "compile the same program. The scan takes one step an iteration or four, whichever is faster "
+    "(one in rows without `unroll`). It has no simple recurrent cell."
 )
 
 

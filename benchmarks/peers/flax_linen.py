@@ -18,7 +18,8 @@ PACKAGES = ("flax", "jax", "jaxlib")
 NOTE = (
     "multiplies the input of each step inside its loop, by one matrix a gate, which its optimised "
     "LSTM joins; there is no optimised GRU. `nn.RNN` is time-major here, so that nothing is "
-    "transposed, and takes one step an iteration or four, whichever is faster."
+    "transposed, and takes one step an iteration or four, whichever is faster (one "
+    "in rows without `unroll`)."
 )
 
 # One matrix a gate, named in the order of the workload's columns; which of the two has the bias.

@@ -61,7 +61,8 @@ def prepare(name: str, workload: Language, arrays: Arrays, prefix: np.ndarray) -
 def prepare_layer(name: str, workload: Language, arrays: Arrays) -> Prepared:
     """One step of the recurrent layer a call, ``length`` calls with the same input."""
     layer, params, xs = layer_and_inputs(workload, arrays)
-    step = jax.jit(lambda params, carry, xs: layer.apply(params, carry, xs))
+    # Its parameters are constants of the program, as those of a whole token's are.
+    step = jax.jit(lambda carry, xs: layer.apply(params, carry, xs))
     inputs, start = jnp.asarray(xs), layer.initial_carry((workload.batch,), params)
     laps = Laps()
 
@@ -69,7 +70,7 @@ def prepare_layer(name: str, workload: Language, arrays: Arrays) -> Prepared:
         carry = start
         laps.start()
         for _ in range(workload.length):
-            carry, ys = wait(step(params, carry, inputs))
+            carry, ys = wait(step(carry, inputs))
             laps.lap()
         return ys
 

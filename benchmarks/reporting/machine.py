@@ -19,9 +19,10 @@ _UNKNOWN = (
 def machine(rows: list[NotedRow], ceilings: Roofline | None, *, again: bool = True) -> str:
     """A list of facts, and how to measure these groups ``again``."""
     row = rows[0]
-    versions: dict[str, str] = {}
+    versions: dict[str, dict[str, None]] = {}
     for one in rows:
-        versions |= one.get("versions") or {}
+        for name, version in (one.get("versions") or {}).items():
+            versions.setdefault(name, {})[version] = None
     loads = [load for one in rows if (load := one.get("load_average")) is not None]
     cores = f"{row.get('cpu_count')} CPU cores"
     if row.get("processor"):
@@ -30,7 +31,7 @@ def machine(rows: list[NotedRow], ceilings: Roofline | None, *, again: bool = Tr
     facts = [f"{device}{cores}, {row.get('machine')}", *_system(rows), *_gpu(rows)]
     facts += [
         f"Python {row.get('python')}, "
-        + ", ".join(f"{name} {version}" for name, version in sorted(versions.items())),
+        + ", ".join(f"{name} {' and '.join(found)}" for name, found in sorted(versions.items())),
         f"measured {_days(rows)}",
     ]
     commits = sorted({commit for one in rows if (commit := one.get("commit"))})

@@ -154,9 +154,13 @@ def _own(group: Group, rows: list[NotedRow]) -> list[NotedRow]:
 
 
 def parts(rows: list[Row]) -> list[Part]:
-    """Rows by machine, dtype and precision: of each machine float32 itself first."""
+    """Rows by machine, its model, dtype and precision: of each machine float32 itself first."""
     split: list[tuple[tuple[Any, ...], list[Row]]] = []
-    for place, own in by(rows, *MACHINE).items():
+    places: dict[tuple[Any, ...], list[Row]] = {}
+    for place, same in by(rows, *MACHINE).items():
+        for row in same:
+            places.setdefault((*place, _model(row)), []).append(row)
+    for place, own in places.items():
         by_numbers: dict[tuple[Any, ...], list[Row]] = {}
         runs = _dtypes(own)
         for row in own:
@@ -168,7 +172,7 @@ def parts(rows: list[Row]) -> list[Part]:
     keys = [key for key, _ in split]
     named: list[Part] = []
     for key, own in split:
-        platform, _, _, _, dtype, precision = key
+        platform, *_, dtype, precision = key
         suffix = "".join(
             f"-{re.sub('[^a-z0-9]+', '', str(x))}" for x in (platform, dtype, precision)
         )
@@ -195,14 +199,24 @@ def _follows_dtype(row: Row) -> bool:
     return group is None or group.follows_dtype
 
 
+def _model(row: Row) -> tuple[Any, ...] | None:
+    """Of rows of a CPU its model, for many have one name; older rows do not state it."""
+    system: dict[str, Any] = (row.get("platform") == "cpu" and row.get("system")) or {}
+    model = tuple(system.get(name) for name in ("family", "model", "stepping"))
+    return model if any(model) else None
+
+
 def _title(key: tuple[Any, ...], keys: list[tuple[Any, ...]]) -> str:
-    platform, device, processor, cores, dtype, precision = key
+    platform, device, processor, cores, model, dtype, precision = key
     name = f"{processor if platform == 'cpu' and processor else device} ({platform})"
     # The same accelerator in another host.
     if platform != "cpu" and any(k[:2] == key[:2] and k[2] != processor for k in keys):
         name += f" beside {processor}"
     if any(k[:3] == key[:3] and k[3] != cores for k in keys):
         name += f" with {cores} CPU cores"
+    models = {k[4] for k in keys if k[:4] == key[:4]}
+    if len(models) > 1:
+        name += f", family {model[0]}, model {model[1]}" if model else ", its model not recorded"
     numbers = str(dtype)
     if precision != "highest":
         as_tf32 = " as TF32" if dtype == "float32" and platform in _GPU else ""
@@ -226,12 +240,12 @@ def _beside(split: list[Part]) -> list[str]:
     for part in split:
         for row in measured(part.rows):
             if row["implementation"] == OURS:
-                key = (row["workload"], row["pass"])
+                key = (row["group"], row["workload"], row["pass"])
                 times.setdefault(key, {})[part.title] = cell(row, "median_ms")
     titles = dict.fromkeys(part.title for part in split)
     lines = [
-        {"workload": workload, "pass": pass_name, **titles, **own}
-        for (workload, pass_name), own in times.items()
+        {"group": group, "workload": workload, "pass": pass_name, **titles, **own}
+        for (group, workload, pass_name), own in times.items()
         if len(own) > 1
     ]
     return ["## Side by side: rnn_jax, ms", table(lines, tuple(lines[0]))] if lines else []

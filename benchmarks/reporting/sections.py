@@ -27,7 +27,8 @@ Section = Callable[["Group", list[NotedRow], Pictures], list[str]]
 BY_PEER = (
     "In the tables brackets hold the 95 % interval of a ratio; ± stands where none was recorded, "
     "and is one standard deviation of a single time, by the quartiles of both sides. In bold what "
-    "is below 1."
+    "is below 1. Each ratio is to rnn_jax's time in the peer's own run; where that was another run "
+    "than the one whose milliseconds stand in the line, the two need not agree."
 )
 PLAIN_COLUMNS = (
     "workload", "pass", "implementation", "median_ms", "ratio", "ratio_95", "value", "unit",

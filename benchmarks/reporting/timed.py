@@ -13,8 +13,9 @@ __all__ = ["timed"]
 def timed(rows: Iterable[Mapping[str, Any]]) -> str:
     """A sentence on what one time is of in each pass.
 
-    Older rows do not say it: theirs are of a step of the pass, and of rows with one step a call
-    there is nothing to say. Neither is there where no row has a time.
+    Older rows do not say it, and follow those of their pass that do. Without any theirs are of a
+    step of the pass, and of rows with one step a call there is nothing to say. Neither is there
+    where no row has a time.
 
     Example:
       >>> row = {"median_ms": 1.0, "steps_per_call": 128, "pass": "token", "ms_of": "a token"}
@@ -33,7 +34,8 @@ def timed(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _of(rows: list[Mapping[str, Any]]) -> str:
-    what = " or ".join(dict.fromkeys(str(row.get("ms_of") or "one step") for row in rows))
+    said = [str(row["ms_of"]) for row in rows if row.get("ms_of")]
+    what = " or ".join(dict.fromkeys(said)) or "one step"
     counts = sorted({row.get("steps_per_call") or 1 for row in rows})
     if counts == [1]:
         return what

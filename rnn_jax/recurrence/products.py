@@ -35,7 +35,8 @@ PLAIN = Products(
 )
 
 # Entries of a matrix: up to 4 MB of float32 its transpose is worth a copy, and from 12 MB on the
-# product is worth turning round. Between the two nothing was gained: docs/speed.md has a table.
+# product is worth turning round. Between the two a product gains 5 to 20 % at some sizes and loses
+# at others: docs/speed.md has a table.
 _COPIED, _TURNED = 2**20, 3 * 2**20
 _TIMED = jnp.float32
 # Steps after which a transpose has paid for itself.

@@ -85,6 +85,8 @@ def test_the_page_says_it_of_those_passes_that_have_rows() -> None:
     assert timed([]) == ""
     old: list[dict[str, Any]] = [{**row, "ms_of": None} for row in rows_of(step, 1)]
     assert timed(old) == ""
+    new = [{**row, "workload": "another"} for row in rows_of(step, 1)]
+    assert timed([*old, *new]) == timed(new)
     old += [{**row, "ms_of": None} for row in rows_of(many, STEPS)]
     assert f"`many-steps`: one step; {STEPS} are clocked together" in timed(old)
 

@@ -110,3 +110,7 @@ def test_the_findings_are_ratios_and_shares() -> None:
         "w: a checkpoint costs training 0.60 s, which is 0.50% of the 120 s from one to the next.",
     ]
     assert fitting.findings([row("fit", OURS, None), row("fit", "torch", 2.0)]) == []
+    same = [row("checkpoint", OURS, 100.0), row("checkpoint", fitting.SAVING, 99.0)]
+    assert fitting.findings(same) == [
+        "w: a checkpoint costs training less than these times can tell."
+    ]

@@ -165,8 +165,8 @@ def test_dtypes_and_precisions_are_parts_of_their_own(tmp_path: Path) -> None:
     assert " ".join(first.split()).count("| numpy-loop | float64 | 50.000 |") == 1
     assert "reference step" not in second and "| numpy-loop | float32" in " ".join(third.split())
     squeezed = " ".join(page.split())
-    assert "| workload | pass | " + " | ".join(titles) + " |" in squeezed
-    assert "| lstm-a | forward+backward | 2.000 | 0.400 | 0.500 | 2.000 |" in squeezed
+    assert "| group | workload | pass | " + " | ".join(titles) + " |" in squeezed
+    assert "| recurrence | lstm-a | forward+backward | 2.000 | 0.400 | 0.500 | 2.000 |" in squeezed
     marks = ("", "-gpu-bfloat16-highest", "-gpu-float32-high", "-gpu-float32-default")
     assert {p.name for p in (tmp_path / "page").glob("roofline*")} == {
         f"roofline{mark}.png" for mark in marks
@@ -186,13 +186,29 @@ def test_processors_are_machines_of_their_own(tmp_path: Path) -> None:
     assert "## a GPU (gpu) beside Xeon, float32\n" in page and "(gpu) beside EPYC" in page
 
 
+def test_models_of_one_name_are_machines_of_their_own(tmp_path: Path) -> None:
+    new = [
+        r | {"processor": "EPYC", "system": {"family": "25", "model": model, "stepping": "1"}}
+        for model in ("1", "17")
+        for r in some_rows()
+    ]
+    old = [r | {"processor": "EPYC", "system": None} for r in some_rows()]
+    page = report_of(tmp_path, [*new, *old])
+    for model in ("family 25, model 1", "family 25, model 17", "its model not recorded"):
+        assert page.count(f"## EPYC (cpu), {model}, float32\n") == 1
+    assert "## EPYC (cpu), float32\n" in report_of(tmp_path, old)
+    for r in new:
+        r |= {"device": "a GPU", "platform": "gpu"}
+    assert report_of(tmp_path, new).count("\n## a GPU (gpu), float32\n") == 1
+
+
 def test_counts_of_cores_are_machines_of_their_own(tmp_path: Path) -> None:
     few, many = some_rows(), [r | {"cpu_count": 64} | times(r, 8) for r in some_rows()]
     page = report_of(tmp_path, [*few, *many])
     titles = [f"a CPU (cpu) with {cores} CPU cores, float32" for cores in (2, 64)]
     assert [page.count(f"## {title}\n") for title in titles] == [1, 1]
     squeezed = " ".join(page.split())
-    assert "| workload | pass | " + " | ".join(titles) + " |" in squeezed
+    assert "| group | workload | pass | " + " | ".join(titles) + " |" in squeezed
     assert "| lstm-a | forward+backward | 2.000 | 0.250 |" in squeezed
 
 
