@@ -88,9 +88,12 @@ def findings(rows: Sequence[Row]) -> list[str]:
             steps = next(row["steps_per_call"] for row in same if row["implementation"] == SAVING)
             seconds = (ms[SAVING] - own) * (steps or 1) / 1e3
             every = inspect.signature(rnn_jax.fit).parameters["save_every"].default
-            cost = f"{seconds:.2f} s, which is {seconds / every:.2%} of the {every:g} s from one to"
-            cost = f"{cost} the next" if seconds > 0 else "less than these times can tell"
-            sentences.append(f"{workload}: a checkpoint costs training {cost}.")
+            share = f"{seconds / every:.2%} of the {every:g} s from one to the next"
+            cost = f"{seconds:.2f} s, which is {share}"
+            unseen = "less than these times can tell"
+            sentences.append(
+                f"{workload}: a checkpoint costs training {cost if seconds > 0 else unseen}."
+            )
     return sentences
 
 

@@ -18,7 +18,7 @@ from benchmarks.reporting.sections import failures
 from benchmarks.reporting.summary import SIGN, NotedRow, criterion, noted
 from benchmarks.reporting.tables import Line, cell, table
 from benchmarks.reporting.timed import timed
-from benchmarks.rows import MACHINE, Row, by, measured
+from benchmarks.rows import MACHINE, Row, measured
 
 __all__ = ["Page", "Part", "headline", "page", "parts"]
 
@@ -157,9 +157,9 @@ def parts(rows: list[Row]) -> list[Part]:
     """Rows by machine, its model, dtype and precision: of each machine float32 itself first."""
     split: list[tuple[tuple[Any, ...], list[Row]]] = []
     places: dict[tuple[Any, ...], list[Row]] = {}
-    for place, same in by(rows, *MACHINE).items():
-        for row in same:
-            places.setdefault((*place, _model(row)), []).append(row)
+    for row in rows:
+        place = (*(row.get(name) for name in MACHINE), _model(row))
+        places.setdefault(place, []).append(row)
     for place, own in places.items():
         by_numbers: dict[tuple[Any, ...], list[Row]] = {}
         runs = _dtypes(own)
