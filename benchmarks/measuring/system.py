@@ -17,7 +17,9 @@ import numpy as np
 
 __all__ = ["blas", "described", "limits", "system"]
 
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_THREADS = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_THREAD_TIMEOUT",
+)  # fmt: skip
 # Of the flags those that decide which kernels a library takes.
 _FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "hypervisor", "asimd", "sve")
 
