@@ -111,7 +111,8 @@ GROUP = Group(
     "those read and those written. `product` is one of square matrices of so many rows. A case is "
     "held against the fastest product and against the bandwidth of arrays that take a third of its "
     "bytes, because some bytes are of the same array: where that much fits into a cache, it is the "
-    "cache's bandwidth.",
+    "cache's bandwidth. A small update may be slower on all cores "
+    "than on one: to hand a part of it over takes longer than to do it.",
     _section,
     roofline=_roofline,
     summarised=False,

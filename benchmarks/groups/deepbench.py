@@ -102,7 +102,8 @@ GROUP = Group(
     "deepbench",
     _cases,
     COLUMNS,
-    "The recurrent problems of DeepBench's training set.",
+    "The recurrent problems of DeepBench's training set. It leaves the input product out; "
+    "layers here have one input feature, the x1 in their names.",
     _section,
     in_roofline=True,
 )

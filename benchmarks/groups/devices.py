@@ -94,10 +94,11 @@ def _section(group: Group, rows: list[NotedRow], pictures: Pictures) -> list[str
     if any(row.get("platform") == "cpu" for row in rows):
         blocks.insert(
             2,
-            "These devices are virtual and share the cores of one CPU, so that no step gets faster "
-            "by them: with a batch that stays the same, all above 1 is the cost of spreading; with "
-            "one that grows, all above the growth is. What does not depend on the machine is how "
-            "many all-reduces a step runs, and their bytes.",
+            "These devices are virtual and share the cores of one CPU: more of them add no cores, "
+            "though parts of a batch that run side by side may use them better. With a batch that "
+            "stays the same, all above 1 is the cost of spreading; with one that grows, all above "
+            "the growth is. What does not depend on the machine is how many all-reduces a step "
+            "runs, and their bytes.",
         )
     return blocks
 
@@ -107,7 +108,8 @@ GROUP = Group(
     _cases,
     (*COLUMNS[:4], "ratio", "ratio_95", "calls", "compile_s", "temp_bytes", "all_reduces",
      "all_reduces_in_loops", "all_reduces_run", "all_reduce_bytes", "reason"),
-    f"A data-parallel step: `{_STRONG}` shares a batch of {_ROWS[_STRONG]} rows among the devices, "
+    f"A data-parallel step of a language model of one LSTM layer (B, T, H and V in its name): "
+    f"`{_STRONG}` shares a batch of {_ROWS[_STRONG]} rows among the devices, "
     f"`{_WEAK}` gives each {_ROWS[_WEAK]} of its own. `{ALONE}` is our step on one device without "
     "a mesh; the others differentiate a plain scan, under `jax.shard_map` and under `jax.jit`, and "
     "sum the gradient of its recurrent matrix in every step of the loop.",

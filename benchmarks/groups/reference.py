@@ -20,8 +20,8 @@ from benchmarks.measuring.workloads import Language
 from benchmarks.reporting.pictures import Pictures
 from benchmarks.reporting.sections import sizes
 from benchmarks.reporting.summary import NotedRow
-from benchmarks.reporting.tables import Line, table
-from benchmarks.rows import Row, by, measured, number, relative_spread
+from benchmarks.reporting.tables import UNSURE, Line, table
+from benchmarks.rows import Row, by, measured, number, relative_spread, unsteady
 from rnn_jax.recipes.reference_step import PUBLISHED_MS, TURNS, Stepper, Workload, steppers
 from rnn_jax.recipes.step_time import NUMPY, OURS
 from rnn_jax.reference import NumpyRNN
@@ -184,9 +184,11 @@ def _headline(rows: list[NotedRow]) -> tuple[list[Line], str]:
         published = [row.get("published_ms") for row in rows if row["workload"] == workload]
         known = [milliseconds for milliseconds in published if milliseconds]
         note = f" The tutorial gives about {known[-1]:g} ms for its loop." if known else ""
+        single = step.get("jax-call")
+        alone = f" One step a call, it takes {_spread(single)}." if single else ""
         sentences.append(
             f"The reference step{shape and f' ({shape})'}, many steps a call: rnn_jax in "
-            f"{ours['dtype']} ({_spread(ours)}) is {', '.join(said)}.{note}"
+            f"{ours['dtype']} ({_spread(ours)}) is {', '.join(said)}.{alone}{note}"
         )
     text = "\n\n".join(sentences)
     signs = [said for sign, said in _SIGNS.items() if sign in text]
@@ -205,8 +207,8 @@ def _times(row: NotedRow, ours: NotedRow) -> str:
 
 
 def _spread(row: NotedRow) -> str:
-    median = number(row, "median_ms")
-    return f"{median:.3g} ± {median * relative_spread(row):.2g} ms"
+    median, sign = number(row, "median_ms"), f" {UNSURE}" if unsteady(row) else ""
+    return f"{median:.3g} ± {median * relative_spread(row):.2g} ms{sign}"
 
 
 def _section(group: Group, rows: list[NotedRow], pictures: Pictures) -> list[str]:

@@ -91,6 +91,6 @@ GROUP = Group(
     "Serving: the likeliest token of each row, fed back. `rnn_jax` is `generate`, "
     f"{_TOKENS_A_CALL} tokens in one compiled call; all others make a call a token. `stablehlo` "
     "and `onnxruntime` run the exported model. `layer` is a step of the recurrent layer alone, its "
-    "input ready.",
+    "input ready, and its ratio is to `rnn_jax-step`.",
     plain((*PLAIN_COLUMNS, *LATENCY_COLUMNS)),
 )

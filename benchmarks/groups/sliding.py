@@ -42,5 +42,5 @@ GROUP = Group(
     COLUMNS,
     "Sliding windows by lagged pull-backs (rnn_jax), by running every window, and in PyTorch with "
     "all windows side by side as one batch; and full backpropagation, which is another gradient.",
-    plain(("workload", "implementation", "median_ms", "ratio", "temp_mb")),
+    plain(("workload", "implementation", "median_ms", "ratio", "ratio_95", "temp_mb")),
 )

@@ -1,8 +1,7 @@
 """NumPy with hand-written derivatives: a loop over rows and steps, and a loop over steps alone.
 
 "numpy-vectorised" is what a good NumPy programmer writes: all rows at once, the input product of
-all steps before the loop, the weights' gradients after it. "numpy-loop" takes row by row, one step
-at a time, as a tutorial does.
+all steps before the loop, the weights' gradients after it. "numpy-loop" does that row by row.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ PACKAGES = ("numpy",)
 NOTE = (
     "has no differentiation: the derivatives are written by hand. The vectorised form multiplies "
     "the inputs of all steps before its loop and takes the weights' gradients after it, in one "
-    "product each; the loop takes a row and a step at a time, as introductions do."
+    "product each; the loop does so for one row after another. At B = 1 the two are the same."
 )
 
 # A row at a time, a loop reads its matrix from memory T·B times: some GFLOP/s at most.

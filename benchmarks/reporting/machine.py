@@ -34,9 +34,18 @@ def machine(rows: list[NotedRow], ceilings: Roofline | None, *, again: bool = Tr
         + ", ".join(f"{name} {' and '.join(found)}" for name, found in sorted(versions.items())),
         f"measured {_days(rows)}",
     ]
-    commits = sorted({commit for one in rows if (commit := one.get("commit"))})
+    commits: dict[str, dict[str, None]] = {}
+    for one in rows:
+        if commit := one.get("commit"):
+            commits.setdefault(commit, {})[one["group"]] = None
     if commits:
-        facts.append(f"commit {', '.join(commits)}")
+        named = (
+            f"{commit} (uncommitted changes: {', '.join(groups)})"
+            if commit.endswith("-dirty")
+            else commit
+            for commit, groups in sorted(commits.items())
+        )
+        facts.append(f"commit {', '.join(named)}")
     if ceilings is not None:
         facts.append(
             "ceilings, of the newest run of them only: "

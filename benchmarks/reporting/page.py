@@ -53,12 +53,14 @@ def page(rows: list[Row], out: Path, files: list[str], *, suite: bool = True) ->
         + ", ".join(f"`{name}`" for name in files)
         + ". What is compared was timed after its check against a float64 oracle of its own "
         "equations. Those are the same for all, and so is the work, but for what is marked "
-        f"{SIGN}. {_turns(rows)} Ratios are a peer's time by that of rnn_jax: above 1 rnn_jax is "
-        f"faster. {_recorded(rows)}"
+        f"{SIGN} and what the last section names. A layer's workload is its cell, B, T, H and D, "
+        f"as `lstm-32x35x256x28`; a language model's has V in place of D. {_turns(rows)} "
+        "Ratios are a peer's time by that of rnn_jax: above 1 rnn_jax is faster. "
+        f"{_recorded(rows)}"
     ]
     drawn = []
     for part in split:
-        drawings = Pictures(out, part.mark, drawing=suite)
+        drawings = Pictures(out, part.title, part.mark, drawing=suite)
         texts += [
             f"## {part.title}",
             machine(part.rows, _ceilings(part.rows), again=suite),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring.roofline import Roofline
-from benchmarks.peers import OURS
+from benchmarks.peers import IMPLEMENTATIONS, OURS
 from benchmarks.reporting.summary import NotedRow
 from benchmarks.rows import by, number, unsteady
 from rnn_jax.host.files import atomic_path
@@ -18,7 +18,7 @@ _FAINT = 0.35  # what misses the suite's criterion
 _MISSES = "faint: misses the criterion"
 
 
-def scaling(path: Path, rows: Iterable[NotedRow], axis: str) -> None:
+def scaling(path: Path, machine: str, rows: Iterable[NotedRow], axis: str, fixed: str) -> None:
     """Time against T, H or B, both axes logarithmic: a panel a cell, a line an implementation."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -40,19 +40,21 @@ def scaling(path: Path, rows: Iterable[NotedRow], axis: str) -> None:
             panel.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
             panel.yaxis.set_major_formatter("{x:,g}")
             panel.yaxis.set_minor_formatter(NullFormatter())
-            panel.set(title=cell, xlabel=axis)
+            panel.set(title=cell, xlabel=f"{axis} ({fixed})" if fixed else axis)
             panel.grid(alpha=0.3)
-            _explain_faint(panel, rows)
-        axes[0].set_ylabel("ms")
+        _explain_faint(axes[-1], rows)
+        axes[0].set_ylabel("ms, forward and backward")
 
-    _save(path, len(panels), draw)
+    _save(path, machine, len(panels), draw)
 
 
-def ratios(path: Path, rows: Iterable[NotedRow], title: str) -> None:
+def ratios(path: Path, machine: str, rows: Iterable[NotedRow], title: str) -> None:
     """A point a workload and peer: its time by ours, logarithmic, with its 95 % interval.
 
     Hollow for other equations, faint for what misses the criterion.
     """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     compared = [row for row in rows if row.get("ratio")]
     table, colours = by(compared, "workload"), _colours(compared)
 
@@ -78,17 +80,21 @@ def ratios(path: Path, rows: Iterable[NotedRow], title: str) -> None:
             axis.plot([], [], "o", color="gray", markerfacecolor="none", label="other equations")
         _explain_faint(axis, compared)
         axis.axvline(1, color="black", linewidth=1)
-        axis.set_xscale("log", base=2)
+        axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_yticks(range(len(table)), [name for (name,) in table], fontsize="small")
         axis.set_ylim(len(table) - 0.5, -0.5)
         axis.grid(alpha=0.3)
         axis.set(xlabel="time by that of rnn_jax (right of 1: rnn_jax is faster)", title=title)
 
-    _save(path, 1, draw, width=6.5, height=1.5 + 0.25 * len(table))
+    _save(path, machine, 1, draw, width=6.5, height=1.5 + 0.25 * len(table))
 
 
-def roofline(path: Path, rows: Iterable[NotedRow], ceilings: Roofline, title: str) -> None:
+def roofline(
+    path: Path, machine: str, rows: Iterable[NotedRow], ceilings: Roofline, title: str
+) -> None:
     """GFLOP/s against FLOP a byte, under the best product and the bandwidths of memory and cache.
 
     Hollow for what is above its ceiling.
@@ -124,7 +130,7 @@ def roofline(path: Path, rows: Iterable[NotedRow], ceilings: Roofline, title: st
         axis.yaxis.set_minor_formatter(NullFormatter())
         axis.set(xlabel="FLOP per byte", ylabel="GFLOP/s", title=title)
 
-    _save(path, 1, draw, width=5.5, height=4.5)
+    _save(path, machine, 1, draw, width=5.5, height=4.5)
 
 
 def _explain_faint(axis: Any, rows: Iterable[NotedRow]) -> None:
@@ -141,18 +147,25 @@ def _intensities(rows: Iterable[Mapping[str, Any]]) -> list[float]:
 
 
 def _colours(rows: Iterable[NotedRow]) -> dict[str, Any]:
-    """A colour an implementation, the same in all panels; ours is black."""
+    """A colour an implementation, the same in all pictures; ours is black."""
     import matplotlib as mpl
 
     names = dict.fromkeys(row["implementation"] for row in rows)
-    peers = [name for name in names if name != OURS]
-    wheel = mpl.colormaps["tab10" if len(peers) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
+    peers = [name for name in dict.fromkeys([*IMPLEMENTATIONS, *names]) if name != OURS]
+    # Twenty colours, of which the ten strong ones come first.
+    strong, both = (mpl.colormaps[name].colors for name in ("tab10", "tab20"))  # type: ignore[attr-defined]
+    wheel = [*strong, *both[1::2]]
     colours = {name: wheel[i % len(wheel)] for i, name in enumerate(peers)}
     return {name: colours.get(name, "black") for name in names}
 
 
 def _save(
-    path: Path, panels: int, draw: Callable[[Any], None], width: float = 3.6, height: float = 3.6
+    path: Path,
+    machine: str,
+    panels: int,
+    draw: Callable[[Any], None],
+    width: float = 3.6,
+    height: float = 3.6,
 ) -> None:
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -163,6 +176,7 @@ def _save(
         FigureCanvasAgg(figure)
         axes = figure.subplots(1, panels, squeeze=False, sharey=True)[0]
         draw(axes)
+        figure.suptitle(machine, fontsize="small")
         # One for all panels, beside them, where it covers no point.
         shown: dict[str, Any] = {}
         for axis in axes:

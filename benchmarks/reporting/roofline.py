@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from benchmarks.measuring.layers import TRAINED
 from benchmarks.measuring.roofline import Roofline
@@ -33,21 +34,24 @@ def roofline(rows: Iterable[NotedRow], ceilings: Roofline | None, pictures: Pict
     note = _OLDER.format(older) if older else ""
     if ceilings is None or not points:
         return ["## Roofline", note]
-    best = max((r for r in points if r["implementation"] == OURS), key=_fraction, default=None)
-    nearest = (
-        "" if best is None else f" rnn_jax is nearest at {best['workload']}: {_fraction(best):.0%}."
-    )
+    ours = max((r for r in points if r["implementation"] == OURS), key=_fraction, default=None)
+    best = max(points, key=_fraction)
+    nearest = ""
+    if ours is not None:
+        other = "" if best is ours else f", and of all {best['implementation']} at {_at(best)}"
+        nearest = f" rnn_jax is nearest at {_at(ours)}{other}."
     return [
         "## Roofline",
-        "Operations of the matrix products against bytes that no implementation avoids, weights "
-        "read once. The solid line is the best product and the bandwidth of memory, the dashed one "
-        "the bandwidth of the fastest cache, which holds for layers that fit into it. What "
-        "fetches its weights anew in every step, or waits for the step before, stays below."
+        "Forward and backward: operations of the matrix products against bytes that no "
+        "implementation avoids, weights read once. The solid line is the best product and the "
+        "bandwidth of memory, the dashed one the bandwidth of the fastest cache, which holds for "
+        "layers that fit into it. What fetches its weights anew in every step, or waits for the "
+        "step before, stays below."
         f"{nearest}",
         pictures.draw(
             "roofline",
             "roofline",
-            lambda path: plots.roofline(path, points, ceilings, "forward and backward"),
+            partial(plots.roofline, rows=points, ceilings=ceilings, title="forward and backward"),
         ),
         _footnote(points),
         note,
@@ -63,6 +67,10 @@ def _footnote(points: list[NotedRow]) -> str:
         f"{ABOVE} Above its ceiling: {', '.join(names)}. Either the machine was slower while the "
         "ceilings were measured, or a library's product is faster than those of XLA and NumPy."
     )
+
+
+def _at(row: NotedRow) -> str:
+    return f"{row['workload']} ({_fraction(row):.0%})"
 
 
 def _fraction(row: NotedRow) -> float:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
+from benchmarks.peers import OURS
 from benchmarks.reporting import plots
 from benchmarks.reporting.fits import affine_fit, slope
 from benchmarks.reporting.pictures import Pictures
@@ -41,6 +42,11 @@ _LATENCIES = (
     "as soon as it is there, else of whole calls by their tokens."
 )
 _TRAINED = "forward+backward"
+_TIMES = ("median_ms", "q25_ms", "q75_ms", "low_ms", "high_ms")
+_BY_RATIO = (
+    "A peer's time is its ratio times ours: where the two took turns in a run of their own, as "
+    "slow peers do with a budget, the time is not the one of its row."
+)
 _SLOPES = (
     "The slope is that of the last two points, both axes logarithmic. The affine fit is over the "
     "largest range of neighbouring sizes where no time is off by more than 15 %, or by more than "
@@ -66,7 +72,7 @@ def plain(columns: Sequence[str] = PLAIN_COLUMNS) -> Section:
             table(lines, used),
             footnote(succeeded),
         ]
-        return [*blocks, pictures.once(_LATENCIES)] if "p95_ms" in used else blocks
+        return [*blocks, _LATENCIES] if "p95_ms" in used else blocks
 
     return section
 
@@ -78,12 +84,13 @@ def scaling(axis: str) -> Section:
         trained = [row for row in measured(rows) if row["pass"] == _TRAINED]
         if not trained:
             return []
+        trained, fixed = _beside_ours(trained), ", ".join(_fixed(trained, axis))
         lines = [_fitted(line, axis) for line in by(trained, "cell", "implementation").values()]
+        draw = partial(plots.scaling, rows=trained, axis=axis, fixed=fixed)
         return [
             f"## Time against {axis}",
-            pictures.draw(
-                group.name, group.caption, partial(plots.scaling, rows=trained, axis=axis)
-            ),
+            f"One layer, forward and backward{fixed and f', {fixed}'}. {_BY_RATIO}",
+            pictures.draw(group.name, group.caption, draw),
             pictures.once(_SLOPES),
             table(lines, tuple(lines[0])),
             footnote(trained),
@@ -92,18 +99,45 @@ def scaling(axis: str) -> Section:
     return section
 
 
+def _fixed(rows: list[NotedRow], axis: str) -> list[str]:
+    """The sizes beside ``axis``: ``["B = 8", "H = 128"]``, or ``D = H`` where D grows with it."""
+    said = []
+    for name in {"B", "T", "D", "H"} - {axis}:
+        if all(row.get(name) == row.get(axis) for row in rows):
+            said.append(f"{name} = {axis}")
+        elif len({row.get(name) for row in rows}) == 1:
+            said.append(sizes(rows[0], name))
+    return sorted(filter(None, said))
+
+
+def _beside_ours(rows: list[NotedRow]) -> list[NotedRow]:
+    """Peers' times as their ratios times ours: not all took turns with the time of ours shown."""
+    ours = {row["workload"]: row["median_ms"] for row in rows if row["implementation"] == OURS}
+    drawn: list[NotedRow] = []
+    for row in rows:
+        ratio, beside = row.get("ratio"), ours.get(row["workload"])
+        factor = ratio * beside / number(row, "median_ms") if ratio and beside else 1.0
+        times = {name: value * factor for name in _TIMES if (value := cast(Any, row).get(name))}
+        drawn.append(cast(NotedRow, {**row, **times}))
+    return drawn
+
+
 def _fitted(rows: list[NotedRow], axis: str) -> Line:
     """The line of one cell and implementation, sizes of ``axis`` in any order."""
     sizes = [number(row, axis) for row in rows]
     times = [number(row, "median_ms") for row in rows]
     # A fit holds within the uncertainty of each time on this machine. With more, any line would do.
     allowed = [min(0.3, max(0.15, 2 * relative_spread(row))) for row in rows]
-    fit = affine_fit(sizes, times, allowed)
     name, unsure = signed(rows)[0]["implementation"], any(map(unsteady, rows))
-    return {
+    line: Line = {
         "cell": rows[0].get("cell"),
         "implementation": f"{name} {UNSURE}" if unsure else name,
         "slope at the end": slope(sizes, times),
+    }
+    if axis == "H":  # no line: products take a time that grows with its square
+        return line
+    fit = affine_fit(sizes, times, allowed)
+    return line | {
         "affine fit, ms": fit and f"{fit.fixed_ms:.3g} + {fit.each_ms:.3g} {axis}",
         "holds for": fit and f"{axis} = {fit.low:g} … {fit.high:g}",
         "off by": fit and f"{fit.error:.0%}",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rnn_jax.host.intervals import ratio_interval
 from rnn_jax.recipes.reference_step import PUBLISHED_MS, TURNS, Workload, interleaved, steppers
@@ -26,6 +26,7 @@ NUMPY = {
 BUSY_LOAD = 1.5  # processes a core, in the last minute; a training before it keeps all cores busy
 BUSY_SPREAD = 0.1  # of a ratio, to one side
 _LEAST_ROUNDS = 3
+_SPINNING_S = 0.15
 
 
 def compare_step_time(
@@ -60,12 +61,19 @@ def compare_step_time(
     for done in range(rounds):
         if done >= _LEAST_ROUNDS and time.perf_counter() - began > budget_s:
             break
-        chosen[OURS].call()  # not clocked: NumPy's threads spin for a while after a product
+        _outlast_spinning(chosen[OURS].call)
         once = interleaved({name: stepper.call for name, stepper in chosen.items()}, 1)
         for name, stepper in chosen.items():
             seconds[name].append(once[name][0] / stepper.steps)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return comparison(work, seconds, load, os.cpu_count() or 1)
+
+
+def _outlast_spinning(call: Callable[[], object]) -> None:
+    """Keep calling: after a product NumPy's threads take a core for 0.1 s, which is not ours."""
+    began = time.perf_counter()
+    while time.perf_counter() - began < _SPINNING_S:
+        call()
 
 
 def comparison(

@@ -27,13 +27,6 @@ OTHERS = {
     "corpus_bytes", "resident_bytes", "resident_before_bytes",
     "threads", "unroll", "temperature",
 }  # fmt: skip
-# Keys that came when rows had been measured and committed, which stay readable.
-LATER = {
-    "ceiling_gflops_per_s", "ms_of", "system", "joules_per_step", "tokens_per_joule",
-    "energy_reason", "program_bytes", "low_ms", "high_ms", "rounds_ms", "ratio_low", "ratio_high",
-    "control_rounds_ms", "cpu_rounds_ms", "control_cpu_rounds_ms",
-    "p95_ms", "p99_ms", "latencies", "waited_s", "busy_share",
-}  # fmt: skip
 
 
 def written(case: Case) -> list[Row]:
@@ -65,7 +58,7 @@ def test_the_runner_writes_the_keys_that_are_documented() -> None:
     prepared = Prepared(lambda: None, dict, start=lambda: None)
     case = Case("group", "pass", facts, ("rnn_jax",), lambda: lambda name: prepared)
     (row,) = written(case)
-    assert row.keys() - GPU == Row.__required_keys__ >= LATER
+    assert row.keys() - GPU == Row.__required_keys__
     small = Workload(vocab_size=30, hidden_size=4, length=6, window=2, sentences=3)
     for row in written(reference.reference_case(small)):
         assert row.keys() - GPU == Row.__annotations__.keys() - GPU - OTHERS - LAW
@@ -76,8 +69,8 @@ def test_the_committed_rows_have_the_keys_that_are_documented() -> None:
     keys = [json.loads(line).keys() for line in lines]
     assert set().union(*keys) <= Row.__annotations__.keys() - GPU
     single = {"threads", "unroll", "temperature", *LAW}
-    assert set().union(*keys) >= Row.__annotations__.keys() - GPU - LATER - single
-    assert set.intersection(*map(set, keys)) >= Row.__required_keys__ - LATER
+    assert set().union(*keys) >= Row.__annotations__.keys() - GPU - single
+    assert set.intersection(*map(set, keys)) >= Row.__required_keys__
 
 
 def test_what_is_not_sure_is_said_with_its_reason() -> None:

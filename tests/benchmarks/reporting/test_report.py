@@ -59,7 +59,8 @@ def some_rows() -> list[dict[str, Any]]:
         row("generation", "chars", "rnn_jax", 0.1, value=10_000.0, unit="tokens/s"),
     ]
     rows += ceilings(100.0, 10.0)
-    rows += [row("sequence-scaling", f"T{T}", "rnn_jax", 1 + T / 8, T=T) for T in (8, 16, 32, 64)]
+    rows += [row("sequence-scaling", f"T{T}", "rnn_jax", 1 + T / 8, T=T, H=T, B=4)
+             for T in (8, 16, 32, 64)]  # fmt: skip
     gone = {"status": "unavailable", "reason": "keras is not installed", "median_ms": None}
     return [*rows, row("recurrence", "lstm-a", "keras", 1.0, **gone)]
 
@@ -80,6 +81,7 @@ def test_the_page_says_what_the_rows_say(tmp_path: Path) -> None:
         "± is one standard deviation of single calls, by their quartiles",
         "| lstm-a | 2.000 | **0.50 ± 0.01** |",  # a lost row, in bold
         "| lstm-b | 2.000 | 8.00 ± 0.17 |",
+        "One layer, forward and backward, B = 4, H = T. ",
         "1 + 0.125 T | T = 8 … 64 | 0%",
         "| workload | rnn_jax, ms | published V100, ms | published TITAN Xp, ms |",
         "| gru-x | 500.000 | 7.250 | 9.500 |",
@@ -89,6 +91,7 @@ def test_the_page_says_what_the_rows_say(tmp_path: Path) -> None:
         "jax 1.2.3",
         "100 GFLOP/s in the best product, 10.0 GB/s in memory, 40.0 GB/s in the fastest cache",
         "Nothing is above its ceiling.",
+        "rnn_jax is nearest at lstm-a (0%), and of all torch at lstm-a (1%).",
     ):
         assert part in squeezed
     pictures = {path.name for path in out.glob("*.png")}
@@ -354,3 +357,40 @@ def test_the_committed_page_is_made_of_the_committed_rows(tmp_path: Path) -> Non
     assert (tmp_path / "README.md").read_bytes() == (results / "README.md").read_bytes()
     pictures = {path.name for path in results.glob("*.png")}
     assert {path.name for path in tmp_path.glob("*.png")} == pictures
+
+
+def test_a_peers_time_against_a_size_is_its_ratio_times_ours(tmp_path: Path) -> None:
+    rows = [row("sequence-scaling", f"T{T}", "rnn_jax", T / 8, T=T) for T in (8, 16)]
+    # Beside slower calls of ours, in another run.
+    sure = {"low_ms": 4.95, "high_ms": 5.05, "ratio_low": 1.98, "ratio_high": 2.02}
+    rows += [
+        row("sequence-scaling", f"T{T}", "torch", 5.0, T=T, ratio=2.0, **sure) for T in (8, 16)
+    ]
+    (line,) = [t for t in report_of(tmp_path, rows).splitlines() if t.startswith("| lstm | torch")]
+    # The intervals go with the time, so that no mark says that it is not sure.
+    assert [part.strip() for part in line.split("|")[2:4]] == ["torch", "1.000"]
+
+
+def test_the_headline_has_a_mean_for_each_cell(tmp_path: Path) -> None:
+    rows = [row("recurrence", "gru-a", "rnn_jax", 2.0, cell="gru", equations="gru reset after")]
+    rows += [
+        row("recurrence", "gru-a", "torch", 8.0, ratio=4.0, cell="gru"),
+        row("recurrence", "gru-a", "haiku", 6.0, ratio=3.0, cell="gru", equations="gru otherwise"),
+    ]
+    page = report_of(tmp_path, [*some_rows(), *rows])
+    headline = page.split("### Headline")[1].split("###")[0]
+    assert "| lstm | gru |" in " ".join(headline.split())
+    assert "| torch | 2.520 | 2.00 | 4.00 |" in " ".join(headline.split())
+    assert "| haiku † | 3.000 | - | 3.00 † |" in " ".join(headline.split())
+
+
+def test_rows_that_were_measured_with_changes_are_named(tmp_path: Path) -> None:
+    rows = [*some_rows(), row("reference", "w", "rnn_jax", 1.0, commit="a1-dirty")]
+    assert "commit a1-dirty (uncommitted changes: reference)" in report_of(tmp_path, rows)
+
+
+def test_the_page_says_where_no_other_form_of_a_peer_was_tried(tmp_path: Path) -> None:
+    assert "no other form was tried" in report_of(tmp_path, some_rows())
+    (tmp_path / "new").mkdir()
+    tried = [*some_rows(), row("recurrence", "lstm-a", "flax-linen", 1.0, unroll=4, ratio=0.5)]
+    assert "no other form was tried" not in report_of(tmp_path / "new", tried)
