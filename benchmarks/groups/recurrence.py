@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from benchmarks.group import COLUMNS, Group
 from benchmarks.measuring.case import Case, Options
@@ -42,7 +41,6 @@ GRID: dict[bool, tuple[Shape, ...]] = {
     True: ((1, 20, 16, 8), (4, 12, 32, 16)),
 }
 
-
 # Of rows of before the form was chosen by trial: later ones state it.
 _AS_THEY_ARE = (
     "Peers are as they are by default: JAX's libraries take one step an iteration, PyTorch its own "
@@ -70,31 +68,32 @@ def _rank(workload: Recurrence, pass_name: str) -> int:
 
 def _headline(rows: list[NotedRow]) -> tuple[list[Line], str]:
     trained = [row for row in measured(rows) if row["pass"] == TRAINED]
-    cells = by(trained, "cell")
+    cells = [cell for (cell,) in by(trained, "cell")]
+    peers = by([row for row in trained if row.get("ratio") is not None], "implementation")
     lines = [
         {
             "what": "one layer, forward and backward, geometric mean",
             "beside": line["implementation"],
             "times faster": line["geometric_mean"],
-            **(_by_cell(cells, plain["implementation"]) if len(cells) > 1 else {}),
+            **(_by_cell(own, cells) if len(cells) > 1 else {}),
             "worst": line["worst"],
             "lost": line["lost"],
             "of": line["workloads"],
             f"of them {UNSURE}": line["unsure"],
         }
-        for plain, line in zip(summarise(trained), marked(trained), strict=True)
+        for own in peers.values()
+        for line in marked(own)
     ]
     return lines, footnote(trained, counted=True)
 
 
-def _by_cell(cells: dict[tuple[Any, ...], list[NotedRow]], name: str) -> Line:
-    """The geometric mean over the workloads of each cell, for peers differ by cell."""
-    means: Line = dict.fromkeys(cell_name for (cell_name,) in cells)
-    for (cell_name,), rows in cells.items():
-        own = [row for row in rows if row["implementation"] == name]
+def _by_cell(rows: list[NotedRow], cells: list[str]) -> Line:
+    """A peer's geometric mean over the workloads of each cell, for peers differ by cell."""
+    means: Line = dict.fromkeys(cells)
+    for (cell,), own in by(rows, "cell").items():
+        (line,) = summarise(own)
         sign = f" {SIGN}" if any(row.get("other") for row in own) else ""
-        for line in summarise(own):
-            means[cell_name] = f"{line['geometric_mean']:.2f}{sign}"
+        means[cell] = f"{line['geometric_mean']:.2f}{sign}"
     return means
 
 

@@ -40,15 +40,30 @@ def train_step_of(workload: Language, arrays: Any, *, rate: float, loss: Any) ->
     return train_step(replace(workload, learning_rate=rate), arrays, loss=loss)
 
 
+@pytest.fixture
+def passed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Whose steps the oracle has let through."""
+    names: list[str] = []
+    check = language.check_step
+
+    def checked(*args: Any, by: str) -> None:
+        check(*args, by=by)
+        names.append(by)
+
+    monkeypatch.setattr(language, "check_step", checked)
+    return names
+
+
 @pytest.mark.parametrize("name", [language.LOGITS, language.OPTAX, language.TORCH_CHUNKED])
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-def test_the_other_softmaxes_take_the_oracles_step(name: str, cell: str) -> None:
+def test_the_other_softmaxes_take_the_oracles_step(name: str, cell: str, passed: list[str]) -> None:
     if name == language.TORCH_CHUNKED:
         functional = pytest.importorskip("torch").nn.functional
         if not hasattr(functional, "linear_cross_entropy"):
             pytest.skip("PyTorch has had linear_cross_entropy since 2.13")
     workload = replace(SMALL, cell=cell, clip=None)
     language._open(workload, "step")(name).call()
+    assert passed == [name]
 
 
 @pytest.mark.parametrize("kind", TRUNCATIONS[1:])
@@ -72,10 +87,13 @@ NOISY = replace(AWD, noise=Noise())
 
 @pytest.mark.parametrize("name", ["rnn_jax", "torch"])
 @pytest.mark.parametrize("workload", [AWD, ADAM, NOISY], ids=lambda workload: workload.name)
-def test_optimisers_tied_weights_and_noise_are_the_oracles(name: str, workload: Language) -> None:
+def test_optimisers_tied_weights_and_noise_are_the_oracles(
+    name: str, workload: Language, passed: list[str]
+) -> None:
     if name == "torch":
         pytest.importorskip("torch")
     language._open(workload, "step")(name).call()
+    assert name in passed
 
 
 def test_a_tied_model_has_a_last_layer_of_the_embeddings_size() -> None:
