@@ -8,8 +8,9 @@ from benchmarks.measuring.implementation import PASSES
 from benchmarks.measuring.layers import case, scaled
 from benchmarks.measuring.workloads import Recurrence
 from benchmarks.reporting.pictures import Pictures
-from benchmarks.reporting.sections import BY_PEER
-from benchmarks.reporting.summary import NotedRow, by_peer, footnote
+from benchmarks.reporting.sections import BY_PEER, OVER_ALL
+from benchmarks.reporting.summary import SUMMARY_COLUMNS, NotedRow, by_peer, footnote, marked
+from benchmarks.reporting.tables import table
 from benchmarks.rows import by, measured
 
 __all__ = ["DEEPBENCH", "GROUP", "PUBLISHED"]
@@ -59,7 +60,8 @@ def _cases(options: Options) -> list[Case]:
             ),
             pass_name,
             rank=_rank(cell, hidden, batch, length),
-            names=scaled(cell),
+            # NumPy's loop stands in the grid and in the sizes; beside these it would take hours.
+            names=tuple(name for name in scaled(cell) if name != "numpy-vectorised"),
             published={
                 name: milliseconds
                 for name, both in PUBLISHED.get((cell, hidden, batch, length), {}).items()
@@ -92,7 +94,14 @@ def _section(group: Group, rows: list[NotedRow], pictures: Pictures) -> list[str
             f" The published times are DeepBench's own, in float32 on NVIDIA GPUs "
             f"({', '.join(dict.fromkeys(names))}); none of them was measured here."
         )
-    parts = ["## DeepBench", about, BY_PEER if any(row.get("ratio") for row in timed) else ""]
+    parts = ["## DeepBench", about]
+    compared = [row for row in timed if row.get("ratio")]
+    if compared:
+        summary = [
+            line | {"cell": cell} for (cell,), own in by(compared, "cell").items()
+            for line in marked(own)
+        ]  # fmt: skip
+        parts += [OVER_ALL, table(summary, ("cell", *SUMMARY_COLUMNS)), BY_PEER]
     for (pass_name,), same in by([*timed, *published], "pass").items():
         parts += [f"### DeepBench, {pass_name}", by_peer(same), footnote(same)]
     return parts

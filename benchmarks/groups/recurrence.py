@@ -12,7 +12,7 @@ from benchmarks.measuring.workloads import CELLS, Recurrence, Shape
 from benchmarks.peers import IMPLEMENTATIONS
 from benchmarks.reporting import plots
 from benchmarks.reporting.pictures import Pictures
-from benchmarks.reporting.sections import BY_PEER
+from benchmarks.reporting.sections import BY_PEER, OVER_ALL
 from benchmarks.reporting.summary import (
     SIGN,
     SUMMARY_COLUMNS,
@@ -104,8 +104,7 @@ def _section(group: Group, rows: list[NotedRow], pictures: Pictures) -> list[str
     parts = ["## One recurrent layer"]
     if any(row.get("ratio") for row in timed):
         parts += [
-            "Over all workloads: `worst` is the smallest ratio, `lost` counts those below 1, where "
-            "rnn_jax was the slower one.",
+            OVER_ALL,
             table(marked(timed), SUMMARY_COLUMNS),
             footnote(timed, counted=True),
             BY_PEER,

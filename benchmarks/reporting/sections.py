@@ -18,12 +18,17 @@ if TYPE_CHECKING:  # a group has a section, which takes the group
     from benchmarks.group import Group
 
 __all__ = [
-    "BY_PEER", "LATENCY_COLUMNS", "PLAIN_COLUMNS", "failures", "plain", "scaling",
+    "BY_PEER", "LATENCY_COLUMNS", "OVER_ALL", "PLAIN_COLUMNS", "failures", "plain", "scaling",
     "sizes",
 ]  # fmt: skip
 
 Section = Callable[["Group", list[NotedRow], Pictures], list[str]]
 
+# How to read the table of `benchmarks.reporting.summary.summarise`.
+OVER_ALL = (
+    "Over all workloads: `worst` is the smallest ratio, `lost` counts those below 1, where rnn_jax "
+    "was the slower one."
+)
 # How to read the tables of `by_peer`.
 BY_PEER = (
     "In the tables brackets hold the 95 % interval of a ratio; ± stands where none was recorded, "
