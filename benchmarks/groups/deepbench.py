@@ -60,7 +60,7 @@ def _cases(options: Options) -> list[Case]:
             ),
             pass_name,
             rank=_rank(cell, hidden, batch, length),
-            # NumPy's loop stands in the grid and in the sizes; beside these it would take hours.
+            # NumPy stands in the grid and in the sizes; here it would take as long as all others.
             names=tuple(name for name in scaled(cell) if name != "numpy-vectorised"),
             published={
                 name: milliseconds

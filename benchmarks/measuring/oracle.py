@@ -111,23 +111,32 @@ def expected(equations: str, arrays: Arrays, pass_name: str) -> Arrays:
     return _expected(EQUATIONS[equations], equations, arrays, pass_name)
 
 
-def at_kinks(equations: str, arrays: Arrays, pass_name: str, roundoff: float) -> Arrays:
+def at_kinks(
+    equations: str, arrays: Arrays, pass_name: str, allowance: Tolerance
+) -> dict[str, float]:
     """How far off rounding may take any element, by name, where it crosses the kink of a ReLU.
 
     An argument that rounds to the other side of 0 leaves the output right and turns its derivative
     from 0 to 1; among DeepBench's 16 million arguments some always do. So the oracle has its kink
-    once above and once below 0, by some roundings of an argument near 1, and the largest
-    difference, doubled because only some of the arguments between cross, is allowed to all.
+    once above and once below 0, by a tenth of the relative tolerance. The largest difference,
+    doubled because only some of the arguments between cross, is allowed to all. Empty where there
+    is no kink.
     """
     if equations != _KINKED:
         return {}
     above, below = (
         _expected(
-            partial(_rnn, partial(_relu_from, side * 16 * roundoff)), equations, arrays, pass_name
+            partial(_rnn, partial(_relu_from, side * allowance.relative / 10)),
+            equations,
+            arrays,
+            pass_name,
         )
         for side in (1, -1)
     )
-    return {name: 2 * np.abs(above[name] - below[name]).max(initial=0.0) for name in above}
+    return {
+        name: 2 * float(np.abs(array - below[name]).max(initial=0.0))
+        for name, array in above.items()
+    }
 
 
 def _relu_from(kink: float, z: jax.Array) -> jax.Array:
@@ -186,7 +195,7 @@ def check(
     want: Arrays,
     pass_name: str,
     allowance: Tolerance | None = None,
-    slack: Arrays | None = None,
+    slack: Mapping[str, np.ndarray | float] | None = None,
 ) -> None:
     """Raise `Wrong` unless ``got`` agrees with ``want``, the results of the oracle.
 

@@ -26,8 +26,8 @@ Section = Callable[["Group", list[NotedRow], Pictures], list[str]]
 
 # How to read the table of `benchmarks.reporting.summary.summarise`.
 OVER_ALL = (
-    "Over all workloads: `worst` is the smallest ratio, `lost` counts those below 1, where rnn_jax "
-    "was the slower one."
+    "Over all workloads that have a time: `worst` is the smallest ratio, `lost` counts those below "
+    "1, where rnn_jax was the slower one."
 )
 # How to read the tables of `by_peer`.
 BY_PEER = (

@@ -99,6 +99,17 @@ def test_the_page_says_what_the_rows_say(tmp_path: Path) -> None:
     assert all(f"({name})" in page for name in pictures)
 
 
+def test_the_means_of_deepbench_are_by_cell(tmp_path: Path) -> None:
+    rows = [
+        row("deepbench", f"{cell}-{index}", "torch", 1.0, ratio=ratio, cell=cell)
+        for cell, ratios in {"gru": (2.0, 8.0), "lstm": (0.5, 0.5)}.items()
+        for index, ratio in enumerate(ratios)
+    ]
+    page = " ".join(report_of(tmp_path, [*some_rows(), *rows]).split())
+    assert "| gru | torch | forward+backward | 2 | 4.000 | - | 2.000 | gru-0 | 0 |" in page
+    assert "| lstm | torch | forward+backward | 2 | 0.500 | - | 0.500 | lstm-0 | 2 |" in page
+
+
 def test_what_is_above_its_ceiling_has_a_footnote(tmp_path: Path) -> None:
     fast = row("recurrence", "lstm-c", "torch", 0.005, fraction_of_ceiling=1.2)
     page = report_of(tmp_path, [*some_rows(), fast])
