@@ -22,6 +22,7 @@ from benchmarks.peers.ours import CELLS
 __all__ = ["FULL", "WINDOWS", "SlidingLayers", "case"]
 
 WINDOWS, FULL = f"{OURS}-windows", f"{OURS}-full"
+# Rows of the batch that the oracle takes at once.
 _ROWS = 8
 
 
