@@ -122,6 +122,19 @@ def test_dispatch_ends_when_the_call_returns() -> None:
     assert len(waited) == 3
 
 
+def test_the_dispatch_of_a_long_call_is_timed_once() -> None:
+    clock = Clock()
+    waited: list[object] = []
+    start, work = clock.lasting("", 0.25), clock.lasting("", 2 * LONG_S)
+
+    def wait(result: object) -> None:
+        waited.append(result)
+        work()
+
+    assert dispatch_ms(start, wait, 3, clock=clock) == pytest.approx(250)
+    assert len(waited) == 1
+
+
 def test_turns_end_at_the_rounds_or_the_budget_but_not_before_the_least() -> None:
     now, order = [0.0], []
 
