@@ -15,6 +15,7 @@ from benchmarks.measuring.control import CONTROL, control
 from benchmarks.measuring.implementation import Prepared
 from benchmarks.measuring.timing import (
     BLOCK,
+    LONG_S,
     Rounds,
     dispatch_ms,
     interval,
@@ -130,8 +131,9 @@ def time_in_turns(
                 "p99_ms": percentile(in_ms, 99),
                 "latencies": len(in_ms),
             }
-        if prepared.start is not None:
-            # The times stand, whatever becomes of this.
+        # Beside a long call the time until it returns does not count; the times stand, whatever
+        # becomes of it.
+        if prepared.start is not None and statistics.median(taken) < LONG_S:
             with contextlib.suppress(Exception):
                 row["dispatch_ms"] = dispatch_ms(prepared.start, prepared.wait)
 

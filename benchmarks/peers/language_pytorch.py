@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measuring.implementation import Prepared, Unavailable
-from benchmarks.measuring.timing import first_call, least_seconds
+from benchmarks.measuring.timing import fastest
 from benchmarks.measuring.workloads import Arrays, Language
 from benchmarks.peers.pytorch import (
     device_of,
@@ -40,7 +42,6 @@ def _optimizer(workload: Language, model: TorchModel) -> Any:
     kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[workload.optimizer]
     synchronize = synchronizer(parameters[0].device.type)
     forms: list[dict[str, bool]] = [{"foreach": False}, {"foreach": True}, {"fused": True}]
-    seconds = []
     for parameter, rows in zip(parameters, sparse_rows, strict=True):
         parameter.grad = torch.zeros_like(parameter)
         if rows:
@@ -49,18 +50,24 @@ def _optimizer(workload: Language, model: TorchModel) -> Any:
             parameter.grad = torch.sparse_coo_tensor(
                 few, zeros, parameter.shape, check_invariants=True
             )
-    for form in forms:
-        try:
-            tried = kind(parameters, workload.learning_rate, **form)
-            calls = [first_call(lambda: (tried.step(), synchronize())) for _ in range(6)]  # noqa: B023
-        except RuntimeError:  # no such form on this device
-            seconds.append(float("inf"))
-        else:
-            seconds.append(min(calls[1:]))
+    calls: dict[int, Callable[[], object]] = {}
+    for index, form in enumerate(forms):
+        call = _stepped(kind(parameters, workload.learning_rate, **form), synchronize)
+        with contextlib.suppress(RuntimeError):  # no such form on this device
+            call()
+            calls[index] = call
+    best = forms[fastest(calls)]
     for parameter in parameters:
         parameter.grad = None
-    best = forms[seconds.index(min(seconds))]
     return kind(parameters, workload.learning_rate, **best)
+
+
+def _stepped(optimizer: Any, synchronize: Callable[[], object]) -> Callable[[], object]:
+    def call() -> None:
+        optimizer.step()
+        synchronize()
+
+    return call
 
 
 def prepare_training(
@@ -98,8 +105,7 @@ def prepare_training(
     # of its rows alone, and how many threads.
     forms = [False, True] if _may_be_sparse(workload) else [False]
     calls = {sparse: partial(build(sparse).wait_for, data[0]) for sparse in forms}
-    seconds = {sparse: least_seconds(call) for sparse, call in calls.items()} if forms[1:] else {}
-    sparse = min(forms, key=lambda form: seconds.get(form, 0.0))
+    sparse = fastest(calls) if forms[1:] else forms[0]
     threads = fastest_threads(calls[sparse])
     del calls
     trainer = build(sparse)

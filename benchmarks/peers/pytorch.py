@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import numpy as np
 
-from benchmarks.measuring.implementation import Prepared, Unavailable
-from benchmarks.measuring.timing import first_call, least_seconds
+from benchmarks.measuring.implementation import TRIED, Prepared, Unavailable
+from benchmarks.measuring.timing import fastest, first_call
 from benchmarks.measuring.workloads import Arrays, Recurrence
 
 __all__ = [
@@ -49,6 +49,33 @@ class TorchLayer:
     compiled: bool
 
     def prepare(self, pass_name: str) -> Prepared:
+        start, result = self._pass(pass_name)
+        synchronize = synchronizer(self.xs.device.type)
+
+        def call() -> Any:
+            done = start()
+            synchronize()
+            return done
+
+        compile_s = first_call(call) if self.compiled else None
+        tried = call
+        if len(self.xs) > TRIED and not self.compiled:  # which would compile for this length, too
+            few = replace(self, xs=self.xs[:TRIED], weights=self.weights[:TRIED])
+            tried, _ = few._pass(pass_name)
+        threads = fastest_threads(tried, compiles=self.compiled)
+        return Prepared(
+            on_threads(call, threads),
+            result,
+            compile_s,
+            peak_bytes=_peak_bytes(call, [self.xs, self.weights, *self.module.parameters()]),
+            start=start,
+            equations=self.equations,
+            wait=lambda _: synchronize(),
+            facts=lambda: {"threads": threads},
+        )
+
+    def _pass(self, pass_name: str) -> tuple[Callable[[], Any], Callable[[], Arrays]]:
+        """What begins the pass, and what gives its results."""
         import torch
 
         xs = self.xs.clone().requires_grad_() if pass_name != "forward" else self.xs
@@ -74,26 +101,7 @@ class TorchLayer:
         }
         if pass_name not in passes:
             raise Unavailable("eager: there is no call of many steps")
-        start, result = passes[pass_name]
-        synchronize = synchronizer(xs.device.type)
-
-        def call() -> Any:
-            done = start()
-            synchronize()
-            return done
-
-        compile_s = first_call(call) if self.compiled else None
-        threads = fastest_threads(call)
-        return Prepared(
-            on_threads(call, threads),
-            result,
-            compile_s,
-            peak_bytes=_peak_bytes(call, [xs, self.weights, *self.module.parameters()]),
-            start=start,
-            equations=self.equations,
-            wait=lambda _: synchronize(),
-            facts=lambda: {"threads": threads},
-        )
+        return passes[pass_name]
 
 
 def build(name: str, workload: Recurrence, arrays: Arrays) -> TorchLayer:
@@ -146,21 +154,22 @@ def device_of() -> str:
 
 
 def fastest_threads(
-    call: Callable[[], Any], *, clock: Callable[[], float] = time.perf_counter
+    call: Callable[[], Any],
+    *,
+    compiles: bool = False,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> int:
     """PyTorch's own number of threads or one, whichever is faster; on a GPU its own.
 
-    The first call on each is not timed: `torch.compile` compiles again where the number differs.
+    compiles: by `torch.compile`, which compiles again where the number differs.
     """
     import torch
 
     most = torch.get_num_threads()
     if most == 1 or jax.default_backend() != "cpu":
         return most
-    seconds = {
-        threads: least_seconds(on_threads(call, threads), clock=clock) for threads in (most, 1)
-    }
-    return min(seconds, key=lambda threads: seconds[threads])
+    forms = {threads: on_threads(call, threads) for threads in (most, 1)}
+    return fastest(forms, compiles=compiles, clock=clock)
 
 
 def on_threads(call: Callable[[], Any], threads: int) -> Callable[[], Any]:

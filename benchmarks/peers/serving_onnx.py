@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measuring.implementation import Prepared, Unavailable
-from benchmarks.measuring.timing import Laps, least_seconds
+from benchmarks.measuring.timing import Laps, fastest
 from benchmarks.measuring.workloads import Arrays, Language
 from benchmarks.peers.language_ours import model_of, params_of
 from benchmarks.peers.serving_jax import layer_and_inputs
@@ -97,11 +97,9 @@ def _session(
     sessions = {threads: opened(threads) for threads in _threads()}
     carries = [p for p in sessions[1].get_inputs() if p.name.startswith("carry_in")]
     feed = {p.name: np.zeros((workload.batch, p.shape[-1]), np.float32) for p in carries} | given
-    seconds = {
-        threads: least_seconds(partial(session.run, None, feed), calls=20)
-        for threads, session in sessions.items()
-    }
-    best = min(seconds, key=lambda threads: seconds[threads])
+    best = fastest(
+        {threads: partial(session.run, None, feed) for threads, session in sessions.items()}
+    )
     versions = {name: metadata.version(name) for name in ("onnx", "onnxruntime")}
     return sessions[best], feed, {"versions": versions, "threads": best}
 

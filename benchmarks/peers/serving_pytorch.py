@@ -26,7 +26,8 @@ def prepare(name: str, workload: Language, arrays: Arrays, prefix: np.ndarray) -
         logits, state = model.logits(token, state)
         return logits.argmax(dim=-1), state
 
-    if name == "torch-compile":
+    compiles = name == "torch-compile"
+    if compiles:
         step = torch.compile(step)
 
     laps = Laps()
@@ -41,7 +42,7 @@ def prepare(name: str, workload: Language, arrays: Arrays, prefix: np.ndarray) -
                 laps.lap()
         return np.concatenate(taken)
 
-    threads = fastest_threads(tokens)
+    threads = fastest_threads(tokens, compiles=compiles)
     return Prepared(
         on_threads(tokens, threads),
         lambda: {"tokens": tokens()},

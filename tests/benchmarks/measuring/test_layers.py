@@ -15,10 +15,16 @@ import pytest
 import rnn_jax
 from benchmarks.groups.recurrence import GRID
 from benchmarks.measuring import layers, oracle, runner
-from benchmarks.measuring.implementation import PASSES, JaxImplementation, Prepared, Unavailable
+from benchmarks.measuring.implementation import (
+    PASSES,
+    TRIED,
+    JaxImplementation,
+    Prepared,
+    Unavailable,
+)
 from benchmarks.measuring.timing import BLOCK
 from benchmarks.measuring.workloads import CELLS, Recurrence, recurrences
-from benchmarks.peers import IMPLEMENTATIONS, OURS, ours
+from benchmarks.peers import IMPLEMENTATIONS, OURS, build, ours
 
 SMALL = {cell: Recurrence(cell, 2, 3, 4, 5) for cell in CELLS}
 
@@ -243,3 +249,19 @@ def test_half_a_training_step_is_held_to_the_oracle_in_float32(
     monkeypatch.setattr(layers, "build", build)
     (row,) = runner.measure(case, lambda row: None, limits=limits)
     assert row["status"] == "wrong"
+
+
+@pytest.mark.parametrize("length", [TRIED, TRIED + 1])
+def test_forms_are_tried_on_the_first_steps_and_the_best_takes_all(length: int) -> None:
+    workload = Recurrence("rnn", 1, length, 4, 2)
+    layer = build(OURS, workload, workload.arrays())
+    traced: list[int] = []
+    assert isinstance(layer, JaxImplementation)
+
+    def apply(params: Any, xs: jax.Array) -> jax.Array:
+        traced.append(len(xs))
+        return layer.apply(params, xs)
+
+    prepared = dataclasses.replace(layer, apply=apply, unrolled={4: apply}).prepare("forward")
+    assert prepared.result()["ys"].shape == (length, 1, 4)
+    assert traced == [TRIED, TRIED, length][: 2 + (length > TRIED)]

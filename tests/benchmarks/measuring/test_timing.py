@@ -14,8 +14,8 @@ from benchmarks.measuring.timing import (
     LEAST_ROUNDS,
     LONG_S,
     dispatch_ms,
+    fastest,
     interval,
-    least_seconds,
     percentile,
     quartiles,
     round_medians,
@@ -45,12 +45,23 @@ def test_a_turn_begins_with_a_call_that_is_not_clocked_unless_it_is_long() -> No
     assert seconds == {"cold": [[0.25] * BLOCK], "long": [[2 * LONG_S]]}
 
 
-def test_a_first_call_is_no_witness_however_long_it_takes() -> None:
+def test_a_form_is_chosen_by_its_median_however_its_first_calls_went() -> None:
     clock = Clock()
-    assert least_seconds(clock.lasting("compiles", 64.0, 2.0), clock=clock) == 2.0
-    assert clock.order == ["compiles"] * 2
-    assert least_seconds(clock.lasting("", 64.0, 0.5, 0.25, 0.5), 3, clock=clock) == 0.25
-    assert least_seconds(clock.lasting("", 64.0, 0.5, 0.25), 1, clock=clock) == 0.5
+    calls = {
+        "disturbed": clock.lasting("disturbed", *[1 / 16] * 4, 1 / 128),
+        "slow": clock.lasting("slow", 1 / 64),
+    }
+    assert fastest(calls, clock=clock) == "disturbed"
+    assert min(clock.order.count(name) for name in calls) > LEAST_LONG_ROUNDS
+
+
+def test_of_long_forms_each_is_called_once_but_for_a_call_that_compiles() -> None:
+    for compiles in (False, True):
+        clock = Clock()
+        first = [64.0] if compiles else []
+        calls = {n: clock.lasting(n, *first, s) for n, s in (("a", 3.0), ("b", 2.0), ("c", 4.0))}
+        assert fastest(calls, compiles=compiles, clock=clock) == "b"
+        assert clock.order == ["a", "b", "c"] * (1 + compiles)
 
 
 def test_turns_end_when_the_medians_are_sure() -> None:
@@ -120,19 +131,6 @@ def test_dispatch_ends_when_the_call_returns() -> None:
     start = clock.lasting("", 0.5, 0.25)
     assert dispatch_ms(start, waited.append, 3, clock=clock) == pytest.approx(250)
     assert len(waited) == 3
-
-
-def test_the_dispatch_of_a_long_call_is_timed_once() -> None:
-    clock = Clock()
-    waited: list[object] = []
-    start, work = clock.lasting("", 0.25), clock.lasting("", 2 * LONG_S)
-
-    def wait(result: object) -> None:
-        waited.append(result)
-        work()
-
-    assert dispatch_ms(start, wait, 3, clock=clock) == pytest.approx(250)
-    assert len(waited) == 1
 
 
 def test_turns_end_at_the_rounds_or_the_budget_but_not_before_the_least() -> None:
