@@ -58,6 +58,7 @@ Row = TypedDict(
         # On a CPU only, and where the work is done in this process.
         "cpu_rounds_ms": Annotated[list[float] | None, "processor time, as `rounds_ms`"],
         "control_cpu_rounds_ms": Annotated[list[float] | None, "the control's"],
+        # Of calls that take less than a second.
         "dispatch_ms": Annotated[float | None, "until a call returns, its work going on"],
         "compile_s": Annotated[float | None, "seconds of compiling"],
         # Memory, by the compiler's account.

@@ -16,7 +16,7 @@ from benchmarks.measuring.case import Case, Options
 from benchmarks.measuring.implementation import Prepared, wait
 from benchmarks.measuring.language import expected_logits
 from benchmarks.measuring.oracle import Wrong, in_float64, tolerance
-from benchmarks.measuring.timing import first_call
+from benchmarks.measuring.timing import seconds_of
 from benchmarks.measuring.workloads import Arrays, Language
 from benchmarks.peers import OURS
 from benchmarks.peers.language_ours import model_of, params_of
@@ -89,7 +89,7 @@ def _ours(workload: Language, arrays: Arrays, prefix: np.ndarray) -> Prepared:
     def call() -> Any:
         return wait(start())
 
-    compile_s = first_call(call)
+    compile_s = seconds_of(call)
     return Prepared(
         call,
         lambda: {"tokens": np.asarray(start(0.0))},

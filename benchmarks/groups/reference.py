@@ -15,7 +15,7 @@ from benchmarks.measuring import flops
 from benchmarks.measuring.case import Case, Options
 from benchmarks.measuring.implementation import Prepared
 from benchmarks.measuring.oracle import TOLERANCE, Wrong, tolerance
-from benchmarks.measuring.timing import first_call
+from benchmarks.measuring.timing import seconds_of
 from benchmarks.measuring.workloads import Language
 from benchmarks.reporting.pictures import Pictures
 from benchmarks.reporting.sections import sizes
@@ -75,7 +75,7 @@ def _open(workload: Workload, allowed: float) -> Callable[[str], Prepared]:
         seconds: list[float] = []
 
         def first() -> None:
-            seconds.append(first_call(stepper.call))
+            seconds.append(seconds_of(stepper.call))
 
         if name == "floor":
             first()

@@ -38,7 +38,7 @@ STEPS = 20
 LEARNING_RATE = 1e-5
 # Steps that one iteration of a loop may take, where a library leaves that to its user.
 UNROLLED = (4,)
-# Forms of a layer are tried on so many steps at most, for what is best depends on the work of one.
+# Forms of a layer are tried on so many steps at most: which is best is decided by the work of one.
 TRIED = 128
 _BY_STEP = ("xs", "weights")
 

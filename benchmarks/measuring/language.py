@@ -19,7 +19,7 @@ from benchmarks.measuring import flops
 from benchmarks.measuring.case import Case, Options
 from benchmarks.measuring.implementation import STEPS, Prepared, Program, compile_jax, wait
 from benchmarks.measuring.oracle import EQUATIONS, HALF, Wrong, check, in_float64, tolerance
-from benchmarks.measuring.timing import first_call
+from benchmarks.measuring.timing import seconds_of
 from benchmarks.measuring.updates import DECAY, first_update, rounding_of
 from benchmarks.measuring.workloads import Arrays, Language
 from benchmarks.peers import OURS
@@ -170,7 +170,7 @@ def prepare_ours(
         data = rnn_jax.Windows(jnp.asarray(tokens[:, :-1]), jnp.asarray(tokens[:, 1:]))
         run = rnn_jax.make_train_steps(step)
         compiled: list[Any] = []
-        compile_s = first_call(
+        compile_s = seconds_of(
             lambda: compiled.append(
                 jax.jit(run, donate_argnums=0).lower(state, data, 0, count, key).compile()
             )

@@ -19,7 +19,7 @@ from benchmarks.measuring.case import Case
 from benchmarks.measuring.implementation import Prepared
 from benchmarks.measuring.laws import held, relative_error, seed_of
 from benchmarks.measuring.oracle import host, tolerance
-from benchmarks.measuring.timing import first_call
+from benchmarks.measuring.timing import seconds_of
 from benchmarks.peers import OURS
 
 __all__ = ["GENERATORS", "case"]
@@ -143,7 +143,7 @@ def case(group: str, name: str, size: int, dtype: str, precision: str, *, rank: 
     def prepare(_: str) -> Prepared:
         given = _drawn(size, dtype, seed_of(workload, dtype, precision))
         errors: dict[str, float] = {}
-        seconds = first_call(lambda: errors.update(GENERATORS[name](given)))
+        seconds = seconds_of(lambda: errors.update(GENERATORS[name](given)))
         # Frequencies are in a unit of their own.
         allowed = 1.0 if "frequencies" in errors else tolerance(dtype, precision).relative
         return held(errors, allowed, seconds)

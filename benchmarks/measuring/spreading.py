@@ -20,7 +20,7 @@ from benchmarks.measuring.implementation import Prepared, Program, Unavailable, 
 from benchmarks.measuring.language import expected_step
 from benchmarks.measuring.numbers import computing_in
 from benchmarks.measuring.oracle import HALF, check, tolerance
-from benchmarks.measuring.timing import first_call
+from benchmarks.measuring.timing import seconds_of
 from benchmarks.measuring.worker import Worker
 from benchmarks.measuring.workloads import Arrays, Language
 from benchmarks.peers.data_parallel import spread
@@ -58,7 +58,7 @@ def prepared(name: str, workload: Language, count: int) -> Prepared:
     step, state, batch, named = spread(name, workload, workload.arrays(), count)
     before = jax.tree.map(np.array, state.params)
     compiled: list[Any] = []
-    compile_s = first_call(lambda: compiled.append(step.lower(state, batch).compile()))
+    compile_s = seconds_of(lambda: compiled.append(step.lower(state, batch).compile()))
     program = Program(compiled[0], compile_s)
 
     def start() -> Any:

@@ -12,7 +12,6 @@ import numpy as np
 
 from benchmarks.rows import LEAST_PAIRS, STEADY, near
 from rnn_jax.host.intervals import median_interval, ratio_interval
-from rnn_jax.recipes.reference_step import interleaved
 
 __all__ = [
     "BLOCK",
@@ -24,11 +23,11 @@ __all__ = [
     "Rounds",
     "dispatch_ms",
     "fastest",
-    "first_call",
     "interval",
     "percentile",
     "quartiles",
     "round_medians",
+    "seconds_of",
     "take_turns",
 ]
 
@@ -39,47 +38,41 @@ LEAST_LONG_ROUNDS = 3
 BLOCK = 3
 # Beside a call this long nothing that the one before it left behind counts.
 LONG_S = 1.0
-# Three times as long as NumPy's threads spin after a product.
+# Seconds in which forms of a computation take turns, three rounds at least.
 CHOOSING_S = 0.3
 
-Form = TypeVar("Form", bound=Hashable)
+Key = TypeVar("Key", bound=Hashable)
 Clock = Callable[[], float]
 Rounds = list[list[float]]  # of one implementation: the seconds of its calls, round by round
 
 
-def first_call(call: Callable[[], object], *, clock: Clock = time.perf_counter) -> float:
-    """Seconds of a call that compiles."""
+def seconds_of(call: Callable[[], object], *, clock: Clock = time.perf_counter) -> float:
+    """Seconds that a call takes."""
     began = clock()
     call()
     return clock() - began
 
 
-def fastest(
-    calls: Mapping[Form, Callable[[], Any]],
-    *,
-    compiles: bool = False,
-    clock: Clock = time.perf_counter,
-) -> Form:
-    """The form of a computation that takes least time, of which one is timed in the end.
+def fastest(calls: Mapping[Key, Callable[[], object]], *, clock: Clock = time.perf_counter) -> Key:
+    """The key of the fastest call.
 
-    They take turns for `CHOOSING_S` seconds, and medians decide: what disturbs a few calls in a row
-    would otherwise choose. Of calls of which one is longer than `LONG_S`, each is made once.
-
-    compiles: whether a first call compiles, which is then left out.
+    They take turns and medians decide, so that a short disturbance does not. Where any of them
+    takes longer than `LONG_S`, each is timed once. The first call, which may compile, never counts.
 
     Example:
       >>> ticks = iter([0.0, 2.0, 2.0, 5.0])
       >>> fastest({"a": lambda: None, "b": lambda: None}, clock=lambda: next(ticks))
       'a'
     """
-    if compiles:
-        for call in calls.values():
-            call()
-    once = {form: first_call(call, clock=clock) for form, call in calls.items()}
+    if len(calls) == 1:
+        return next(iter(calls))
+    for call in calls.values():
+        call()
+    once = {key: seconds_of(call, clock=clock) for key, call in calls.items()}
     if max(once.values()) > LONG_S:
-        return min(once, key=lambda form: once[form])
-    turns = take_turns(calls, 100, CHOOSING_S, spread=0, block=1, clock=clock)
-    return min(turns, key=lambda form: statistics.median(round_medians(turns[form])))
+        return min(once, key=lambda key: once[key])
+    turns = take_turns(calls, 10_000, CHOOSING_S, spread=0, block=1, clock=clock)
+    return min(turns, key=lambda key: statistics.median(round_medians(turns[key])))
 
 
 class Laps:
@@ -159,16 +152,16 @@ def percentile(seconds: Sequence[float], percent: int) -> float | None:
 
 
 def take_turns(
-    calls: Mapping[Form, Callable[[], object]],
+    calls: Mapping[Key, Callable[[], object]],
     rounds: int,
     budget_s: float,
     *,
     spread: float = STEADY,
     block: int = BLOCK,
-    begins: Callable[[Form], object] = lambda name: None,
-    counts: Callable[[Form], object] = lambda name: None,
+    begins: Callable[[Key], object] = lambda name: None,
+    counts: Callable[[Key], object] = lambda name: None,
     clock: Clock = time.perf_counter,
-) -> dict[Form, Rounds]:
+) -> dict[Key, Rounds]:
     """Seconds of every call, ``block`` a round, until the medians are sure or the bounds are met.
 
     They are sure where the 95 % `interval` of every call's median lies within ``spread`` of it; the
@@ -180,32 +173,31 @@ def take_turns(
     order is another one in every round. A call longer than `LONG_S` is its whole turn. ``begins``
     is told the name before each call, and ``counts`` after each that counts.
     """
-    seconds: dict[Form, Rounds] = {name: [] for name in calls}
+    seconds: dict[Key, Rounds] = {name: [] for name in calls}
     order, shuffle = list(calls), random.Random(0).shuffle
     began = clock()
     for done in range(rounds):
         spent = clock() - began
         least = LEAST_ROUNDS if spent <= done * budget_s else LEAST_LONG_ROUNDS
-        if done >= least and (spent >= budget_s or _sure(seconds, spread)):
+        if done >= least and (spent >= budget_s or (spread > 0 and _sure(seconds, spread))):
             break
         shuffle(order)
         for name in order:
-            call = {"": calls[name]}
             begins(name)
-            turn = interleaved(call, 1, clock=clock)[""]
+            turn = [seconds_of(calls[name], clock=clock)]
             if turn[0] > LONG_S:
                 counts(name)
             else:
                 turn = []
                 for _ in range(block):
                     begins(name)
-                    turn += interleaved(call, 1, clock=clock)[""]
+                    turn.append(seconds_of(calls[name], clock=clock))
                     counts(name)
             seconds[name].append(turn)
     return seconds
 
 
-def _sure(seconds: Mapping[Form, Rounds], spread: float) -> bool:
+def _sure(seconds: Mapping[Key, Rounds], spread: float) -> bool:
     return all(
         near(interval(medians), float(np.median(medians)), spread)
         for medians in map(round_medians, seconds.values())

@@ -131,8 +131,8 @@ def time_in_turns(
                 "p99_ms": percentile(in_ms, 99),
                 "latencies": len(in_ms),
             }
-        # Beside a long call the time until it returns does not count; the times stand, whatever
-        # becomes of it.
+        # Beside a long call it does not count, and would take five more of them. The times stand,
+        # whatever becomes of it.
         if prepared.start is not None and statistics.median(taken) < LONG_S:
             with contextlib.suppress(Exception):
                 row["dispatch_ms"] = dispatch_ms(prepared.start, prepared.wait)

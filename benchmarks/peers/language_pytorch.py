@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -41,7 +40,7 @@ def _optimizer(workload: Language, model: TorchModel) -> Any:
     ]
     kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[workload.optimizer]
     synchronize = synchronizer(parameters[0].device.type)
-    forms: list[dict[str, bool]] = [{"foreach": False}, {"foreach": True}, {"fused": True}]
+    forms = {"loop": {"foreach": False}, "foreach": {"foreach": True}, "fused": {"fused": True}}
     for parameter, rows in zip(parameters, sparse_rows, strict=True):
         parameter.grad = torch.zeros_like(parameter)
         if rows:
@@ -50,12 +49,16 @@ def _optimizer(workload: Language, model: TorchModel) -> Any:
             parameter.grad = torch.sparse_coo_tensor(
                 few, zeros, parameter.shape, check_invariants=True
             )
-    calls: dict[int, Callable[[], object]] = {}
-    for index, form in enumerate(forms):
-        call = _stepped(kind(parameters, workload.learning_rate, **form), synchronize)
-        with contextlib.suppress(RuntimeError):  # no such form on this device
+    calls: dict[str, Callable[[], object]] = {}
+    for name, form in forms.items():
+        try:
+            call = _stepped(kind(parameters, workload.learning_rate, **form), synchronize)
             call()
-            calls[index] = call
+        except RuntimeError:  # no such form on this device, but every device has the loop
+            if name == "loop":
+                raise
+        else:
+            calls[name] = call
     best = forms[fastest(calls)]
     for parameter in parameters:
         parameter.grad = None
@@ -105,7 +108,7 @@ def prepare_training(
     # of its rows alone, and how many threads.
     forms = [False, True] if _may_be_sparse(workload) else [False]
     calls = {sparse: partial(build(sparse).wait_for, data[0]) for sparse in forms}
-    sparse = fastest(calls) if forms[1:] else forms[0]
+    sparse = fastest(calls)
     threads = fastest_threads(calls[sparse])
     del calls
     trainer = build(sparse)
@@ -137,7 +140,8 @@ def prepare_training(
         return got
 
     return Prepared(
-        on_threads(call, threads), result, start=start if count == 1 else None, steps=count,
+        on_threads(call, threads), result,
+        start=on_threads(start, threads) if count == 1 else None, steps=count,
         equations=workload.equations, wait=lambda _: synchronize(),
         facts=lambda: {"threads": threads},
     )  # fmt: skip

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from benchmarks.measuring.implementation import TRIED, Prepared, Unavailable
-from benchmarks.measuring.timing import fastest, first_call
+from benchmarks.measuring.timing import fastest, seconds_of
 from benchmarks.measuring.workloads import Arrays, Recurrence
 
 __all__ = [
@@ -57,18 +57,18 @@ class TorchLayer:
             synchronize()
             return done
 
-        compile_s = first_call(call) if self.compiled else None
+        compile_s = seconds_of(call) if self.compiled else None
         tried = call
-        if len(self.xs) > TRIED and not self.compiled:  # which would compile for this length, too
+        if len(self.xs) > TRIED and not self.compiled:  # to compile once more takes long
             few = replace(self, xs=self.xs[:TRIED], weights=self.weights[:TRIED])
             tried, _ = few._pass(pass_name)
-        threads = fastest_threads(tried, compiles=self.compiled)
+        threads = fastest_threads(tried)
         return Prepared(
             on_threads(call, threads),
             result,
             compile_s,
             peak_bytes=_peak_bytes(call, [self.xs, self.weights, *self.module.parameters()]),
-            start=start,
+            start=on_threads(start, threads),
             equations=self.equations,
             wait=lambda _: synchronize(),
             facts=lambda: {"threads": threads},
@@ -154,22 +154,16 @@ def device_of() -> str:
 
 
 def fastest_threads(
-    call: Callable[[], Any],
-    *,
-    compiles: bool = False,
-    clock: Callable[[], float] = time.perf_counter,
+    call: Callable[[], Any], *, clock: Callable[[], float] = time.perf_counter
 ) -> int:
-    """PyTorch's own number of threads or one, whichever is faster; on a GPU its own.
-
-    compiles: by `torch.compile`, which compiles again where the number differs.
-    """
+    """PyTorch's own number of threads or one, whichever is faster; on a GPU its own."""
     import torch
 
     most = torch.get_num_threads()
     if most == 1 or jax.default_backend() != "cpu":
         return most
     forms = {threads: on_threads(call, threads) for threads in (most, 1)}
-    return fastest(forms, compiles=compiles, clock=clock)
+    return fastest(forms, clock=clock)
 
 
 def on_threads(call: Callable[[], Any], threads: int) -> Callable[[], Any]:

@@ -14,7 +14,7 @@ import numpy as np
 
 import rnn_jax
 from benchmarks.measuring.implementation import Prepared, wait
-from benchmarks.measuring.timing import Laps, first_call
+from benchmarks.measuring.timing import Laps, seconds_of
 from benchmarks.measuring.workloads import Arrays, Language
 from benchmarks.peers.language_ours import model_of, params_of
 from rnn_jax.export import to_stablehlo
@@ -74,7 +74,7 @@ def prepare_layer(name: str, workload: Language, arrays: Arrays) -> Prepared:
             laps.lap()
         return ys
 
-    compile_s = first_call(steps)
+    compile_s = seconds_of(steps)
     return Prepared(
         steps,
         lambda: {"ys": np.asarray(steps())},
@@ -118,7 +118,7 @@ def _prepared(workload: Language, tokens: Callable[[], Any]) -> Prepared:
     return Prepared(
         call,
         lambda: {"tokens": np.asarray(tokens())},
-        first_call(call),
+        seconds_of(call),
         steps=workload.length,
         equations=workload.equations,
     )

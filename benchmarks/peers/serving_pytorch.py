@@ -26,8 +26,7 @@ def prepare(name: str, workload: Language, arrays: Arrays, prefix: np.ndarray) -
         logits, state = model.logits(token, state)
         return logits.argmax(dim=-1), state
 
-    compiles = name == "torch-compile"
-    if compiles:
+    if name == "torch-compile":
         step = torch.compile(step)
 
     laps = Laps()
@@ -42,7 +41,7 @@ def prepare(name: str, workload: Language, arrays: Arrays, prefix: np.ndarray) -
                 laps.lap()
         return np.concatenate(taken)
 
-    threads = fastest_threads(tokens, compiles=compiles)
+    threads = fastest_threads(tokens)
     return Prepared(
         on_threads(tokens, threads),
         lambda: {"tokens": tokens()},

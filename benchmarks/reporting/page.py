@@ -81,7 +81,7 @@ def _turns(rows: list[Row]) -> str:
     for name, group in GROUPS.items():
         if name in here and group.apart:
             apart.setdefault(group.apart, []).append(f"`{name}`")
-    said = ["Implementations took turns in one process"]
+    said = ["Each peer took turns with rnn_jax in one process, though not always with all others"]
     said += [f"of {' and '.join(names)} {how}" for how, names in apart.items()]
     return "; ".join(said) + "."
 

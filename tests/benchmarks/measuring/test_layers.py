@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 import rnn_jax
 from benchmarks.groups.recurrence import GRID
-from benchmarks.measuring import layers, oracle, runner
+from benchmarks.measuring import implementation, layers, oracle, runner
 from benchmarks.measuring.implementation import (
     PASSES,
     TRIED,
@@ -252,16 +253,22 @@ def test_half_a_training_step_is_held_to_the_oracle_in_float32(
 
 
 @pytest.mark.parametrize("length", [TRIED, TRIED + 1])
-def test_forms_are_tried_on_the_first_steps_and_the_best_takes_all(length: int) -> None:
+def test_forms_are_tried_on_the_first_steps_and_the_best_takes_all(
+    length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(implementation, "fastest", lambda calls: max(calls))
     workload = Recurrence("rnn", 1, length, 4, 2)
-    layer = build(OURS, workload, workload.arrays())
-    traced: list[int] = []
+    arrays = workload.arrays()
+    layer = build(OURS, workload, arrays)
     assert isinstance(layer, JaxImplementation)
+    traced: list[tuple[int, int]] = []
 
-    def apply(params: Any, xs: jax.Array) -> jax.Array:
-        traced.append(len(xs))
+    def form(steps: int, params: Any, xs: jax.Array) -> jax.Array:
+        traced.append((steps, len(xs)))
         return layer.apply(params, xs)
 
-    prepared = dataclasses.replace(layer, apply=apply, unrolled={4: apply}).prepare("forward")
-    assert prepared.result()["ys"].shape == (length, 1, 4)
-    assert traced == [TRIED, TRIED, length][: 2 + (length > TRIED)]
+    forms = dataclasses.replace(layer, apply=partial(form, 1), unrolled={4: partial(form, 4)})
+    prepared = forms.prepare("forward+backward")
+    assert prepared.result()["xs"].shape == arrays["xs"].shape
+    assert traced == [(1, TRIED), (4, TRIED), (4, length)][: 2 + (length > TRIED)]
+    assert prepared.facts is not None and prepared.facts() == {"unroll": 4}

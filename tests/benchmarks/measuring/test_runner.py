@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.measuring import flops, runner
+from benchmarks.measuring import flops, runner, turns
 from benchmarks.measuring.case import Case
 from benchmarks.measuring.implementation import Prepared, Unavailable
 from benchmarks.measuring.oracle import Wrong
@@ -256,6 +256,16 @@ def test_what_fails_outside_a_call_costs_no_row() -> None:
     assert [row["status"] for row in rows] == ["out-of-memory"] * 2
     (row,) = runner.measure(
         a_case(lambda name: ready(start=broken)), lambda row: None, limits=LIMITS
+    )
+    assert row["status"] == "ok" and row["median_ms"] is not None and row["dispatch_ms"] is None
+
+
+def test_of_a_long_call_no_more_are_made_to_time_its_dispatch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "LONG_S", 0.0)
+    (row,) = runner.measure(
+        a_case(lambda name: ready(start=pytest.fail)), lambda row: None, limits=LIMITS
     )
     assert row["status"] == "ok" and row["median_ms"] is not None and row["dispatch_ms"] is None
 

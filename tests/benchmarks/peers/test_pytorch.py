@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks.measuring import language
-from benchmarks.measuring.workloads import Language
+from benchmarks.measuring.implementation import TRIED
+from benchmarks.measuring.workloads import Language, Recurrence
 from tests.benchmarks.clock import Clock
 
 torch = pytest.importorskip("torch")
@@ -68,6 +70,25 @@ def test_threads_are_chosen_by_calls_after_the_one_that_compiles(
         number: clock.lasting("", *((64.0, 1.5) if number == best else (8.0, 3.0)))
         for number in (1, 2)
     }
-    chosen = pytorch.fastest_threads(lambda: calls[threads[0]](), compiles=True, clock=clock)
-    assert chosen == best
+    assert pytorch.fastest_threads(lambda: calls[threads[0]](), clock=clock) == best
     assert threads == [2]
+
+
+@pytest.mark.parametrize(("name", "tried"), [("torch", TRIED), ("torch-compile", TRIED + 1)])
+def test_threads_of_a_long_layer_are_tried_on_its_first_steps(
+    name: str, tried: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "compile", lambda module: module)
+    lengths = []
+
+    def choose(call: Callable[[], Any]) -> int:
+        lengths.append(len(call()[1]))
+        return 1
+
+    monkeypatch.setattr(pytorch, "fastest_threads", choose)
+    workload = Recurrence("gru", 1, TRIED + 1, 3, 2)
+    arrays = workload.arrays()
+    prepared = pytorch.build(name, workload, arrays).prepare("forward+backward")
+    assert lengths == [tried]
+    assert prepared.result()["xs"].shape == arrays["xs"].shape
+    assert prepared.facts is not None and prepared.facts() == {"threads": 1}
