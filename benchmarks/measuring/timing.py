@@ -15,7 +15,6 @@ from rnn_jax.host.intervals import median_interval, ratio_interval
 
 __all__ = [
     "BLOCK",
-    "CHOOSING_S",
     "LEAST_LONG_ROUNDS",
     "LEAST_ROUNDS",
     "LONG_S",
@@ -39,7 +38,7 @@ BLOCK = 3
 # Beside a call this long nothing that the one before it left behind counts.
 LONG_S = 1.0
 # Seconds in which forms of a computation take turns, three rounds at least.
-CHOOSING_S = 0.3
+_CHOOSING_S = 0.3
 
 Key = TypeVar("Key", bound=Hashable)
 Clock = Callable[[], float]
@@ -71,7 +70,7 @@ def fastest(calls: Mapping[Key, Callable[[], object]], *, clock: Clock = time.pe
     once = {key: seconds_of(call, clock=clock) for key, call in calls.items()}
     if max(once.values()) > LONG_S:
         return min(once, key=lambda key: once[key])
-    turns = take_turns(calls, 10_000, CHOOSING_S, spread=0, block=1, clock=clock)
+    turns = take_turns(calls, 10_000, _CHOOSING_S, spread=0, block=1, clock=clock)
     return min(turns, key=lambda key: statistics.median(round_medians(turns[key])))
 
 
