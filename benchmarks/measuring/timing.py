@@ -38,7 +38,7 @@ BLOCK = 3
 # Beside a call this long nothing that the one before it left behind counts.
 LONG_S = 1.0
 # Seconds in which forms of a computation take turns, three rounds at least.
-_CHOOSING_S = 0.3
+_CHOOSING_S = 1.0
 
 Key = TypeVar("Key", bound=Hashable)
 Clock = Callable[[], float]
