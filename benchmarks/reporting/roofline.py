@@ -45,8 +45,8 @@ def roofline(rows: Iterable[NotedRow], ceilings: Roofline | None, pictures: Pict
         "Forward and backward: operations of the matrix products against bytes that no "
         "implementation avoids, weights read once. The solid line is the best product and the "
         "bandwidth of memory, the dashed one the bandwidth of the fastest cache, which holds for "
-        "layers that fit into it; both are of the newest run, and a percentage is of the ceilings of "
-        "the row's own run. What fetches its weights anew in every step, or waits for the step "
+        "layers that fit into it; both are of the newest run, and a percentage is of the ceilings "
+        "of the row's own run. What fetches its weights anew in every step, or waits for the step "
         "before, stays below."
         f"{nearest}",
         pictures.draw(
