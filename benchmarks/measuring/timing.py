@@ -37,7 +37,7 @@ LEAST_LONG_ROUNDS = 3
 BLOCK = 3
 # Beside a call this long nothing that the one before it left behind counts.
 LONG_S = 1.0
-# Seconds in which forms of a computation take turns, three rounds at least.
+# Seconds in which forms of a computation take turns: six rounds at least, three of long ones.
 _CHOOSING_S = 1.0
 
 Key = TypeVar("Key", bound=Hashable)

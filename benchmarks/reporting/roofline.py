@@ -22,9 +22,9 @@ _OLDER = (
 
 
 def roofline(rows: Iterable[NotedRow], ceilings: Roofline | None, pictures: Pictures) -> list[str]:
-    """The training passes among these rows, each under the ceilings of its own run.
+    """The training passes among these rows, each under the ceilings that it carries.
 
-    The lines in the picture are ``ceilings``, those of the newest run.
+    The lines in the picture are ``ceilings``, those that were measured last.
     """
     trained = [row for row in rows if row.get("gflops_per_s") and row["pass"] == TRAINED]
     points = [row for row in trained if row.get("ceiling_gflops_per_s")]
@@ -45,9 +45,9 @@ def roofline(rows: Iterable[NotedRow], ceilings: Roofline | None, pictures: Pict
         "Forward and backward: operations of the matrix products against bytes that no "
         "implementation avoids, weights read once. The solid line is the best product and the "
         "bandwidth of memory, the dashed one the bandwidth of the fastest cache, which holds for "
-        "layers that fit into it; both are of the newest run, and a percentage is of the ceilings "
-        "of the row's own run. What fetches its weights anew in every step, or waits for the step "
-        "before, stays below."
+        "layers that fit into it. Both lines are of the ceilings that were measured last; a "
+        "percentage is of those that its row carries, which may be others. What fetches its "
+        "weights anew in every step, or waits for the step before, stays below."
         f"{nearest}",
         pictures.draw(
             "roofline",
