@@ -9,7 +9,7 @@ from benchmarks.measuring.case import Case, Options
 from benchmarks.reporting.summary import NotedRow
 from benchmarks.rows import by
 
-__all__ = ["absent"]
+__all__ = ["absent", "is_quick"]
 
 Place = tuple[str, str, str, str]  # group, workload, pass and implementation
 
@@ -19,28 +19,10 @@ def absent(rows: list[NotedRow]) -> list[str]:
 
     Rows of a quick run are held against the quick suite.
     """
-    have: set[Place] = {
-        (row["group"], row["workload"], row["pass"], row["implementation"])
-        for row in rows
-        if row.get("group") in GROUPS
-    }
+    have = _here(rows)
     if not have:
         return []
-    first = rows[0]
-    suites = [
-        [case for name in GROUPS if _belongs(name, rows) for case in GROUPS[name].cases(options)]
-        for quick in (False, True)
-        for options in [
-            Options(
-                quick,
-                first.get("dtype") or "float32",
-                first.get("precision") or "highest",
-                platform=first.get("platform") or "cpu",
-                device_count=first.get("device_count") or 1,
-            )
-        ]
-    ]
-    suite = max(suites, key=lambda cases: len(have & set(_places(cases))))
+    suite = _suite(rows, quick=is_quick(rows))
     missing = [place for place in _places(suite) if place not in have]
     if not missing:
         return ["## What was not run", "Nothing: every row of the suite is here."]
@@ -51,6 +33,35 @@ def absent(rows: list[NotedRow]) -> list[str]:
         "files asked for a part of it, their budget was spent before, or it was added later.",
         "\n".join(lines),
     ]
+
+
+def is_quick(rows: list[NotedRow]) -> bool:
+    """Whether more of these rows are of the quick suite than of the whole one."""
+    have = _here(rows)
+    whole, quick = (len(have & set(_places(_suite(rows, quick=q)))) for q in (False, True))
+    return quick > whole
+
+
+def _here(rows: list[NotedRow]) -> set[Place]:
+    return {
+        (row["group"], row["workload"], row["pass"], row["implementation"])
+        for row in rows
+        if row.get("group") in GROUPS
+    }
+
+
+def _suite(rows: list[NotedRow], *, quick: bool) -> list[Case]:
+    """All that would be measured on the machine of these rows."""
+    first = rows[0]
+    options = Options(
+        quick,
+        first.get("dtype") or "float32",
+        first.get("precision") or "highest",
+        platform=first.get("platform") or "cpu",
+        device_count=first.get("device_count") or 1,
+    )
+    groups = (GROUPS[name] for name in GROUPS if _belongs(name, rows))
+    return [case for group in groups for case in group.cases(options)]
 
 
 def _belongs(name: str, rows: list[NotedRow]) -> bool:

@@ -39,7 +39,7 @@ _MAD = 1 / statistics.NormalDist().inv_cdf(0.75)
 
 GROUP_COLUMNS = ("group", "implementation", "pass", "rows", "ratio", "noise", "verdict")
 ROW_COLUMNS = (
-    "workload", "pass", "implementation", "old_ms", "new_ms", "ratio", "noise", "verdict",
+    "group", "workload", "pass", "implementation", "old_ms", "new_ms", "ratio", "noise", "verdict",
 )  # fmt: skip
 
 
@@ -98,8 +98,8 @@ def compare(old: list[Row], new: list[Row], threshold: float = 0.1) -> Compariso
       threshold: changes up to this part do not count, however certain they are.
 
     Raises:
-      ValueError: the runs have no row in common, are of two devices, or only one has a row's
-        control.
+      ValueError: the runs have no row in common or none of rnn_jax, are of two devices, or only
+        one has a row's control.
     """
     before, after = ({key_of(row): row for row in measured(rows)} for rows in (old, new))
     common = [key for key in after if key in before]
@@ -110,6 +110,11 @@ def compare(old: list[Row], new: list[Row], threshold: float = 0.1) -> Compariso
     changes = dict(zip(common, changes_of(pairs), strict=True))
     logs = {key: change.log for key, change in changes.items()}
     new_rows = [after[key] for key in common]
+    if not any(row["implementation"] == OURS for row in new_rows):
+        raise ValueError(
+            f"the two files have no measured row of {OURS} in common: compare runs of the same "
+            "workloads, or put them side by side with --side-by-side"
+        )
     passes = list(by(new_rows, "group", "implementation", "pass").values())
     whole = list(by(new_rows, "group", "implementation").values())
     spreads = [_spread([logs[key_of(row)] for row in same]) for same in passes]
@@ -268,14 +273,16 @@ def run(options: argparse.Namespace) -> int:
     print()
     if judged.groups:
         print(table(map(_line, judged.groups), GROUP_COLUMNS))
-    else:  # fewer than three rows of each: all there is to say
-        print(table(map(_line, judged.rows), ROW_COLUMNS))
+    shown = {_whose(change) for change in judged.groups}
+    # Fewer than three rows of an implementation make no group.
+    if single := [change for change in judged.rows if _whose(change) not in shown]:
+        print("\n" * bool(judged.groups) + table(map(_line, single), ROW_COLUMNS))
     changed = [change for change in judged.rows if change.verdict != "no change"]
     print(f"\n{len(changed)} of {len(judged.rows)} single rows changed beyond noise")
-    if changed and judged.groups:
+    if others := [change for change in changed if _whose(change) in shown]:
         print()
-        print(table(map(_line, changed), ROW_COLUMNS))
-    for title, names in (("no longer measured", judged.missing), ("new", judged.new)):
+        print(table(map(_line, others), ROW_COLUMNS))
+    for title, names in (("not in NEW", judged.missing), ("not in OLD", judged.new)):
         if names:
             print(f"\n{title}: {len(names)} rows, such as {names[0]}")
     ours = [c for c in (*judged.groups, *judged.rows) if c.row["implementation"] == OURS]
@@ -284,6 +291,10 @@ def run(options: argparse.Namespace) -> int:
     verdict = "slower" if slower else "faster in part" if faster else "no change"
     print(f"\n{OURS}: {verdict}")
     return 1 if slower else 0
+
+
+def _whose(change: Change) -> tuple[object, object]:
+    return change.row.get("group"), change.row["implementation"]
 
 
 def _line(change: Change) -> Line:

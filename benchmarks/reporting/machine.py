@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.groups import GROUPS
 from benchmarks.measuring.roofline import Roofline
 from benchmarks.measuring.system import described
+from benchmarks.reporting.absent import is_quick
 from benchmarks.reporting.summary import NotedRow
 from benchmarks.rows import by, measured, number
 
@@ -124,6 +125,7 @@ def _again(rows: list[NotedRow]) -> list[str]:
     """The commands that measure the groups of the rows whole, on one device and on several."""
     row, here = rows[0], {row.get("group") for row in rows}
     common = f"--dtype {row.get('dtype')} --precision {row.get('precision') or 'highest'} --out"
+    common = "--quick " * is_quick(rows) + common
     one = [name for name in GROUPS if name in here and not GROUPS[name].several_devices]
     more = [name for name in GROUPS if name in here and GROUPS[name].several_devices]
     lines = []

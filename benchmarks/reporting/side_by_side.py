@@ -52,7 +52,8 @@ def side_by_side(first: list[Row], second: list[Row], names: tuple[str, str] = (
     pairs = [(before[key], after[key]) for key in before if key in after]
     if not pairs:
         raise ValueError("the two files have no measured row in common: compare runs of one suite")
-    blocks = ["# Two machines side by side", *_described(first, second, names)]
+    what = "machines" if other_machine(first, second) else "runs"
+    blocks = [f"# Two {what} side by side", *_described(first, second, names)]
     blocks += ["## Over all rows that both have", _groups(pairs, names)]
     for (group,), same in _alike(pairs, "group").items():
         blocks += [f"## {group}", _rows(same, names)]

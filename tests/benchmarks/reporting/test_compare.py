@@ -263,6 +263,20 @@ def test_the_command_says_it_and_its_exit_code_too(
     assert printed.count("no change") == 3 and "0 of 2 single rows" in printed
 
 
+def test_few_rows_beside_a_group_are_shown_and_rows_of_others_alone_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peers = [row for row in rows(1) if row["implementation"] != "rnn_jax"]
+    few = next(row for row in rows(1) if row["implementation"] == "rnn_jax")
+    file = write(tmp_path / "few", [*peers, few | {"group": "stacks"}])
+    assert main(["compare", file, file]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "stacks" in line]
+    assert [few["workload"] in line and "rnn_jax" in line for line in lines] == [True]
+    file = write(tmp_path / "peers", peers)
+    assert main(["compare", file, file]) == 2
+    assert "no measured row of rnn_jax in common" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [

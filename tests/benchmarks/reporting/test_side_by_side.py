@@ -48,7 +48,7 @@ def test_one_machine_is_side_by_side_when_asked(
 ) -> None:
     files = [write(tmp_path / name, on("EPYC", n)) for n, name in enumerate("ab", 1)]
     assert main(["compare", *files, "--side-by-side"]) == 0
-    assert capsys.readouterr().out.startswith("# Two machines side by side")
+    assert capsys.readouterr().out.startswith("# Two runs side by side")
     assert not other_machine(on("EPYC"), on("EPYC")) and other_machine(on("EPYC"), on("Xeon"))
 
 
