@@ -197,10 +197,12 @@ def measure(options: argparse.Namespace) -> int:
             print(f"waited {waited:.0f} s for a quiet machine", flush=True)
         first, roofline = _ceilings(settings, old, write, limits)
         rows += first
+        busy = max((row["busy_share"] or 0.0 for row in first), default=0.0)
         if roofline is not None:
             print(
                 f"{environment()['device']}: {roofline.gemm_gflops_per_s:.0f} GFLOP/s in the best "
                 f"{options.dtype} product, {roofline.copy_gb_per_s:.1f} GB/s in memory"
+                + (f" {UNSURE} others kept {busy:.0%} of the cores busy" if busy >= QUIET else "")
             )
         new, left = run(
             cases,

@@ -104,7 +104,7 @@ def measure(
     ready: dict[str, Prepared] = {}
     failures: dict[str, BaseException] = {}
     waited = 0.0 if case.timed else _wait(limits, began, clock)
-    before = used()
+    begun = before = used()
     prepare, throttled = _opened(case), throttle_events()
     for name in case.implementations:
         if name not in wanted and name != case.ours:
@@ -137,7 +137,10 @@ def measure(
         bounded = replace(limits, case_s=min(limits.case_s, max(left, 0.0)))
         before, ends = used(), clock() + bounded.case_s
         time_in_turns(case, rows, ready, failures, bounded)
-    busy, throttled_after = busy_share(before, used()), throttle_events()
+    after, throttled_after = used(), throttle_events()
+    busy = busy_share(before, after)
+    if busy is None:  # turns too short to count: what was so since the case began tells most
+        busy = busy_share(begun, after)
     if case.timed and ready and limits.energy:
         count(case, rows, ready, ends, clock)
     for name in wanted:

@@ -7,7 +7,7 @@ from benchmarks.measuring.roofline import Roofline
 from benchmarks.measuring.system import described
 from benchmarks.reporting.absent import is_quick
 from benchmarks.reporting.summary import NotedRow
-from benchmarks.rows import by, measured, number
+from benchmarks.rows import QUIET, by, measured, number
 
 __all__ = ["machine"]
 
@@ -64,6 +64,12 @@ def machine(rows: list[NotedRow], ceilings: Roofline | None, *, again: bool = Tr
         facts += _above(rows, ceilings)
     if loads:
         facts.append(f"load average {min(loads):.1f} to {max(loads):.1f}")
+    if busy := [share for one in rows if (share := one.get("busy_share")) is not None]:
+        facts.append(
+            f"others kept {100 * min(busy):.0f} to {100 * max(busy):.0f} % of the cores busy, "
+            f"{100 * QUIET:.0f} % or more in {sum(share >= QUIET for share in busy)} of the "
+            f"{len(busy)} rows that say so"
+        )
     if any(one.get("throttled") for one in rows):
         facts.append("throttled at times")
     facts += [_energy(rows), *(_again(rows) if again else [])]

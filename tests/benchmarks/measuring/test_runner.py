@@ -15,6 +15,7 @@ from benchmarks.measuring import flops, runner, turns
 from benchmarks.measuring.case import Case
 from benchmarks.measuring.implementation import Prepared, Unavailable
 from benchmarks.measuring.oracle import Wrong
+from benchmarks.measuring.quiet import Used
 from benchmarks.measuring.roofline import Roofline
 from benchmarks.measuring.timing import BLOCK
 from benchmarks.result_files import new_file, resumed_file
@@ -121,6 +122,16 @@ def test_a_case_waits_for_a_quiet_machine_before_it_is_timed(
     # No longer than what is left of the whole run.
     runner.measure(a_case(prepare), lambda row: None, limits=replace(limits, left_s=5.0))
     assert order[0] == "rnn_jax" and order[1] <= 5.0
+
+
+def test_of_turns_too_short_to_count_the_whole_case_says_how_busy_others_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # All cores' time, ours, how many, and when: half of two cores was others' over ten seconds.
+    looks = [Used(0.0, 0.0, 2, 0.0), Used(18.0, 8.0, 2, 10.0), Used(18.1, 8.0, 2, 10.05)]
+    monkeypatch.setattr(runner, "used", lambda: looks.pop(0))
+    (row,) = runner.measure(a_case(ready), lambda row: None, limits=replace(LIMITS, energy=False))
+    assert row["busy_share"] == pytest.approx(10.1 / 10.05 / 2) and not looks
 
 
 @pytest.mark.parametrize(
