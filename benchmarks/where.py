@@ -69,27 +69,43 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--cells", default="lstm,gru,rnn", help="by commas, of rnn, gru and lstm")
     grid = ",".join("x".join(map(str, shape)) for shape in GRID[False])
     parser.add_argument("--shapes", default=grid, help="BxTxHxD by commas")
-    parser.add_argument("--calls", type=int, default=10)
+    parser.add_argument(
+        "--calls",
+        type=int,
+        default=10,
+        help="of which the median is taken, and as many profiled; 10",
+    )
     options = parser.parse_args(arguments)
-    cells = options.cells.split(",")
-    shapes = [tuple(map(int, re.findall(r"\d+", shape))) for shape in options.shapes.split(",")]
-    if not set(cells) <= set(CELLS) or any(len(s) != 4 for s in shapes) or options.calls < 1:
-        print(
-            f"benchmarks: --cells takes {', '.join(CELLS)}, --shapes BxTxHxD as in "
-            f"{grid.split(',')[0]}, --calls a number from 1",
-            file=sys.stderr,
-        )
+    try:
+        workloads = _workloads(options.cells.split(","), options.shapes.split(","), options.calls)
+    except ValueError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
         return 2
-    if jax.default_backend() != "cpu":
-        print(
-            "benchmarks: where the time goes is read on a CPU: JAX_PLATFORMS=cpu", file=sys.stderr
-        )
-        return 2
-    workloads = recurrences([(b, t, h, d) for b, t, h, d in shapes], cells, precision="default")
     lines = [_line(w, name, options.calls) for w in workloads for name in PASSES]
     print(f"JAX {jax.__version__}, {len(jax.devices())} device, ms a call\n")
     print(table(lines, ("layer", "pass", "ms", *KINDS, "rest", "page faults")))
+    print(
+        "\nrest: the call less its kernels. Those that ran side by side count twice, so that it "
+        "can be negative; a product over all steps is no kernel of that profile and stands in it."
+    )
     return 0
+
+
+def _workloads(cells: list[str], shapes: list[str], calls: int) -> list[Recurrence]:
+    for cell in cells:
+        if cell not in CELLS:
+            raise ValueError(f"--cells takes {', '.join(CELLS)}, not {cell!r}")
+    found = []
+    for shape in shapes:
+        if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){3}", shape):
+            raise ValueError(f"--shapes takes BxTxHxD, such as 32x35x256x28, not {shape!r}")
+        batch, length, hidden, features = map(int, shape.split("x"))
+        found.append((batch, length, hidden, features))
+    if calls < 1:
+        raise ValueError(f"--calls must be at least 1, not {calls}")
+    if jax.default_backend() != "cpu":
+        raise ValueError("where the time goes is read on a CPU: set JAX_PLATFORMS=cpu")
+    return list(recurrences(found, cells, precision="default"))
 
 
 def _line(workload: Recurrence, name: str, calls: int) -> dict[str, Any]:

@@ -37,7 +37,11 @@ def test_a_small_layer(capsys: pytest.CaptureFixture[str]) -> None:
     assert "gru 4x6x32x8" in said and "forward+backward" in said
 
 
-@pytest.mark.parametrize("wrong", [["--cells", "tree"], ["--shapes", "4x6"], ["--calls", "0"]])
+@pytest.mark.parametrize(
+    "wrong",
+    [["--cells", "tree"], ["--shapes", "4x6"], ["--shapes", "0x6x3x2"], ["--calls", "0"]],
+)
 def test_bad_input_is_one_sentence(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert where.main(wrong) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and wrong[0] in said and wrong[1] in said
