@@ -27,12 +27,12 @@ from benchmarks.measuring.machine import environment
 from benchmarks.measuring.numbers import computing_in
 from benchmarks.measuring.quiet import wait_until_quiet
 from benchmarks.measuring.roofline import Roofline
-from benchmarks.measuring.runner import Limits, run
+from benchmarks.measuring.runner import Limits, lacking, run
 from benchmarks.measuring.workloads import CELLS, DTYPES, PRECISIONS
 from benchmarks.peers import IMPLEMENTATIONS
 from benchmarks.reporting.summary import SUMMARY_COLUMNS, criterion, noted, summarise
 from benchmarks.reporting.tables import UNSURE, table
-from benchmarks.result_files import new_file, resumed_on
+from benchmarks.result_files import new_file, read_rows, resumed_on
 from benchmarks.rows import QUIET, Row, settled, unsteady
 from rnn_jax.host.files import reason
 
@@ -155,6 +155,7 @@ def measure(options: argparse.Namespace) -> int:
     listed = [c for g in groups for c in GROUPS[g].cases(settings)]
     cases = _chosen(listed, options)
     if options.list:
+        done = settled(read_rows(options.resume)) if options.resume else frozenset()
         lines = [
             {
                 "group": c.group,
@@ -162,7 +163,7 @@ def measure(options: argparse.Namespace) -> int:
                 "pass": c.pass_name,
                 "implementations": ", ".join(c.implementations),
             }
-            for c in cases
+            for c in lacking(cases, done)
         ]
         print(table(lines, ("group", "workload", "pass", "implementations")))
         return 0

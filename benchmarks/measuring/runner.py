@@ -23,7 +23,7 @@ from benchmarks.measuring.turns import Limits, compare_with, time_in_turns
 from benchmarks.peers import versions
 from benchmarks.rows import Key, Row, key_of
 
-__all__ = ["Limits", "measure", "run", "without_time"]
+__all__ = ["Limits", "lacking", "measure", "run", "without_time"]
 
 # Every row has all of these, null where they do not apply.
 _KEYS = tuple(key for key in Row.__annotations__ if key in Row.__required_keys__)
@@ -162,6 +162,17 @@ def measure(
         if name not in failed_early:
             write(rows[name])
     return [rows[name] for name in wanted]
+
+
+def lacking(cases: Iterable[Case], done: frozenset[Key]) -> list[Case]:
+    """What is left to measure of cases whose ``done`` rows a file has already."""
+    left = (
+        case.only(
+            tuple(n for n in case.implementations if key_of(_row(case, n, None, {})) not in done)
+        )
+        for case in cases
+    )
+    return [case for case in left if case.implementations]
 
 
 def without_time(

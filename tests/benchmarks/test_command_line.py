@@ -71,6 +71,18 @@ def test_the_list_names_everything_once(quick: bool, capsys: pytest.CaptureFixtu
     assert "| backends | " in named and "| compiler | " in named and "| laws" not in named
 
 
+def test_the_list_of_what_is_resumed_leaves_out_what_the_file_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["reference", "--quick", "--rounds", "1", "--implementations"]
+    file = str(tmp_path / "rows.jsonl")
+    assert main([*small, "numpy-vectorised", "--out", file]) == 0
+    capsys.readouterr()
+    assert main([*small, "numpy-vectorised,numpy-loop", "--resume", file, "--list"]) == 0
+    listed = capsys.readouterr().out
+    assert "numpy-loop" in listed and "numpy-vectorised" not in listed
+
+
 @pytest.mark.parametrize(
     "options, sentence",
     [
