@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from benchmarks.rows import MACHINE, Row
+from benchmarks.rows import Row, machine_of, unlike
 from rnn_jax.host.files import reason
 
 __all__ = ["new_file", "read_rows", "resumed_file", "resumed_on", "rows_of"]
@@ -95,13 +95,13 @@ def resumed_on(name: str, here: Mapping[str, Any]) -> tuple[list[Row], Callable[
       ValueError: its rows are of another machine.
     """
     rows, write = resumed_file(name)
-    for key in MACHINE:
-        for row in rows:
-            if row.get(key) != here[key]:
-                raise ValueError(
-                    f"--resume {name} was measured on another machine, whose {key} is "
-                    f"{row.get(key)} and not {here[key]}: name a new file with --out"
-                )
+    for row in rows:
+        if facts := unlike(machine_of(row), machine_of(here)):
+            fact, its, this = facts[0]
+            raise ValueError(
+                f"--resume {name} was measured on another machine, whose {fact} is "
+                f"{its} and not {this}: name a new file with --out"
+            )
     for key in ("commit", "jax"):
         others = {row.get(key) for row in rows} - {here[key]}
         if others:

@@ -20,7 +20,7 @@ from benchmarks.reporting.estimates import Estimate, changes_of
 from benchmarks.reporting.side_by_side import other_machine, side_by_side
 from benchmarks.reporting.tables import Line, table
 from benchmarks.result_files import read_rows
-from benchmarks.rows import Row, by, key_of, measured, number
+from benchmarks.rows import Row, by, key_of, measured, model_of, number
 
 __all__ = ["Change", "Comparison", "add_arguments", "compare", "run"]
 
@@ -163,12 +163,17 @@ def _refuse(pairs: list[tuple[Row, Row]]) -> None:
 
 
 def _warnings(pairs: list[tuple[Row, Row]]) -> list[str]:
-    """A sentence for the processor and every version that both state and that differ."""
+    """A sentence for the processor, its model and every version that both state and that differ."""
     facts: dict[str, list[dict[str, None]]] = {}
     for pair in pairs:
         for side, row in enumerate(pair):
             versions = row.get("versions") or {}
-            stated = {**versions, **{name: row.get(name) for name in ("processor", "jax")}}
+            stated = {
+                **versions,
+                "processor": row.get("processor"),
+                "processor's model": model_of(row),
+                "jax": row.get("jax"),
+            }
             for name, value in stated.items():
                 if value is not None:
                     facts.setdefault(name, [{}, {}])[side][str(value)] = None
@@ -242,8 +247,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--side-by-side",
         action="store_true",
-        help="print both as two machines and judge nothing, as is done where processor, device or "
-        "number of cores differ",
+        help="print both as two machines and judge nothing, as is done where processor, its "
+        "model, device or number of cores differ",
     )
 
 

@@ -18,7 +18,7 @@ from benchmarks.reporting.sections import failures
 from benchmarks.reporting.summary import SIGN, NotedRow, criterion, noted
 from benchmarks.reporting.tables import Line, cell, table
 from benchmarks.reporting.timed import timed
-from benchmarks.rows import MACHINE, Row, measured
+from benchmarks.rows import Row, machine_of, measured
 
 __all__ = ["Page", "Part", "headline", "page", "parts"]
 
@@ -160,8 +160,7 @@ def parts(rows: list[Row]) -> list[Part]:
     split: list[tuple[tuple[Any, ...], list[Row]]] = []
     places: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        place = (*(row.get(name) for name in MACHINE), _model(row))
-        places.setdefault(place, []).append(row)
+        places.setdefault(machine_of(row), []).append(row)
     for place, own in places.items():
         by_numbers: dict[tuple[Any, ...], list[Row]] = {}
         runs = _dtypes(own)
@@ -201,13 +200,6 @@ def _follows_dtype(row: Row) -> bool:
     return group is None or group.follows_dtype
 
 
-def _model(row: Row) -> tuple[Any, ...] | None:
-    """Of rows of a CPU its model, for many have one name; older rows do not state it."""
-    system: dict[str, Any] = (row.get("platform") == "cpu" and row.get("system")) or {}
-    model = tuple(system.get(name) for name in ("family", "model", "stepping"))
-    return model if any(model) else None
-
-
 def _title(key: tuple[Any, ...], keys: list[tuple[Any, ...]]) -> str:
     platform, device, processor, cores, model, dtype, precision = key
     name = f"{processor if platform == 'cpu' and processor else device} ({platform})"
@@ -218,7 +210,7 @@ def _title(key: tuple[Any, ...], keys: list[tuple[Any, ...]]) -> str:
         name += f" with {cores} CPU cores"
     models = {k[4] for k in keys if k[:4] == key[:4]}
     if len(models) > 1:
-        name += f", family {model[0]}, model {model[1]}" if model else ", its model not recorded"
+        name += f", {model or 'its model not recorded'}"
     numbers = str(dtype)
     if precision != "highest":
         as_tf32 = " as TF32" if dtype == "float32" and platform in _GPU else ""

@@ -14,29 +14,38 @@ from typing import Any
 from benchmarks.peers import OURS
 from benchmarks.reporting.summary import criterion, noted
 from benchmarks.reporting.tables import UNSURE, Line, cell, table
-from benchmarks.rows import MACHINE, Row, key_of, measured, number, unsteady
+from benchmarks.rows import (
+    MACHINE,
+    Row,
+    key_of,
+    machine_of,
+    measured,
+    model_of,
+    number,
+    unlike,
+    unsteady,
+)
 
-__all__ = ["machines_of", "other_machine", "side_by_side"]
+__all__ = ["other_machine", "side_by_side"]
 
 Pair = tuple[Row, Row]  # the same row of both
 
-_FACTS = (*MACHINE, "machine", "python", "jax", "numpy", "commit")
-
-
-def machines_of(rows: Iterable[Mapping[str, Any]]) -> set[tuple[Any, ...]]:
-    """The machines that rows were measured on, as far as they state it."""
-    return {tuple(row.get(name) for name in MACHINE) for row in rows}
+_FACTS = (*MACHINE, "model", "machine", "python", "jax", "numpy", "commit")
 
 
 def other_machine(first: Iterable[Mapping[str, Any]], second: Iterable[Mapping[str, Any]]) -> bool:
     """Whether no row of the one was measured on a machine of the other.
+
+    CPUs of one name are the same where they have the same family, model and stepping, or one of
+    the rows does not state them.
 
     Example:
       >>> one, two = ({"platform": "cpu", "processor": name} for name in ("EPYC", "Xeon"))
       >>> other_machine([one], [two]), other_machine([one, two], [two])
       (True, False)
     """
-    return not machines_of(first) & machines_of(second)
+    ones, others = ({machine_of(row) for row in rows} for rows in (first, second))
+    return all(unlike(one, other) for one in ones for other in others)
 
 
 def side_by_side(first: list[Row], second: list[Row], names: tuple[str, str] = ("A", "B")) -> str:
@@ -68,7 +77,10 @@ def side_by_side(first: list[Row], second: list[Row], names: tuple[str, str] = (
 def _described(first: list[Row], second: list[Row], names: tuple[str, str]) -> list[str]:
     lines: list[Line] = []
     for fact in _FACTS:
-        stated = [_values(rows, fact) for rows in (first, second)]
+        stated = [
+            _values({**row, "model": model_of(row)}.get(fact) for row in rows)
+            for rows in (first, second)
+        ]
         if any(stated):
             lines.append({"": fact, **dict(zip(names, stated, strict=True))})
     for fact in ("gemm_gflops_per_s", "copy_gb_per_s"):
@@ -84,8 +96,8 @@ def _described(first: list[Row], second: list[Row], names: tuple[str, str]) -> l
     return [table(lines, ("", *names)), *notes]
 
 
-def _values(rows: list[Row], fact: str) -> str | None:
-    stated = dict.fromkeys(str(row[fact]) for row in map(dict, rows) if row.get(fact) is not None)
+def _values(values: Iterable[object]) -> str | None:
+    stated = dict.fromkeys(str(value) for value in values if value is not None)
     if len(stated) > 3:
         return f"{', '.join(list(stated)[:2])} and {len(stated) - 2} others"
     return ", ".join(stated) or None

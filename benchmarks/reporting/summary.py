@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from benchmarks.peers import OURS
-from benchmarks.reporting.tables import UNSURE, Line, cell, table
+from benchmarks.reporting.tables import FORM, UNSURE, Line, cell, marks, table
 from benchmarks.rows import QUIET, STEADY, Row, by, number, relative_spread, unsteady
 
 __all__ = [
@@ -84,7 +84,7 @@ def _mean_interval(rows: list[Mapping[str, Any]]) -> str | None:
 
 
 def criterion(rows: list[NotedRow]) -> str:
-    """What the mark `UNSURE` means, and how many of these times bear it; empty without times."""
+    """What the marks of times mean, and how many bear each; empty without times."""
     timed = [row for row in rows if row.get("median_ms")]
     if not timed:
         return ""
@@ -101,6 +101,13 @@ def criterion(rows: list[NotedRow]) -> str:
             f"For {bare} of them neither was recorded: there it says that the quartiles of single "
             f"calls are {part} of the median apart or more."
         )
+    for (chosen_by,), same in by(timed, "chosen_by").items():
+        if chosen_by is not None:
+            sentences.append(
+                f"{FORM} marks {len(same)} times of peers whose form, the threads or unrolled "
+                f"steps that the row states, was chosen by {chosen_by} and not by medians: another "
+                "may be faster."
+            )
     return " ".join(sentences)
 
 
@@ -185,5 +192,4 @@ def _ratio(row: NotedRow, ours: NotedRow | None) -> str:
         spread = math.hypot(relative_spread(row), 0.0 if ours is None else relative_spread(ours))
         text = f"{ratio:.2f} ± {ratio * spread:.2f}"
     text = f"**{text}**" if ratio < 1 else text
-    marks = [SIGN if row.get("other") else "", UNSURE if unsteady(row) else ""]
-    return " ".join(filter(None, (text, *marks)))
+    return " ".join((text, *([SIGN] if row.get("other") else []), *marks(row)))

@@ -7,11 +7,12 @@ from typing import Any
 
 from benchmarks.rows import unsteady
 
-__all__ = ["UNSURE", "Line", "cell", "table"]
+__all__ = ["FORM", "UNSURE", "Line", "cell", "marks", "table"]
 
 Line = dict[str, Any]  # of a table: values by column
 
 UNSURE = "~"  # marks a time that is not as sure as it ought to be
+FORM = "°"  # marks a peer's time whose form was not chosen by medians
 
 # Columns that show two keys of a row, and those that bear the mark.
 _INTERVALS = {"ms_95": ("low_ms", "high_ms"), "ratio_95": ("ratio_low", "ratio_high")}
@@ -38,8 +39,8 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
 def cell(row: Mapping[str, Any], column: str) -> str:
     """What a row shows in a column: three digits of a float, "-" for nothing.
 
-    The median and the ratio of a row that is `benchmarks.rows.unsteady` are marked `UNSURE`; the
-    columns ``ms_95`` and ``ratio_95`` are their intervals.
+    The median and the ratio of a row have its `marks`; the columns ``ms_95`` and ``ratio_95`` are
+    their intervals.
 
     Example:
       >>> row = {"median_ms": 2.0, "low_ms": 1.8, "high_ms": 2.1}
@@ -50,9 +51,20 @@ def cell(row: Mapping[str, Any], column: str) -> str:
         low, high = (row.get(key) for key in _INTERVALS[column])
         return "-" if low is None or high is None else f"{_text(low)} … {_text(high)}"
     text = _text(row.get(column))
-    if column in _MARKED and row.get(column) is not None and unsteady(row):
-        text += f" {UNSURE}"
+    if column in _MARKED and row.get(column) is not None:
+        return " ".join((text, *marks(row)))
     return text
+
+
+def marks(row: Mapping[str, Any]) -> list[str]:
+    """`UNSURE` of a row that is `benchmarks.rows.unsteady`, and `FORM`.
+
+    Example:
+      >>> marks({"median_ms": 2.0, "busy_share": 0.5, "chosen_by": "the shortest of five calls"})
+      ['~', '°']
+    """
+    signs = {UNSURE: unsteady(row), FORM: row.get("chosen_by")}
+    return [sign for sign, applies in signs.items() if applies]
 
 
 def _text(value: Any) -> str:

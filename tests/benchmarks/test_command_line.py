@@ -39,6 +39,11 @@ def test_a_quick_run_writes_and_prints_and_never_overwrites(
         assert main([*command, "--resume", str(file)]) == 2
         sentence = f"was measured on another machine, whose {key} is no such and not "
         assert sentence in capsys.readouterr().err
+    system = rows[0]["system"] | {"family": "no", "model": "such", "stepping": "CPU"}
+    file.write_text(json.dumps(rows[0] | {"system": system}) + "\n")
+    assert main([*command, "--resume", str(file)]) == 2
+    sentence = "whose model is family no, model such, stepping CPU and not "
+    assert sentence in capsys.readouterr().err
     file.write_text("no row\n")
     assert main([*command, "--resume", str(file)]) == 2
     assert "line 1 is no row" in capsys.readouterr().err

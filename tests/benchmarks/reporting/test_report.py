@@ -208,7 +208,8 @@ def test_models_of_one_name_are_machines_of_their_own(tmp_path: Path) -> None:
     ]
     old = [r | {"processor": "EPYC", "system": None} for r in some_rows()]
     page = report_of(tmp_path, [*new, *old])
-    for model in ("family 25, model 1", "family 25, model 17", "its model not recorded"):
+    named = (f"family 25, model {model}, stepping 1" for model in ("1", "17"))
+    for model in (*named, "its model not recorded"):
         assert page.count(f"## EPYC (cpu), {model}, float32\n") == 1
     assert "## EPYC (cpu), float32\n" in report_of(tmp_path, old)
     for r in new:
@@ -405,3 +406,14 @@ def test_the_page_says_where_no_other_form_of_a_peer_was_tried(tmp_path: Path) -
     (tmp_path / "new").mkdir()
     tried = [*some_rows(), row("recurrence", "lstm-a", "flax-linen", 1.0, unroll=4, ratio=0.5)]
     assert "no other form was tried" not in report_of(tmp_path / "new", tried)
+
+
+def test_forms_that_medians_did_not_choose_are_marked(tmp_path: Path) -> None:
+    assert "°" not in report_of(tmp_path, some_rows())
+    old = {"unroll": 4, "ratio": 0.75, "chosen_by": "the shortest of five calls"}
+    (tmp_path / "old").mkdir()
+    rows = [*some_rows(), row("recurrence", "lstm-a", "flax-linen", 1.5, **old)]
+    page = report_of(tmp_path / "old", rows)
+    assert "**0.75 ± 0.02** °" in page
+    assert "° marks 1 times of peers whose form, the threads or unrolled steps that the" in page
+    assert "row states, was chosen by the shortest of five calls and not by medians" in page

@@ -52,6 +52,22 @@ def test_one_machine_is_side_by_side_when_asked(
     assert not other_machine(on("EPYC"), on("EPYC")) and other_machine(on("EPYC"), on("Xeon"))
 
 
+def test_cpus_of_one_name_differ_by_their_models(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = (
+        on("EPYC", faster, system={"family": "25", "model": model, "stepping": "1"})
+        for faster, model in ((1.0, "1"), (2.0, "17"))
+    )
+    files = [write(tmp_path / name, rows) for name, rows in (("a", one), ("b", other))]
+    assert main(["compare", *files]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.startswith("# Two machines side by side")
+    assert "| model | family 25, model 1, stepping 1 | family 25, model 17, stepping 1 |" in text
+    # Rows from before it was recorded may be of either.
+    assert not other_machine(one, on("EPYC")) and not other_machine(on("EPYC"), other)
+
+
 def test_a_quotient_has_an_interval_where_both_times_have_one() -> None:
     sure = {"low_ms": 1.98, "high_ms": 2.02}
     one, two = on("EPYC")[:1], on("Xeon", 2.0)[:1]
