@@ -31,6 +31,7 @@ from rnn_jax.runs import (
     TrainConfig,
     check_bytes,
     check_memory,
+    check_resumable,
     fit,
     new_folder,
     open_folder,
@@ -276,6 +277,7 @@ def continued(
         test = _test_sha256(data, extras)
         if folder.test_sha256 not in (None, test):
             raise _changed(f"--test {data.config.test}", folder)
+        check_resumable(folder)
         (folder.path / TEST).unlink(missing_ok=True)  # of the parameters before
         _save_settings(folder, data, test)
         yield folder, data

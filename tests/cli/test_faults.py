@@ -89,6 +89,26 @@ def test_a_locked_folder_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFix
     assert capsys.readouterr().out.count("words' frequencies") == 1
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_run_without_a_checkpoint_keeps_all_that_it_has(
+    damaged: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, text = tmp_path / "run", tmp_path / "test.txt"
+    text.write_text("the time machine . it was a book .\n" * 4)
+    assert main([*TRAIN, "--test", str(text), "--keep", "1", "--out", str(out)]) == 0
+    (checkpoint,) = out.glob("checkpoint*")
+    if damaged:
+        checkpoint.write_bytes(checkpoint.read_bytes()[:-9])
+    else:
+        checkpoint.unlink()
+    kept = {file.name: file.read_bytes() for file in out.iterdir()}
+    assert "test.json" in kept
+    capsys.readouterr()
+    sentence = refusal(capsys, "train", "--resume", str(out), "--epochs", "9")
+    assert "checkpoint.safetensors" in sentence
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == kept
+
+
 def test_a_character_run_speaks_of_characters(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
