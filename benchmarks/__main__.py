@@ -30,7 +30,7 @@ from benchmarks.measuring.roofline import Roofline
 from benchmarks.measuring.runner import Limits, lacking, run
 from benchmarks.measuring.workloads import CELLS, DTYPES, PRECISIONS
 from benchmarks.peers import IMPLEMENTATIONS
-from benchmarks.reporting.summary import SUMMARY_COLUMNS, criterion, noted, summarise
+from benchmarks.reporting.summary import criterion, noted, summarise, summary
 from benchmarks.reporting.tables import UNSURE, table
 from benchmarks.result_files import new_file, read_rows, resumed_on
 from benchmarks.rows import QUIET, Row, settled, unsteady
@@ -223,7 +223,7 @@ def measure(options: argparse.Namespace) -> int:
     compared = summarise(row for row in rows if GROUPS[row["group"]].summarised)
     if compared:
         print("\nTime of a peer divided by that of rnn_jax\n")
-        print(table(compared, SUMMARY_COLUMNS))
+        print(summary(compared))
     if sentence := criterion(noted(rows)):
         print(f"\n{sentence}")
     missing = [row for row in rows if row["status"] != "ok"]

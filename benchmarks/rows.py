@@ -132,6 +132,8 @@ Row = TypedDict(
         "all_reduce_bytes": NotRequired[Annotated[int | None, "what a device hands to all those"]],
         # In rows of PyTorch and ONNX Runtime only.
         "threads": NotRequired[Annotated[int | None, "the fastest tried; 0 is its own choice"]],
+        # In rows of PyTorch's loss in chunks only.
+        "chunk_rows": NotRequired[Annotated[int | None, "rows of a chunk; 0 is its own choice"]],
         # In rows of JAX's other libraries only, where they have the option.
         "unroll": NotRequired[Annotated[int | None, "steps an iteration takes; the fastest tried"]],
         # In rows only that are older than the medians of turns which choose a form now.

@@ -9,8 +9,7 @@ from benchmarks.measuring.layers import case, scaled
 from benchmarks.measuring.workloads import Recurrence
 from benchmarks.reporting.pictures import Pictures
 from benchmarks.reporting.sections import BY_PEER, OVER_ALL
-from benchmarks.reporting.summary import SUMMARY_COLUMNS, NotedRow, by_peer, footnote, marked
-from benchmarks.reporting.tables import table
+from benchmarks.reporting.summary import NotedRow, by_peer, footnote, marked, summary
 from benchmarks.rows import by, measured
 
 __all__ = ["DEEPBENCH", "GROUP", "PUBLISHED"]
@@ -97,11 +96,11 @@ def _section(group: Group, rows: list[NotedRow], pictures: Pictures) -> list[str
     parts = ["## DeepBench", about]
     compared = [row for row in timed if row.get("ratio")]
     if compared:
-        summary = [
+        lines = [
             line | {"cell": cell} for (cell,), own in by(compared, "cell").items()
             for line in marked(own)
         ]  # fmt: skip
-        parts += [OVER_ALL, table(summary, ("cell", *SUMMARY_COLUMNS)), BY_PEER]
+        parts += [OVER_ALL, summary(lines, "cell"), BY_PEER]
     for (pass_name,), same in by([*timed, *published], "pass").items():
         parts += [f"### DeepBench, {pass_name}", by_peer(same), footnote(same)]
     return parts

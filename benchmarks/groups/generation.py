@@ -126,6 +126,6 @@ GROUP = Group(
     _cases,
     (*COLUMNS, *LATENCY_COLUMNS[1:]),
     f"Generation: tokens drawn at temperature {_TEMPERATURE:g} and fed back. `rnn_jax` draws all "
-    "in one compiled call, PyTorch one a call.",
+    "in one compiled call, PyTorch one a call; of either an answer is timed as a whole.",
     plain((*PLAIN_COLUMNS, *LATENCY_COLUMNS)),
 )

@@ -15,14 +15,14 @@ from benchmarks.reporting.pictures import Pictures
 from benchmarks.reporting.sections import BY_PEER, OVER_ALL
 from benchmarks.reporting.summary import (
     SIGN,
-    SUMMARY_COLUMNS,
     NotedRow,
     by_peer,
     footnote,
     marked,
     summarise,
+    summary,
 )
-from benchmarks.reporting.tables import UNSURE, Line, table
+from benchmarks.reporting.tables import FORM, UNSURE, Line
 from benchmarks.rows import by, measured
 
 __all__ = ["GRID", "GROUP"]
@@ -70,6 +70,7 @@ def _headline(rows: list[NotedRow]) -> tuple[list[Line], str]:
     trained = [row for row in measured(rows) if row["pass"] == TRAINED]
     cells = [cell for (cell,) in by(trained, "cell")]
     peers = by([row for row in trained if row.get("ratio") is not None], "implementation")
+    older = any(row.get("chosen_by") for row in trained)
     lines = [
         {
             "what": "one layer, forward and backward, geometric mean",
@@ -80,11 +81,24 @@ def _headline(rows: list[NotedRow]) -> tuple[list[Line], str]:
             "lost": line["lost"],
             "of": line["workloads"],
             f"of them {UNSURE}": line["unsure"],
+            **({f"of them {FORM}": line[FORM]} if older else {}),
         }
         for own in peers.values()
         for line in marked(own)
     ]
-    return lines, footnote(trained, counted=True)
+    return lines, " ".join(filter(None, (_shapes(trained), footnote(trained, counted=True))))
+
+
+def _shapes(rows: list[NotedRow]) -> str:
+    """Over what the means are, and how to read the columns beside them."""
+    if not rows:
+        return ""
+    shapes = dict.fromkeys(row["workload"].partition("-")[2] for row in rows)
+    return (
+        f"Of each cell the layers of {', '.join(shapes)} (B, T, H and D), as far as the library "
+        "has them: `times faster` is the mean of its times by ours, below 1 where ours is the "
+        "slower one, `worst` the smallest, and `lost` how many `of` them are below 1."
+    )
 
 
 def _by_cell(rows: list[NotedRow], cells: list[str]) -> Line:
@@ -105,7 +119,7 @@ def _section(group: Group, rows: list[NotedRow], pictures: Pictures) -> list[str
     if any(row.get("ratio") for row in timed):
         parts += [
             OVER_ALL,
-            table(marked(timed), SUMMARY_COLUMNS),
+            summary(marked(timed)),
             footnote(timed, counted=True),
             BY_PEER,
             "" if any({"unroll", "threads"} & row.keys() for row in timed) else _AS_THEY_ARE,

@@ -158,6 +158,12 @@ def _floor(workload: Workload) -> Stepper:
     return Stepper(call, repeats, lambda: (None, None, None))
 
 
+# How to read the column `of_floor`.
+_OF_FLOOR = (
+    "`floor` is the sum of what no implementation avoids, three products and the log-softmax, "
+    "each a call of its own; inside one call they are cheaper, so that `of_floor` may be below "
+    "1. All but `jax-scan` take one step a call."
+)
 # What a headline says of its signs, where it has them.
 _SIGNS = {
     "±": "± is one standard deviation of single calls, by their quartiles.",
@@ -184,8 +190,12 @@ def _headline(rows: list[NotedRow]) -> tuple[list[Line], str]:
         published = [row.get("published_ms") for row in rows if row["workload"] == workload]
         known = [milliseconds for milliseconds in published if milliseconds]
         note = f" The tutorial gives about {known[-1]:g} ms for its loop." if known else ""
-        single = step.get("jax-call")
-        alone = f" One step a call, it takes {_spread(single)}." if single else ""
+        single, vectorised = step.get("jax-call"), step.get("numpy-vectorised")
+        alone = f" One step a call, as NumPy has it, it takes {_spread(single)}" if single else ""
+        if single and vectorised:
+            quotient = number(vectorised, "median_ms") / number(single, "median_ms")
+            alone += f", and vectorised NumPy {quotient:.2f} times as long"
+        alone = alone and f"{alone}."
         sentences.append(
             f"The reference step{shape and f' ({shape})'}, many steps a call: rnn_jax in "
             f"{ours['dtype']} ({_spread(ours)}) is {', '.join(said)}.{alone}{note}"
@@ -222,6 +232,8 @@ def _section(group: Group, rows: list[NotedRow], pictures: Pictures) -> list[str
         times = [row["published_ms"] for row in published if row["workload"] == workload]
         about += f". The tutorial gives {times[-1]:g} ms for its double loop." if times else "."
         parts += [about, table(same, _PAGE_COLUMNS)]
+        if any(row["implementation"] == "floor" for row in same):
+            parts.append(_OF_FLOOR)
     return parts and ["## The reference step", *parts]
 
 

@@ -89,8 +89,9 @@ GROUP = Group(
     _cases,
     (*COLUMNS, *LATENCY_COLUMNS[1:]),
     "Serving: the likeliest token of each row, fed back. `rnn_jax` is `generate`, "
-    f"{_TOKENS_A_CALL} tokens in one compiled call; all others make a call a token. `stablehlo` "
-    "and `onnxruntime` run the exported model. `layer` is a step of the recurrent layer alone, its "
-    "input ready, and its ratio is to `rnn_jax-step`.",
+    f"{_TOKENS_A_CALL} tokens in one compiled call, timed as a whole; all others make a call a "
+    "token and hand each over before the next. `stablehlo` and `onnxruntime` run the exported "
+    "model. `layer` is a step of the recurrent layer alone, its input ready, and its ratio is to "
+    "`rnn_jax-step`.",
     plain((*PLAIN_COLUMNS, *LATENCY_COLUMNS)),
 )

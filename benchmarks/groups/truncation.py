@@ -34,6 +34,7 @@ GROUP = Group(
     "truncation",
     _cases,
     COLUMNS,
-    "What each truncation costs: the same step, otherwise.",
+    "What each truncation costs: the same step, otherwise. Each is a case of its own, which took "
+    "no turns with the others: differences of less than a fifth may be the machine's.",
     plain(),
 )

@@ -31,7 +31,7 @@ from benchmarks.measuring.language import check_step, expected_step, prepare_our
 from benchmarks.measuring.workloads import Arrays, Language
 from benchmarks.peers import OURS
 from benchmarks.peers.language_ours import model_of, optimizer_of, params_of, updates_of
-from benchmarks.rows import Row, by
+from benchmarks.rows import Row, by, number
 from rnn_jax.training import Listener, Progress
 from rnn_jax.training.store import Store
 
@@ -72,29 +72,42 @@ def findings(rows: Sequence[Row]) -> list[str]:
     """What rows of the two passes come to, a sentence each."""
     sentences = []
     for (workload, pass_name), same in by(rows, "workload", "pass").items():
-        ms = {row["implementation"]: row["median_ms"] for row in same if row["median_ms"]}
-        own = ms.get(OURS)
-        if own is None:
+        timed = {row["implementation"]: row for row in same if row["median_ms"]}
+        if OURS not in timed:
             continue
-        if pass_name == FIT and BARE in ms:
+        own = number(timed[OURS], "median_ms")
+        if pass_name == FIT and BARE in timed:
+            # The ratio is of the bare steps by `fit`.
+            more, least, most = (1 / ratio - 1 for ratio in _ratios(timed[BARE], own))
+            between = f" (between {most:+.1%} and {least:+.1%})" if most < least else ""
             sentences.append(
-                f"{workload}: `fit` takes {own / ms[BARE] - 1:+.1%} over its bare compiled steps."
+                f"{workload}: `fit` takes {more:+.1%}{between} over its bare compiled steps."
             )
-        if pass_name == FIT and "torch" in ms:
+        if pass_name == FIT and "torch" in timed:
+            ratio, *ends = _ratios(timed["torch"], own)
+            between = f" [{ends[0]:.2f}, {ends[1]:.2f}]" if ends[0] < ends[1] else ""
             sentences.append(
-                f"{workload}: PyTorch's loop takes {ms['torch'] / own:.2f} times as long as `fit`."
+                f"{workload}: PyTorch's loop takes {ratio:.2f} times{between} as long as `fit`."
             )
-        if pass_name == CHECKPOINT and SAVING in ms:
-            steps = next(row["steps_per_call"] for row in same if row["implementation"] == SAVING)
-            seconds = (ms[SAVING] - own) * (steps or 1) / 1e3
+        if pass_name == CHECKPOINT and SAVING in timed:
+            each = own * (timed[SAVING]["steps_per_call"] or 1) / 1e3
+            seconds, least, most = (each * (ratio - 1) for ratio in _ratios(timed[SAVING], own))
             every = inspect.signature(rnn_jax.fit).parameters["save_every"].default
             share = f"{seconds / every:.2%} of the {every:g} s from one to the next"
-            cost = f"{seconds:.2f} s, which is {share}"
+            between = f" (between {least:.2f} and {most:.2f})" if least < most else ""
+            cost = f"{seconds:.2f} s{between}, which is {share}"
             unseen = "less than these times can tell"
             sentences.append(
-                f"{workload}: a checkpoint costs training {cost if seconds > 0 else unseen}."
+                f"{workload}: a checkpoint costs training {cost if least > 0 else unseen}."
             )
     return sentences
+
+
+def _ratios(row: Row, own_ms: float) -> tuple[float, float, float]:
+    """A time by ours, and the ends of its interval, which are itself where there is none."""
+    ratio, low, high = row.get("ratio"), row.get("ratio_low"), row.get("ratio_high")
+    ratio = ratio or number(row, "median_ms") / own_ms
+    return (ratio, low, high) if low is not None and high is not None else (ratio, ratio, ratio)
 
 
 class _Ended(Exception):

@@ -91,8 +91,8 @@ def prepare_training(
       arrays: its parameters.
       tokens: the batches, ``[N, T + 1, B]``.
       pass_name: "step" or "fit".
-      chunked: by `torch.nn.functional.linear_cross_entropy` with its own choice of chunks, which
-        does not hold all logits; it came with PyTorch 2.13.
+      chunked: by `torch.nn.functional.linear_cross_entropy`, which does not hold all logits; it
+        came with PyTorch 2.13.
     """
     if pass_name not in ("step", "fit"):
         raise Unavailable("eager: there is no call of many steps")
@@ -102,16 +102,22 @@ def prepare_training(
 
     if chunked and not hasattr(torch.nn.functional, "linear_cross_entropy"):
         raise Unavailable(f"PyTorch {torch.__version__} has no linear_cross_entropy")
-    build = partial(_Trainer.build, workload, arrays, chunked)
     data = torch.tensor(tokens.astype(np.int64), device=device_of())
     # Tried on models of their own, for a step trains: a dense gradient of what is looked up or one
-    # of its rows alone, and how many threads.
-    forms = [False, True] if _may_be_sparse(workload) else [False]
-    calls = {sparse: partial(build(sparse).wait_for, data[0]) for sparse in forms}
-    sparse = fastest(calls)
-    threads = fastest_threads(calls[sparse])
+    # of its rows alone, chunks of its own choice (0) or of a quarter of the rows; how many threads.
+    quarter = -(-workload.length * workload.batch // 4)
+    forms = [
+        (sparse, rows)
+        for sparse in ((False, True) if _may_be_sparse(workload) else (False,))
+        for rows in ((0, quarter) if chunked else (None,))
+    ]
+    build = partial(_Trainer.build, workload, arrays)
+    calls = {form: partial(build(*form).wait_for, data[0]) for form in forms}
+    form = fastest(calls)
+    threads = fastest_threads(calls[form])
     del calls
-    trainer = build(sparse)
+    trainer = build(*form)
+    facts = {"threads": threads} | ({"chunk_rows": form[1]} if chunked else {})
     count = len(data) if pass_name == "fit" else 1
 
     def start() -> Any:
@@ -142,8 +148,7 @@ def prepare_training(
     return Prepared(
         on_threads(call, threads), result,
         start=on_threads(start, threads) if count == 1 else None, steps=count,
-        equations=workload.equations, wait=lambda _: synchronize(),
-        facts=lambda: {"threads": threads},
+        equations=workload.equations, wait=lambda _: synchronize(), facts=lambda: facts,
     )  # fmt: skip
 
 
@@ -154,16 +159,22 @@ def _may_be_sparse(workload: Language) -> bool:
 
 @dataclass(frozen=True)
 class _Trainer:
-    """A model and its optimiser; ``step`` trains on a batch ``[T + 1, B]`` and gives the loss."""
+    """A model and its optimiser; ``step`` trains on a batch ``[T + 1, B]`` and gives the loss.
+
+    ``chunk_rows`` is how many rows PyTorch's loss in chunks takes at once: 0 leaves it the choice,
+    and None takes the loss of all logits.
+    """
 
     model: TorchModel
     optimizer: Any
-    chunked: bool
+    chunk_rows: int | None
 
     @classmethod
-    def build(cls, workload: Language, arrays: Arrays, chunked: bool, sparse: bool) -> _Trainer:
+    def build(
+        cls, workload: Language, arrays: Arrays, sparse: bool, chunk_rows: int | None
+    ) -> _Trainer:
         model = build_model(workload, arrays, sparse=sparse)
-        return cls(model, _optimizer(workload, model), chunked)
+        return cls(model, _optimizer(workload, model), chunk_rows)
 
     def step(self, batch: Any) -> Any:
         import torch
@@ -171,10 +182,11 @@ class _Trainer:
         functional, model, workload = torch.nn.functional, self.model, self.model.workload
         self.optimizer.zero_grad()
         targets = batch[1:].reshape(-1)
-        if self.chunked:
+        if self.chunk_rows is not None:
             features = model.features(batch[:-1])[0].flatten(0, 1)
             w, b = model.readout.weight, model.readout.bias
-            options = torch.nn.LinearCrossEntropyOptions()
+            rows = {"batch_chunk_size": self.chunk_rows} if self.chunk_rows else {}
+            options = torch.nn.LinearCrossEntropyOptions(**rows)
             loss = functional.linear_cross_entropy(
                 features, w, targets, linear_bias=b, options=options
             )

@@ -38,7 +38,8 @@ def build(name: str, workload: Recurrence, arrays: Arrays) -> _Numpy:
     loop = name == "numpy-loop"
     work = flops.layer_pass(workload, "forward").flops
     if work > (_LOOP_FLOPS if loop else _VECTORISED_FLOPS):
-        raise Unavailable(f"{work / 1e9:.0f} GFLOP forward would take minutes")
+        limit = (_LOOP_FLOPS if loop else _VECTORISED_FLOPS) / 1e9
+        raise Unavailable(f"left out above {limit:,.0f} GFLOP forward: {work / 1e9:.0f} here")
     return _Numpy(workload.equations, workload.cell, arrays, loop)
 
 

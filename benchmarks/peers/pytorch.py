@@ -27,13 +27,14 @@ __all__ = [
 PACKAGES = ("torch", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13")
 # What is not the same work, or chosen for it; for the page.
 NOTE = (
-    "has kernels of its own for whole sequences, oneDNN's or cuDNN's. Each gate has two biases; "
-    "in layers both get a gradient, in language models that are trained the second is frozen, as "
-    "two would be trained at twice the rate. It runs on its own number of threads or on one, "
-    "under plain SGD with dense or sparse gradients of what is looked up, and with its optimiser "
-    "in a loop, `foreach` or `fused`, whichever is fastest there. It has no call of many steps. "
-    "`torch.compile` leaves recurrent layers to their kernels, as is its default, and compiles "
-    "the rest."
+    "has kernels of its own for whole sequences: on NVIDIA GPUs cuDNN's for all cells, on CPUs "
+    "oneDNN's for the LSTM alone, so that its GRU and tanh go step by step there. Each gate has "
+    "two biases; in layers both get a gradient, in language models that are trained the second "
+    "is frozen, as two would be trained at twice the rate. It runs on its own number of threads "
+    "or on one, under plain SGD with dense or sparse gradients of what is looked up, and with "
+    "its optimiser in a loop, `foreach` or `fused`, whichever is fastest there. It has no call "
+    "of many steps. `torch.compile` leaves recurrent layers to their kernels, as is its default, "
+    "and compiles the rest."
 )
 
 

@@ -26,14 +26,18 @@ Section = Callable[["Group", list[NotedRow], Pictures], list[str]]
 
 # How to read the table of `benchmarks.reporting.summary.summarise`.
 OVER_ALL = (
-    "Over all workloads that have a time: `worst` is the smallest ratio, `lost` counts those below "
-    "1, where rnn_jax was the slower one."
+    "Over all workloads that have a time: `worst` is the smallest ratio, `lost` counts those "
+    "below 1, where rnn_jax was the slower one, and `unsure` those that miss the criterion. "
+    "`mean_95` is the interval of the mean, as all ratios' own make it; one ratio of three "
+    "rounds, which has none, leaves the mean without."
 )
 # How to read the tables of `by_peer`.
 BY_PEER = (
-    "In the tables brackets hold the 95 % interval of a ratio; ± stands where none was recorded, "
-    "and is one standard deviation of a single time, by the quartiles of both sides. In bold what "
-    "is below 1. Each ratio is to rnn_jax's time in the peer's own run; where that was another run "
+    "In the tables brackets hold the 95 % interval of a ratio; ± stands where there is none, "
+    "which is where there were three rounds, or they were not recorded, and is one standard "
+    "deviation of a single time, by the quartiles of both sides. An interval speaks for its run: "
+    "in another one a ratio may be a few percent off, and now and then a fifth. In bold what is "
+    "below 1. Each ratio is to rnn_jax's time in the peer's own run; where that was another run "
     "than the one whose milliseconds stand in the line, the two need not agree."
 )
 PLAIN_COLUMNS = (
@@ -43,8 +47,8 @@ PLAIN_COLUMNS = (
 # Of groups whose steps are single tokens.
 LATENCY_COLUMNS = ("latency_ms_per_token", "p95_ms", "p99_ms")
 _LATENCIES = (
-    "p95 and p99 are percentiles of a token's latency: of single tokens where each is handed over "
-    "as soon as it is there, else of whole calls by their tokens."
+    "p95 and p99 are percentiles of a token's latency: of single tokens where the text says that "
+    "each is handed over as soon as it is there, else of whole answers by their tokens."
 )
 _TRAINED = "forward+backward"
 _TIMES = ("median_ms", "q25_ms", "q75_ms", "low_ms", "high_ms")
@@ -53,9 +57,11 @@ _BY_RATIO = (
     "slow peers do with a budget, the time is not the one of its row."
 )
 _SLOPES = (
-    "The slope is that of the last two points, both axes logarithmic. The affine fit is over the "
-    "largest range of neighbouring sizes where no time is off by more than 15 %, or by more than "
-    "twice its own spread where that is larger, and never by more than 30 %."
+    "The slope is that of the last two points, both axes logarithmic, and no surer than they "
+    "are: a tenth more or less at one of them changes it by 0.14 where its size is twice the "
+    "other's. The affine fit is over the largest range of neighbouring sizes where no time is "
+    "off by more than 15 %, or by more than twice its own spread where that is larger, and never "
+    "by more than 30 %."
 )
 
 
@@ -134,10 +140,11 @@ def _fitted(rows: list[NotedRow], axis: str) -> Line:
     # A fit holds within the uncertainty of each time on this machine. With more, any line would do.
     allowed = [min(0.3, max(0.15, 2 * relative_spread(row))) for row in rows]
     name, unsure = signed(rows)[0]["implementation"], any(map(unsteady, rows))
+    steepness = slope(sizes, times)
     line: Line = {
         "cell": rows[0].get("cell"),
         "implementation": f"{name} {UNSURE}" if unsure else name,
-        "slope at the end": slope(sizes, times),
+        "slope at the end": None if steepness is None else f"{steepness:.2f}",
     }
     if axis == "H":  # no line: products take a time that grows with its square
         return line

@@ -15,7 +15,6 @@ from benchmarks.rows import QUIET, STEADY, Row, by, number, relative_spread, uns
 
 __all__ = [
     "SIGN",
-    "SUMMARY_COLUMNS",
     "NotedRow",
     "by_peer",
     "criterion",
@@ -24,11 +23,12 @@ __all__ = [
     "noted",
     "signed",
     "summarise",
+    "summary",
 ]
 
 SIGN = "†"  # marks what computes other equations than ours
 
-SUMMARY_COLUMNS = (
+_COLUMNS = (
     "implementation", "pass", "workloads", "geometric_mean", "mean_95", "worst", "at", "lost",
     "unsure",
 )  # fmt: skip
@@ -45,7 +45,8 @@ def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
 
     Above 1 rnn_jax is faster; ``lost`` counts ratios below 1, and ``worst`` is the smallest, met
     ``at`` that workload. ``mean_95`` is the interval of the mean over these workloads, of rows that
-    all have intervals; ``unsure`` counts rows that are `benchmarks.rows.unsteady`.
+    all have intervals; ``unsure`` counts rows that are `benchmarks.rows.unsteady`, and `FORM` those
+    whose form was not chosen as it is now.
 
     Example:
       >>> row = {"implementation": "p", "pass": "forward", "workload": "w", "ratio": 2.0}
@@ -53,11 +54,11 @@ def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
       1.0
     """
     compared = [row for row in rows if row.get("ratio") is not None]
-    summary = []
+    lines: list[Line] = []
     for (implementation, pass_name), same in by(compared, "implementation", "pass").items():
         worst = min(same, key=lambda row: number(row, "ratio"))
         logarithms = [math.log(row["ratio"]) for row in same]
-        summary.append(
+        lines.append(
             {
                 "implementation": implementation,
                 "pass": pass_name,
@@ -68,9 +69,16 @@ def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
                 "at": worst["workload"],
                 "lost": sum(row["ratio"] < 1 for row in same),
                 "unsure": sum(map(bool, map(unsteady, same))),
+                FORM: sum(bool(row.get("chosen_by")) for row in same),
             }
         )
-    return summary
+    return lines
+
+
+def summary(lines: list[Line], *first: str) -> str:
+    """The table of lines of `summarise`, behind the columns ``first``; `FORM` where it occurs."""
+    last = [FORM] if any(line[FORM] for line in lines) else []
+    return table(lines, (*first, *_COLUMNS, *last))
 
 
 def _mean_interval(rows: list[Mapping[str, Any]]) -> str | None:
@@ -101,13 +109,14 @@ def criterion(rows: list[NotedRow]) -> str:
             f"For {bare} of them neither was recorded: there it says that the quartiles of single "
             f"calls are {part} of the median apart or more."
         )
-    for (chosen_by,), same in by(timed, "chosen_by").items():
-        if chosen_by is not None:
-            sentences.append(
-                f"{FORM} marks {len(same)} times of peers whose form, the threads or unrolled "
-                f"steps that the row states, was chosen by {chosen_by} and not by medians: another "
-                "may be faster."
-            )
+    older = by([row for row in timed if row.get("chosen_by")], "chosen_by")
+    if older:
+        how = " or ".join(f"{chosen_by} ({len(same)})" for (chosen_by,), same in older.items())
+        sentences.append(
+            f"{FORM} marks peers' times whose form, the threads or unrolled steps that the row "
+            f"states, was chosen by {how}, and not as it is now, by turns of a second: another may "
+            "be faster."
+        )
     return " ".join(sentences)
 
 

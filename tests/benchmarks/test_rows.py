@@ -25,7 +25,7 @@ LAW = {"largest_error", "allowed_error", "error_in"}
 OTHERS = {
     "all_reduces", "all_reduces_in_loops", "all_reduces_run", "all_reduce_bytes",
     "corpus_bytes", "resident_bytes", "resident_before_bytes",
-    "threads", "unroll", "temperature",
+    "threads", "unroll", "temperature", "chunk_rows", "chosen_by",
 }  # fmt: skip
 
 
@@ -68,7 +68,7 @@ def test_the_committed_rows_have_the_keys_that_are_documented() -> None:
     lines = (RESULTS / "cpu-2-cores.jsonl").read_text(encoding="utf-8").splitlines()
     keys = [json.loads(line).keys() for line in lines]
     assert set().union(*keys) <= Row.__annotations__.keys() - GPU
-    single = {"threads", "unroll", "temperature", *LAW}
+    single = {"threads", "unroll", "temperature", "chunk_rows", "chosen_by", *LAW}
     assert set().union(*keys) >= Row.__annotations__.keys() - GPU - single
     assert set.intersection(*map(set, keys)) >= Row.__required_keys__
 

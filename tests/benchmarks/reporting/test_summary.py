@@ -16,7 +16,7 @@ def test_the_summary_has_mean_worst_and_losses() -> None:
         {
             "implementation": "peer", "pass": "forward", "workloads": 3,
             "geometric_mean": pytest.approx(2.0), "mean_95": None, "worst": 0.5, "at": "b",
-            "lost": 1, "unsure": 0,
+            "lost": 1, "unsure": 0, "°": 0,
         }
     ]  # fmt: skip
     assert summarise([]) == []
