@@ -137,7 +137,9 @@ Row = TypedDict(
         # In rows of JAX's other libraries only, where they have the option.
         "unroll": NotRequired[Annotated[int | None, "steps an iteration takes; the fastest tried"]],
         # In rows only that are older than the medians of turns which choose a form now.
-        "chosen_by": NotRequired[Annotated[str, "how the form in `threads`, `unroll` was chosen"]],
+        "chosen_by": NotRequired[
+            Annotated[str, "how `threads`, `unroll`, `chunk_rows` were chosen"]
+        ],
         # In rows of processes of their own only.
         "corpus_bytes": NotRequired[Annotated[int | None, "the text's size, or its tokens'"]],
         "resident_bytes": NotRequired[Annotated[int | None, "most memory of it and its children"]],

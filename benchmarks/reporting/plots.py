@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -176,7 +177,8 @@ def _save(
         FigureCanvasAgg(figure)
         axes = figure.subplots(1, panels, squeeze=False, sharey=True)[0]
         draw(axes)
-        figure.suptitle(machine, fontsize="small")
+        # In lines short enough that they do not run into the legend beside them.
+        figure.suptitle(textwrap.fill(machine, 40), fontsize="small")
         # One for all panels, beside them, where it covers no point.
         shown: dict[str, Any] = {}
         for axis in axes:

@@ -113,9 +113,8 @@ def criterion(rows: list[NotedRow]) -> str:
     if older:
         how = " or ".join(f"{chosen_by} ({len(same)})" for (chosen_by,), same in older.items())
         sentences.append(
-            f"{FORM} marks peers' times whose form, the threads or unrolled steps that the row "
-            f"states, was chosen by {how}, and not as it is now, by turns of a second: another may "
-            "be faster."
+            f"{FORM} marks peers' times whose form (threads, unrolled steps, chunks) was chosen by "
+            f"{how}, and not as it is now, by turns of a second: another may be faster."
         )
     return " ".join(sentences)
 

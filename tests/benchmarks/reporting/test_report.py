@@ -364,7 +364,7 @@ def test_the_page_allows_a_time_twice_its_spread_up_to_a_limit(
 
 def test_the_committed_page_is_made_of_the_committed_rows(tmp_path: Path) -> None:
     results = Path(benchmarks.__file__).parent / "results"
-    rows = [str(results / f"cpu-2-cores{name}.jsonl") for name in ("", "-xeon")]
+    rows = [str(results / f"cpu-2-cores{name}.jsonl") for name in ("", "-xeon", "-zen3")]
     assert main(["report", *rows, "--out", str(tmp_path)]) == 0
     assert (tmp_path / "README.md").read_bytes() == (results / "README.md").read_bytes()
     pictures = {path.name for path in results.glob("*.png")}
