@@ -30,6 +30,7 @@ from benchmarks.measuring.roofline import Roofline
 from benchmarks.measuring.runner import Limits, lacking, run
 from benchmarks.measuring.workloads import CELLS, DTYPES, PRECISIONS
 from benchmarks.peers import IMPLEMENTATIONS
+from benchmarks.reporting.page import of_medians
 from benchmarks.reporting.summary import criterion, noted, summarise, summary
 from benchmarks.reporting.tables import UNSURE, table
 from benchmarks.result_files import new_file, read_rows, resumed_on
@@ -224,7 +225,7 @@ def measure(options: argparse.Namespace) -> int:
     if compared:
         print("\nTime of a peer divided by that of rnn_jax\n")
         print(summary(compared))
-    if sentence := criterion(noted(rows)):
+    if sentence := criterion(of_medians(noted(rows))):
         print(f"\n{sentence}")
     missing = [row for row in rows if row["status"] != "ok"]
     print(

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from benchmarks.rows import Row, machine_of, unlike
+from benchmarks.machines import machine_of, unlike
+from benchmarks.rows import Row
 from rnn_jax.host.files import reason
 
 __all__ = ["new_file", "read_rows", "resumed_file", "resumed_on", "rows_of"]

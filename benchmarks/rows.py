@@ -11,9 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, NotRequired, TypedDict, TypeVar
 
 __all__ = [
-    "LEAST_PAIRS", "MACHINE", "QUIET", "STEADY", "Key", "Machine", "Row", "by", "key_of",
-    "machine_of", "measured", "model_of", "near", "number", "relative_spread", "settled", "step_us",
-    "unlike", "unsteady",
+    "LEAST_PAIRS", "QUIET", "STEADY", "Key", "Row", "by", "key_of", "measured", "near", "number",
+    "relative_spread", "settled", "step_us", "unsteady",
 ]  # fmt: skip
 
 # What a row is to meet: the 95 % interval of its median lies within this part of it, and the share
@@ -22,8 +21,6 @@ STEADY, QUIET = 0.03, 0.05
 # The least and the greatest of five hold the true median between them in 15 of 16 cases, those of
 # six in 31 of 32: with fewer rounds no interval has 95 %, and an error has no measure.
 LEAST_PAIRS = 6
-# What makes a machine another one, beside `model_of`.
-MACHINE = ("platform", "device", "processor", "cpu_count")
 
 Row = TypedDict(
     "Row",
@@ -156,7 +153,6 @@ Row = TypedDict(
 )
 
 Key = tuple[object, ...]
-Machine = tuple[Any, ...]  # the values of `MACHINE`, and `model_of`
 _KEY = ("group", "workload", "pass", "implementation", "dtype", "precision")
 AnyRow = TypeVar("AnyRow", bound=Mapping[str, Any])
 
@@ -164,43 +160,6 @@ AnyRow = TypeVar("AnyRow", bound=Mapping[str, Any])
 def key_of(row: Mapping[str, Any]) -> Key:
     """What identifies a row within its file."""
     return tuple(row.get(name) for name in _KEY)
-
-
-def model_of(row: Mapping[str, Any]) -> str | None:
-    """Of a row of a CPU its family, model and stepping, for many CPUs have one name.
-
-    None where the row is of another device, or older than the record of them.
-
-    Example:
-      >>> model_of({"platform": "cpu", "system": {"family": "25", "model": "17", "stepping": "1"}})
-      'family 25, model 17, stepping 1'
-    """
-    system: dict[str, Any] = (row.get("platform") == "cpu" and row.get("system")) or {}
-    names = ("family", "model", "stepping")
-    if not any(system.get(name) for name in names):
-        return None
-    return ", ".join(f"{name} {system.get(name)}" for name in names)
-
-
-def machine_of(row: Mapping[str, Any]) -> Machine:
-    """The machine that a row was measured on, as far as it states it: `MACHINE` and its model."""
-    return (*(row.get(name) for name in MACHINE), model_of(row))
-
-
-def unlike(one: Machine, other: Machine) -> list[tuple[str, Any, Any]]:
-    """The facts in which two machines differ, with both values.
-
-    A model that one of them does not state is no difference.
-
-    Example:
-      >>> unlike(("cpu", "cpu", "EPYC", 2, None), ("cpu", "cpu", "Xeon", 2, "family 6"))
-      [('processor', 'EPYC', 'Xeon')]
-    """
-    return [
-        (name, first, second)
-        for name, first, second in zip((*MACHINE, "model"), one, other, strict=True)
-        if first != second and not (name == "model" and None in (first, second))
-    ]
 
 
 def settled(rows: Iterable[Mapping[str, Any]]) -> frozenset[Key]:

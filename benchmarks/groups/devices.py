@@ -96,10 +96,10 @@ def _section(group: Group, rows: list[NotedRow], pictures: Pictures) -> list[str
             2,
             "These devices are virtual and share the cores of one CPU: more of them add no "
             "cores, though parts of a batch that run side by side may use them better. With a "
-            "batch that stays the same, all above 1 is the cost of spreading. One that grows is "
-            "to be compared with the same batch on one device, which takes less than so many "
-            f"times as long: of {_ROWS[_STRONG]} rows `{_STRONG}` has it. What does not depend on "
-            "the machine is how many all-reduces a step runs, and their bytes.",
+            "batch that stays the same, all above 1 is the cost of spreading. One that grows is to "
+            "be compared with the same batch on one device, which takes less than n times as long "
+            f"as one share; of {_ROWS[_STRONG]} rows that is the first line of `{_STRONG}`. What "
+            "does not depend on the machine is how many all-reduces a step runs, and their bytes.",
         )
     return blocks
 
@@ -109,12 +109,11 @@ GROUP = Group(
     _cases,
     (*COLUMNS[:4], "ratio", "ratio_95", "calls", "compile_s", "temp_bytes", "all_reduces",
      "all_reduces_in_loops", "all_reduces_run", "all_reduce_bytes", "reason"),
-    "A data-parallel step of a language model of one LSTM layer (H = 256, V = 1,000; a quick run's "
-    "is smaller): "
-    f"`{_STRONG}` shares a batch of {_ROWS[_STRONG]} rows among the devices, "
-    f"`{_WEAK}` gives each {_ROWS[_WEAK]} of its own. `{ALONE}` is our step on one device without "
-    "a mesh; the others differentiate a plain scan, under `jax.shard_map` and under `jax.jit`, and "
-    "sum the gradient of its recurrent matrix in every step of the loop.",
+    "A data-parallel step of a language model of one LSTM layer of 256 units over 1,000 words, "
+    f"in a quick run of fewer: `{_STRONG}` shares a batch of {_ROWS[_STRONG]} rows among the "
+    f"devices, `{_WEAK}` gives each {_ROWS[_WEAK]} of its own. `{ALONE}` is our step on one "
+    "device without a mesh; the others differentiate a plain scan, under `jax.shard_map` and "
+    "under `jax.jit`, and sum the gradient of its recurrent matrix in every step of the loop.",
     _section,
     closing=_closing,
     several_devices=True,

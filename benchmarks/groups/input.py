@@ -66,7 +66,7 @@ GROUP = Group(
     "from a file of so many million tokens that the system has in its cache. Each implementation "
     "runs in a process of its own: `resident` is the most memory of it and its children together, "
     "pages of a mapped file included, `resident_before` what it had before its first call: its "
-    "imports, JAX among ours and, for its word tokenizer, among NumPy's of words, and what it had "
+    "imports (JAX in ours, and in NumPy's of words, which uses our word tokenizer) and what it had "
     "opened.",
     _section,
     closing=_closing,

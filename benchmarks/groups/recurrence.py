@@ -96,8 +96,9 @@ def _shapes(rows: list[NotedRow]) -> str:
     shapes = dict.fromkeys(row["workload"].partition("-")[2] for row in rows)
     return (
         f"Of each cell the layers of {', '.join(shapes)} (B, T, H and D), as far as the library "
-        "has them: `times faster` is the mean of its times by ours, below 1 where ours is the "
-        "slower one, `worst` the smallest, and `lost` how many `of` them are below 1."
+        "has a time: `times faster` is the mean of its times by ours, below 1 where ours is the "
+        "slower one, `worst` the smallest, and `lost` how many `of` them are below 1, surely or "
+        "not. Another run may give other second decimals."
     )
 
 

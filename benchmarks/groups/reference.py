@@ -162,7 +162,7 @@ def _floor(workload: Workload) -> Stepper:
 _OF_FLOOR = (
     "`floor` is the sum of what no implementation avoids, three products and the log-softmax, "
     "each a call of its own; inside one call they are cheaper, so that `of_floor` may be below "
-    "1. All but `jax-scan` take one step a call."
+    "1. Of the others `jax-scan` alone takes many steps in a call."
 )
 # What a headline says of its signs, where it has them.
 _SIGNS = {
@@ -193,8 +193,7 @@ def _headline(rows: list[NotedRow]) -> tuple[list[Line], str]:
         single, vectorised = step.get("jax-call"), step.get("numpy-vectorised")
         alone = f" One step a call, as NumPy has it, it takes {_spread(single)}" if single else ""
         if single and vectorised:
-            quotient = number(vectorised, "median_ms") / number(single, "median_ms")
-            alone += f", and vectorised NumPy {quotient:.2f} times as long"
+            alone += f", and vectorised NumPy {_quotient(vectorised, single)} as long"
         alone = alone and f"{alone}."
         sentences.append(
             f"The reference step{shape and f' ({shape})'}, many steps a call: rnn_jax in "
@@ -212,8 +211,14 @@ def _times(row: NotedRow, ours: NotedRow) -> str:
     digits = 1 if ratio >= 10 else 2
     if low is not None and high is not None:
         return f"{ratio:.{digits}f} times [{low:.{digits}f}, {high:.{digits}f}]"
-    spread = ratio * math.hypot(relative_spread(row), relative_spread(ours))
-    return f"{ratio:.{digits}f} times (± {spread:.2g})"
+    return _quotient(row, ours)
+
+
+def _quotient(row: NotedRow, other: NotedRow) -> str:
+    """One time by another, with the spread that their quartiles give it."""
+    ratio = number(row, "median_ms") / number(other, "median_ms")
+    spread = ratio * math.hypot(relative_spread(row), relative_spread(other))
+    return f"{ratio:.{1 if ratio >= 10 else 2}f} times (± {spread:.2g})"
 
 
 def _spread(row: NotedRow) -> str:

@@ -77,11 +77,12 @@ GROUP = Group(
     "training",
     _cases,
     COLUMNS,
-    "Whole training steps. `fit` is training by `rnn_jax.fit`, beside its bare compiled steps and "
-    "the usual loop in PyTorch; `checkpoint` is the same in a folder, without and with a "
+    "Whole training steps. `fit` is training by `rnn_jax.fit`, beside its bare compiled steps "
+    "and the usual loop in PyTorch; `checkpoint` is the same in a folder, without and with a "
     "checkpoint in each call. Workloads named `noise` have AWD-LSTM's variational dropout and "
     "weight drop, each side with numbers of its own; neither has dropout of whole words or the "
-    "penalties on activations.",
+    "penalties on activations. No other has dropout, which Zaremba's medium model has in the "
+    "paper.",
     _section,
     closing=_closing,
 )

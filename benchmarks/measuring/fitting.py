@@ -77,9 +77,9 @@ def findings(rows: Sequence[Row]) -> list[str]:
             continue
         own = number(timed[OURS], "median_ms")
         if pass_name == FIT and BARE in timed:
-            # The ratio is of the bare steps by `fit`.
-            more, least, most = (1 / ratio - 1 for ratio in _ratios(timed[BARE], own))
-            between = f" (between {most:+.1%} and {least:+.1%})" if most < least else ""
+            # The ratio is of the bare steps by `fit`: the more they take, the less it adds.
+            more, most, least = (1 / ratio - 1 for ratio in _ratios(timed[BARE], own))
+            between = f" (between {least:+.1%} and {most:+.1%})" if least < most else ""
             sentences.append(
                 f"{workload}: `fit` takes {more:+.1%}{between} over its bare compiled steps."
             )
@@ -96,7 +96,9 @@ def findings(rows: Sequence[Row]) -> list[str]:
             share = f"{seconds / every:.2%} of the {every:g} s from one to the next"
             between = f" (between {least:.2f} and {most:.2f})" if least < most else ""
             cost = f"{seconds:.2f} s{between}, which is {share}"
-            unseen = "less than these times can tell"
+            unseen = f"less than these times can tell: {most:.2f} s at most"
+            if most <= 0:
+                unseen = "less than these times can tell"
             sentences.append(
                 f"{workload}: a checkpoint costs training {cost if least > 0 else unseen}."
             )

@@ -19,8 +19,7 @@ NOTE = (
     "multiplies the input of each step inside its loop, by one matrix a gate, which its optimised "
     "LSTM joins; there is no optimised GRU. `nn.RNN` is time-major here, so that nothing is "
     "transposed, and takes one step an iteration or four, whichever is faster (one "
-    "in rows without `unroll`). In bfloat16 its layers take longer than in float32 on the CPUs "
-    "measured so far, forward and backward, the optimised LSTM most."
+    "in rows without `unroll`)."
 )
 
 # One matrix a gate, named in the order of the workload's columns; which of the two has the bias.

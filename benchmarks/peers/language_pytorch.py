@@ -103,21 +103,23 @@ def prepare_training(
     if chunked and not hasattr(torch.nn.functional, "linear_cross_entropy"):
         raise Unavailable(f"PyTorch {torch.__version__} has no linear_cross_entropy")
     data = torch.tensor(tokens.astype(np.int64), device=device_of())
-    # Tried on models of their own, for a step trains: a dense gradient of what is looked up or one
-    # of its rows alone, chunks of its own choice (0) or of a quarter of the rows; how many threads.
-    quarter = -(-workload.length * workload.batch // 4)
-    forms = [
-        (sparse, rows)
-        for sparse in ((False, True) if _may_be_sparse(workload) else (False,))
-        for rows in ((0, quarter) if chunked else (None,))
-    ]
+    # Tried on models of their own, for a step trains: chunks of its own choice (0) or of a quarter
+    # of the rows, which hold a quarter of the logits; a dense gradient of what is looked up or one
+    # of its rows alone; how many threads.
     build = partial(_Trainer.build, workload, arrays)
-    calls = {form: partial(build(*form).wait_for, data[0]) for form in forms}
-    form = fastest(calls)
-    threads = fastest_threads(calls[form])
+    chunk_rows = None
+    if chunked:
+        quarter = -(-workload.length * workload.batch // 4)
+        chunk_rows = fastest(
+            {rows: partial(build(False, rows).wait_for, data[0]) for rows in (0, quarter)}
+        )
+    kinds = [False, True] if _may_be_sparse(workload) else [False]
+    calls = {sparse: partial(build(sparse, chunk_rows).wait_for, data[0]) for sparse in kinds}
+    sparse = fastest(calls)
+    threads = fastest_threads(calls[sparse])
     del calls
-    trainer = build(*form)
-    facts = {"threads": threads} | ({"chunk_rows": form[1]} if chunked else {})
+    trainer = build(sparse, chunk_rows)
+    facts = {"threads": threads} | ({"chunk_rows": chunk_rows} if chunked else {})
     count = len(data) if pass_name == "fit" else 1
 
     def start() -> Any:
@@ -185,8 +187,7 @@ class _Trainer:
         if self.chunk_rows is not None:
             features = model.features(batch[:-1])[0].flatten(0, 1)
             w, b = model.readout.weight, model.readout.bias
-            rows = {"batch_chunk_size": self.chunk_rows} if self.chunk_rows else {}
-            options = torch.nn.LinearCrossEntropyOptions(**rows)
+            options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=self.chunk_rows or None)
             loss = functional.linear_cross_entropy(
                 features, w, targets, linear_bias=b, options=options
             )

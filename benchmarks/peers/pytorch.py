@@ -32,9 +32,10 @@ NOTE = (
     "two biases; in layers both get a gradient, in language models that are trained the second "
     "is frozen, as two would be trained at twice the rate. It runs on its own number of threads "
     "or on one, under plain SGD with dense or sparse gradients of what is looked up, and with "
-    "its optimiser in a loop, `foreach` or `fused`, whichever is fastest there. It has no call "
-    "of many steps. `torch.compile` leaves recurrent layers to their kernels, as is its default, "
-    "and compiles the rest."
+    "its optimiser in a loop, `foreach` or `fused`, whichever is faster when they are tried. It "
+    "has no call of many steps. It is eager but for `torch-compile` in the grid and in "
+    "`serving`, which leaves recurrent layers to their kernels, as is its default, and compiles "
+    "the rest."
 )
 
 

@@ -15,12 +15,13 @@ import statistics
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from benchmarks.machines import model_of, other_machine
 from benchmarks.peers import OURS
 from benchmarks.reporting.estimates import Estimate, changes_of
-from benchmarks.reporting.side_by_side import other_machine, side_by_side
+from benchmarks.reporting.side_by_side import side_by_side
 from benchmarks.reporting.tables import Line, table
 from benchmarks.result_files import read_rows
-from benchmarks.rows import Row, by, key_of, measured, model_of, number
+from benchmarks.rows import Row, by, key_of, measured, number
 
 __all__ = ["Change", "Comparison", "add_arguments", "compare", "run"]
 

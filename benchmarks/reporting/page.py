@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.group import Group
 from benchmarks.groups import GROUPS
+from benchmarks.machines import machine_of
 from benchmarks.measuring.roofline import Roofline
 from benchmarks.peers import OURS, notes
 from benchmarks.reporting.absent import absent
@@ -18,7 +19,7 @@ from benchmarks.reporting.sections import failures
 from benchmarks.reporting.summary import SIGN, NotedRow, criterion, noted
 from benchmarks.reporting.tables import Line, cell, table
 from benchmarks.reporting.timed import timed
-from benchmarks.rows import Row, machine_of, measured
+from benchmarks.rows import Row, measured
 
 __all__ = ["Page", "Part", "headline", "of_medians", "page", "parts"]
 

@@ -8,44 +8,21 @@ ratios to rnn_jax on each whether a peer stands otherwise there.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
+from benchmarks.machines import MACHINE, model_of, other_machine
 from benchmarks.peers import OURS
+from benchmarks.reporting.page import of_medians
 from benchmarks.reporting.summary import criterion, noted
 from benchmarks.reporting.tables import UNSURE, Line, cell, table
-from benchmarks.rows import (
-    MACHINE,
-    Row,
-    key_of,
-    machine_of,
-    measured,
-    model_of,
-    number,
-    unlike,
-    unsteady,
-)
+from benchmarks.rows import Row, key_of, measured, number, unsteady
 
-__all__ = ["other_machine", "side_by_side"]
+__all__ = ["side_by_side"]
 
 Pair = tuple[Row, Row]  # the same row of both
 
 _FACTS = (*MACHINE, "model", "machine", "python", "jax", "numpy", "commit")
-
-
-def other_machine(first: Iterable[Mapping[str, Any]], second: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether no row of the one was measured on a machine of the other.
-
-    CPUs of one name are the same where they have the same family, model and stepping, or one of
-    the rows does not state them.
-
-    Example:
-      >>> one, two = ({"platform": "cpu", "processor": name} for name in ("EPYC", "Xeon"))
-      >>> other_machine([one], [two]), other_machine([one, two], [two])
-      (True, False)
-    """
-    ones, others = ({machine_of(row) for row in rows} for rows in (first, second))
-    return all(unlike(one, other) for one in ones for other in others)
 
 
 def side_by_side(first: list[Row], second: list[Row], names: tuple[str, str] = ("A", "B")) -> str:
@@ -76,11 +53,9 @@ def side_by_side(first: list[Row], second: list[Row], names: tuple[str, str] = (
 
 def _described(first: list[Row], second: list[Row], names: tuple[str, str]) -> list[str]:
     lines: list[Line] = []
+    facts = [[{**row, "model": model_of(row)} for row in rows] for rows in (first, second)]
     for fact in _FACTS:
-        stated = [
-            _values({**row, "model": model_of(row)}.get(fact) for row in rows)
-            for rows in (first, second)
-        ]
+        stated = [_values(row.get(fact) for row in rows) for rows in facts]
         if any(stated):
             lines.append({"": fact, **dict(zip(names, stated, strict=True))})
     for fact in ("gemm_gflops_per_s", "copy_gb_per_s"):
@@ -91,7 +66,7 @@ def _described(first: list[Row], second: list[Row], names: tuple[str, str]) -> l
     notes = [
         f"{name}: {sentence}"
         for name, rows in zip(names, (first, second), strict=True)
-        if (sentence := criterion(noted(rows)))
+        if (sentence := criterion(of_medians(noted(rows))))
     ]
     return [table(lines, ("", *names)), *notes]
 

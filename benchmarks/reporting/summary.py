@@ -111,10 +111,10 @@ def criterion(rows: list[NotedRow]) -> str:
         )
     older = by([row for row in timed if row.get("chosen_by")], "chosen_by")
     if older:
-        how = " or ".join(f"{chosen_by} ({len(same)})" for (chosen_by,), same in older.items())
+        how = ", by ".join(f"{chosen_by} ({len(same)})" for (chosen_by,), same in older.items())
         sentences.append(
-            f"{FORM} marks peers' times whose form (threads, unrolled steps, chunks) was chosen by "
-            f"{how}, and not as it is now, by turns of a second: another may be faster."
+            f"{FORM} marks peers' times whose form (threads, unrolled steps, chunks) was chosen "
+            f"otherwise than now, which is by turns of a second: by {how}. Another may be faster."
         )
     return " ".join(sentences)
 

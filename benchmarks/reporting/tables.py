@@ -12,7 +12,7 @@ __all__ = ["FORM", "UNSURE", "Line", "cell", "marks", "table"]
 Line = dict[str, Any]  # of a table: values by column
 
 UNSURE = "~"  # marks a time that is not as sure as it ought to be
-FORM = "°"  # marks a peer's time whose form was not chosen by medians
+FORM = "°"  # marks a peer's time whose form was chosen otherwise than now
 
 # Columns that show two keys of a row, and those that bear the mark.
 _INTERVALS = {"ms_95": ("low_ms", "high_ms"), "ratio_95": ("ratio_low", "ratio_high")}

@@ -22,6 +22,7 @@ from rnn_jax.cli.report import long_evaluation, parameter_summary, tokenizing
 from rnn_jax.cli.table import json_safe
 from rnn_jax.cli.texts import shown
 from rnn_jax.host.checksums import checksum_of_json
+from rnn_jax.host.files import atomic_path
 from rnn_jax.interop.tensors import OtherTree
 from rnn_jax.recipes.step_time import compare_step_time
 from rnn_jax.runs import (
@@ -31,7 +32,6 @@ from rnn_jax.runs import (
     TrainConfig,
     check_bytes,
     check_memory,
-    check_resumable,
     fit,
     new_folder,
     open_folder,
@@ -277,10 +277,25 @@ def continued(
         test = _test_sha256(data, extras)
         if folder.test_sha256 not in (None, test):
             raise _changed(f"--test {data.config.test}", folder)
-        check_resumable(folder)
-        (folder.path / TEST).unlink(missing_ok=True)  # of the parameters before
-        _save_settings(folder, data, test)
-        yield folder, data
+        with _settings_kept(folder):
+            _save_settings(folder, data, test)
+            yield folder, data
+
+
+@contextmanager
+def _settings_kept(folder: RunFolder) -> Iterator[None]:
+    """A run that turns out not to be able to go on has the settings again that it had."""
+    file, before = folder.path / "config.json", folder.steps
+    settings = file.read_bytes()
+    try:
+        yield
+    except typer.Exit:  # it went on
+        raise
+    except BaseException:
+        if folder.steps == before:
+            with atomic_path(file) as temporary:
+                temporary.write_bytes(settings)
+        raise
 
 
 def data_again(folder: RunFolder, anew: dict[str, Any], extras: Extras) -> RunData:

@@ -18,7 +18,7 @@ from rnn_jax.runs.create import (
 )
 from rnn_jax.runs.data import RunData, prepare
 from rnn_jax.runs.evaluation import Evaluation, evaluate_text
-from rnn_jax.runs.fit import check_resumable, evaluator, fit
+from rnn_jax.runs.fit import evaluator, fit
 from rnn_jax.runs.folder import RunFolder
 from rnn_jax.runs.gradients import check_gradients
 from rnn_jax.runs.load import Run, load_run
@@ -36,7 +36,6 @@ __all__ = [
     "check_bytes",
     "check_gradients",
     "check_memory",
-    "check_resumable",
     "create_folder",
     "evaluate_text",
     "evaluation_rules",

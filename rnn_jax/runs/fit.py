@@ -17,23 +17,7 @@ from rnn_jax.runs.folder import RunFolder
 from rnn_jax.training import Diverged, Listener, make_evaluate
 from rnn_jax.types import Model, Params
 
-__all__ = ["check_resumable", "evaluator", "fit"]
-
-
-def check_resumable(folder: RunFolder) -> None:
-    """Whether there is something to go on from, asked before anything in the folder changes.
-
-    Raises:
-      ValueError: the run has trained, and no checkpoint of it can be read.
-    """
-    store = folder.store()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what is damaged the training itself warns
-            if folder.trained or store.holds_checkpoint:
-                store.load(None)
-    finally:
-        store.close()
+__all__ = ["evaluator", "fit"]
 
 
 def fit(

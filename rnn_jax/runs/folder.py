@@ -21,6 +21,7 @@ from rnn_jax.host.files import Row, atomic_path, reason
 from rnn_jax.interop import load_params, save_params
 from rnn_jax.runs.config import TrainConfig, make_model
 from rnn_jax.runs.replaced import discard
+from rnn_jax.runs.tested import TEST
 from rnn_jax.text import Vocabulary
 from rnn_jax.training.history import History, read_history
 from rnn_jax.training.store import (
@@ -45,7 +46,7 @@ _FILES = (
     "vocabulary.json",
     TOKENIZER,
     "samples.txt",
-    "test.json",
+    TEST,
     PARAMETERS,
     BEST,
     "loss.png",
@@ -170,12 +171,19 @@ class RunFolder:
         save_params(self.path / _PARAMETERS[best], params)
 
     def store(self) -> Store:
-        """The files that training writes; the run that this one replaces goes with its first step.
+        """The files that training writes; it is to be closed.
 
-        It is to be closed.
+        With its first step go the run that this one replaces, and figures of parameters before it.
         """
-        keep = self.config.keep
-        return Store(self.path, keep=keep, saved=lambda step: discard(self.path) if step else None)
+        before = self.steps
+
+        def saved(step: int) -> None:
+            if step:
+                discard(self.path)
+            if step != before:
+                (self.path / TEST).unlink(missing_ok=True)
+
+        return Store(self.path, keep=self.config.keep, saved=saved)
 
     @property
     def trained(self) -> bool:

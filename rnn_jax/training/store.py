@@ -265,10 +265,9 @@ def _read(file: Path, like: Any) -> tuple[Any, Row]:
     done = {name: np.asarray(value).item() for name, value in tree["done"].items()}
     reach = done.pop("reach", -2)
     loss = done.pop("loss")
-    step = tree["state"]["step"] if like is None else tree["state"].step
     position = {
         **done,
-        "step": int(np.asarray(step)),
+        "step": int(np.asarray(tree["state"].step)),
         "losses": [loss] if np.isfinite(loss) else [],
         "truncation": {-2: None, -1: "full"}.get(reach, f"sliding:{reach}"),
     }

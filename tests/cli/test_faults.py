@@ -89,24 +89,29 @@ def test_a_locked_folder_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFix
     assert capsys.readouterr().out.count("words' frequencies") == 1
 
 
-@pytest.mark.parametrize("damaged", [False, True])
-def test_a_run_without_a_checkpoint_keeps_all_that_it_has(
-    damaged: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("why", ["missing", "cut off", "another model's", "no such device"])
+def test_a_run_that_cannot_go_on_keeps_all_that_it_has(
+    why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, text = tmp_path / "run", tmp_path / "test.txt"
     text.write_text("the time machine . it was a book .\n" * 4)
     assert main([*TRAIN, "--test", str(text), "--keep", "1", "--out", str(out)]) == 0
     (checkpoint,) = out.glob("checkpoint*")
-    if damaged:
-        checkpoint.write_bytes(checkpoint.read_bytes()[:-9])
-    else:
+    if why == "missing":
         checkpoint.unlink()
+    elif why == "cut off":
+        checkpoint.write_bytes(checkpoint.read_bytes()[:-9])
+    elif why == "another model's":
+        checkpoint.write_bytes((out / "parameters.safetensors").read_bytes())
     kept = {file.name: file.read_bytes() for file in out.iterdir()}
     assert "test.json" in kept
     capsys.readouterr()
-    sentence = refusal(capsys, "train", "--resume", str(out), "--epochs", "9")
-    assert "checkpoint.safetensors" in sentence
+    options = ["--devices", "3"] if why == "no such device" else []
+    refusal(capsys, "train", "--resume", str(out), "--epochs", "9", *options)
     assert {file.name: file.read_bytes() for file in out.iterdir()} == kept
+    if why == "no such device":
+        assert main(["train", "--resume", str(out), "--epochs", "2", "--no-compare"]) == 0
+        assert (out / "test.json").read_bytes() != kept["test.json"]
 
 
 def test_a_character_run_speaks_of_characters(

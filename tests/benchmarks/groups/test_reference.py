@@ -75,7 +75,7 @@ def test_the_headline_has_all_three_baselines_with_dtype_and_spread() -> None:
         "loop in float64 (50 ± 7.4 ms ~), 12.5 times (± 2.6) as fast as that loop in float32 "
         "(25 ± 3.7 ms ~), 1.50 times [1.40, 1.60] as fast as vectorised NumPy in float32 "
         "(3 ± 0.44 ms ~). One step a call, as NumPy has it, it takes 4 ± 0.59 ms ~, and "
-        "vectorised NumPy 0.75 times as long.",
+        "vectorised NumPy 0.75 times (± 0.16) as long.",
         "The tutorial gives about 180 ms for its loop.",
         "± is one standard deviation of single calls, by their quartiles.",
         "That of a ratio is of both times together.",

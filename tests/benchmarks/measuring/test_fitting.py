@@ -114,3 +114,31 @@ def test_the_findings_are_ratios_and_shares() -> None:
     assert fitting.findings(same) == [
         "w: a checkpoint costs training less than these times can tell."
     ]
+
+
+def test_the_findings_have_the_ends_of_their_intervals() -> None:
+    def row(pass_name: str, name: str, ms: float, *ratio: float) -> Any:
+        keys = ("ratio", "ratio_low", "ratio_high")
+        return {
+            "workload": "w", "pass": pass_name, "implementation": name, "median_ms": ms,
+            "steps_per_call": 20, **dict(zip(keys, ratio, strict=False)),
+        }  # fmt: skip
+
+    assert fitting.findings(
+        [
+            row("fit", OURS, 100.0),
+            row("fit", fitting.BARE, 80.0, 0.8, 0.5, 1.25),
+            row("fit", "torch", 250.0, 2.5, 2.4, 2.75),
+            row("checkpoint", OURS, 100.0),
+            row("checkpoint", fitting.SAVING, 130.0, 1.3, 1.2, 1.5),
+        ]
+    ) == [
+        "w: `fit` takes +25.0% (between -20.0% and +100.0%) over its bare compiled steps.",
+        "w: PyTorch's loop takes 2.50 times [2.40, 2.75] as long as `fit`.",
+        "w: a checkpoint costs training 0.60 s (between 0.40 and 1.00), which is 0.50% of the 120 "
+        "s from one to the next.",
+    ]
+    unsure = [row("checkpoint", OURS, 100.0), row("checkpoint", fitting.SAVING, 110, 1.1, 0.9, 1.4)]
+    assert fitting.findings(unsure) == [
+        "w: a checkpoint costs training less than these times can tell: 0.80 s at most."
+    ]

@@ -408,14 +408,13 @@ def test_the_page_says_where_no_other_form_of_a_peer_was_tried(tmp_path: Path) -
     assert "no other form was tried" not in report_of(tmp_path / "new", tried)
 
 
-def test_forms_that_medians_did_not_choose_are_marked(tmp_path: Path) -> None:
-    assert "°" not in report_of(tmp_path, some_rows())
+def test_forms_that_were_chosen_otherwise_are_marked(tmp_path: Path) -> None:
+    assert "° |" not in report_of(tmp_path, some_rows())
     old = {"unroll": 4, "ratio": 0.75, "chosen_by": "the shortest of five calls"}
     (tmp_path / "old").mkdir()
     rows = [*some_rows(), row("recurrence", "lstm-a", "flax-linen", 1.5, **old)]
     page = report_of(tmp_path / "old", rows)
     assert "**0.75 ± 0.02** °" in page
-    assert "° marks peers' times whose form" in page
-    assert "was chosen by the shortest of five calls (1), and not as it is now" in page
+    assert "turns of a second: by the shortest of five calls (1). Another may be faster" in page
     summary = page[page.index("## One recurrent layer") :]
     assert "| unsure | ° |" in " ".join(summary.split())

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.reporting.side_by_side import other_machine, side_by_side
+from benchmarks.machines import other_machine
+from benchmarks.reporting.side_by_side import side_by_side
 from tests.benchmarks.reporting.test_report import some_rows, write
 
 
