@@ -97,8 +97,8 @@ def _section(group: Group, rows: list[NotedRow], pictures: Pictures) -> list[str
             "These devices are virtual and share the cores of one CPU: more of them add no "
             "cores, though parts of a batch that run side by side may use them better. With a "
             "batch that stays the same, all above 1 is the cost of spreading. One that grows is to "
-            "be compared with the same batch on one device, which takes less than n times as long "
-            f"as one share; of {_ROWS[_STRONG]} rows that is the first line of `{_STRONG}`. What "
+            "be compared with the same batch on one device, which need not take n times as long as "
+            f"one share: of {_ROWS[_STRONG]} rows that is the first line of `{_STRONG}`. What "
             "does not depend on the machine is how many all-reduces a step runs, and their bytes.",
         )
     return blocks

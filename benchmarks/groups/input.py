@@ -60,14 +60,15 @@ GROUP = Group(
     ("implementation", "median_ms", "ms_95", "ratio", "ratio_95", "calls", "value", "unit",
      "resident_bytes", "resident_before_bytes", "reason"),
     "A generated text of so many MB. `tokenise` makes a file of numbers of it: rnn_jax a token "
-    "file, with checksums, by one process and by two (one, where the text is too short for two to "
-    "gain anything); NumPy an array, of a text that it holds as a whole, for words by plain Python "
-    "and the same NLTK. `feed` reads windows of 35 steps for batches of 64 rows, in random order, "
-    "from a file of so many million tokens that the system has in its cache. Each implementation "
-    "runs in a process of its own: `resident` is the most memory of it and its children together, "
-    "pages of a mapped file included, `resident_before` what it had before its first call: its "
-    "imports (JAX in ours, and in NumPy's of words, which uses our word tokenizer) and what it had "
-    "opened.",
+    "file, with checksums, by one process and by two (one, where the text is too short for two "
+    "to gain anything); NumPy an array, of a text that it holds as a whole, for words by plain "
+    "Python and the same NLTK. `feed` reads windows of 35 steps for batches of 64 rows, in "
+    "random order, from a file of so many million tokens that the system has in its cache; "
+    "PyTorch's loader takes a window at a time and stacks them, as its plain data sets do. Each "
+    "implementation runs in a process of its own: `resident` is the most memory of it and its "
+    "children together, pages of a mapped file included, `resident_before` what it had before "
+    "its first call: its imports (JAX in ours, and in NumPy's of words, which uses our word "
+    "tokenizer) and what it had opened.",
     _section,
     closing=_closing,
     summarised=False,

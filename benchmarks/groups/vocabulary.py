@@ -36,9 +36,10 @@ GROUP = Group(
     f"is our step by a loss that has all logits, `{language.OPTAX}` a scan of the equations with "
     f"optax's loss and optimiser, `{language.TORCH_CHUNKED}` PyTorch with its own loss without "
     "all logits (`torch.nn.functional.linear_cross_entropy`). It takes chunk_rows of the rows at "
-    "once: a quarter of them, or 0 for its own choice, fewer of them the more words there are "
-    "and one from 65,536 on; where both were tried the faster is timed. With few words "
-    "ours has all logits, too. temp_mb is what a compiled program holds beside its arguments and "
-    "results; PyTorch has no such figure.",
+    "once: a quarter of them, or 0 for its own choice, fewer the more words there are and down "
+    "to one, whichever is faster; where a row is marked as of the library's default, no other "
+    "was tried, and it says nothing of that loss at its best. With few words ours has all "
+    "logits, too. temp_mb is what a compiled program holds beside its arguments and results; "
+    "PyTorch has no such figure.",
     plain((*PLAIN_COLUMNS, "chunk_rows", "temp_mb")),
 )

@@ -220,4 +220,6 @@ def check(
             # The parameters, up to about 1, were rounded at every step; updates are small.
             allowed += STEPS * roundoff
         if not error <= allowed:
-            raise Wrong(f"wrong: its {name} is off by {error:.1e}, more than {allowed:.1e}")
+            raise Wrong(
+                f"wrong: its {name} is off by {error:.1e} at an element, {allowed:.1e} is allowed"
+            )

@@ -16,8 +16,8 @@ __all__ = ["ABOVE", "roofline"]
 
 ABOVE = "‡"  # marks what is above its ceiling
 _OLDER = (
-    "Of an older run: {}. Its ceilings do not hold, for its copies were timed into fresh memory, "
-    "where page faults take most of the time. Such rows are left out here."
+    "Left out: {} of an older run, whose ceilings do not hold, for its copies were timed into "
+    "fresh memory, where page faults take most of the time."
 )
 
 
@@ -31,7 +31,7 @@ def roofline(rows: Iterable[NotedRow], ceilings: Roofline | None, pictures: Pict
     if not trained:
         return []
     older = len(trained) - len(points)
-    note = _OLDER.format(older) if older else ""
+    note = _OLDER.format("1 row" if older == 1 else f"{older} rows") if older else ""
     if ceilings is None or not points:
         return ["## Roofline", note]
     ours = max((r for r in points if r["implementation"] == OURS), key=_fraction, default=None)

@@ -121,7 +121,7 @@ def test_an_older_rows_share_of_its_ceiling_is_left_out(tmp_path: Path) -> None:
     del old["ceiling_gflops_per_s"]
     page = report_of(tmp_path, [*some_rows(), old])
     assert "Nothing is above its ceiling." in page
-    assert "Of an older run: 1. Its ceilings" in page
+    assert "Left out: 1 row of an older run, whose ceilings" in page
     (tmp_path / "old").mkdir()
     page = report_of(tmp_path / "old", [old])
     assert "timed into fresh memory" in page and "GFLOP/s" not in page
