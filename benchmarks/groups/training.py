@@ -21,12 +21,13 @@ _AWD = Language("awd", "lstm", 10_000, 1150, 20, 70, 400, 3, 30.0, 0.25, tied=Tr
 _SMALL = Language("stack", "lstm", 300, 32, 4, 8, 32, 2, 1e-3, 1.0, optimizer="adam")
 _SMALL_AWD = Language("awd", "lstm", 300, 32, 4, 8, 16, 3, 30.0, 0.25, tied=True)
 
-# By whether the run is a quick one. D2L's characters, the reference model's words, Zaremba et al.'s
+# By whether the run is a quick one. D2L's characters, the reference model's words behind an
+# embedding, which that has not, Zaremba et al.'s
 # small and medium models (without dropout), two layers under Adam, and Merity et al.'s model.
 _WORKLOADS: dict[bool, tuple[Language, ...]] = {
     False: (
         _CHARACTERS,
-        Language("words", "rnn", 8000, 100, 1, 45, 100, learning_rate=0.005),
+        Language("embedded-words", "rnn", 8000, 100, 1, 45, 100, learning_rate=0.005),
         _TWO_LAYERS,
         Language("ptb-small", "lstm", 10_000, 200, 20, 20, 200, 2, 1.0, 5.0),
         Language("ptb-medium", "lstm", 10_000, 650, 20, 35, 650, 2, 1.0, 5.0),
@@ -35,7 +36,7 @@ _WORKLOADS: dict[bool, tuple[Language, ...]] = {
     ),
     True: (
         Language("characters", "gru", 28, 32, 4, 12, learning_rate=1.0, clip=1.0),
-        Language("words", "rnn", 300, 16, 1, 12, 16),
+        Language("embedded-words", "rnn", 300, 16, 1, 12, 16),
         _SMALL,
         replace(_SMALL_AWD, noise=Noise()),
     ),

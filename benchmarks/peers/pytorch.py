@@ -30,12 +30,12 @@ NOTE = (
     "has kernels of its own for whole sequences: on NVIDIA GPUs cuDNN's for all cells, on CPUs "
     "oneDNN's for the LSTM alone, so that its GRU and tanh go step by step there. Each gate has "
     "two biases; in layers both get a gradient, in language models that are trained the second "
-    "is frozen, as two would be trained at twice the rate. It runs on its own number of threads "
-    "or on one, under plain SGD with dense or sparse gradients of what is looked up, and with "
-    "its optimiser in a loop, `foreach` or `fused`, whichever is faster when they are tried. It "
-    "has no call of many steps. It is eager but for `torch-compile` in the grid and in "
-    "`serving`, which leaves recurrent layers to their kernels, as is its default, and compiles "
-    "the rest."
+    "is frozen, as two would be trained at twice the rate, but for the GRU's, of which ours are "
+    "trained, too. It runs on its own number of threads or on one, under plain SGD with dense or "
+    "sparse gradients of what is looked up, and with its optimiser in a loop, `foreach` or "
+    "`fused`, whichever is faster when they are tried. It has no call of many steps. It is eager "
+    "but for `torch-compile` in the grid and in `serving`, which leaves recurrent layers to "
+    "their kernels, as is its default, and compiles the rest."
 )
 
 
