@@ -143,7 +143,9 @@ def _again(rows: list[NotedRow]) -> list[str]:
     lines = []
     if one:
         lines.append(
-            f"these groups, whole: `python -m benchmarks {' '.join(one)} {common} ROWS.jsonl`"
+            "these groups, whole, with the time a case that the suite gives by default, which "
+            f"these rows may not have had: `python -m benchmarks {' '.join(one)} {common} "
+            "ROWS.jsonl`"
         )
     if more:
         lines.append(

@@ -99,16 +99,24 @@ def criterion(rows: list[NotedRow]) -> str:
     unsure = sum(map(bool, map(unsteady, timed)))
     bare = sum("low_ms" not in row for row in timed)
     part, share = f"{100 * STEADY:.0f} %", f"{100 * QUIET:.0f} %"
-    sentences = [
-        f"{UNSURE} marks the times, {unsure} of {len(timed)}, that miss the suite's criterion: the "
-        f"95 % intervals of a median and of its ratio are within {part} of them, and other "
-        f"processes keep less than {share} of the cores busy meanwhile."
-    ]
-    if bare:
-        sentences.append(
-            f"For {bare} of them neither was recorded: there it says that the quartiles of single "
-            f"calls are {part} of the median apart or more."
-        )
+    quartiles = f"quartiles of single calls are {part} of the median apart or more"
+    if bare == len(timed):
+        sentences = [
+            f"{UNSURE} marks the times, {unsure} of {len(timed)}, whose {quartiles}. The suite's "
+            "criterion cannot be applied to them: neither intervals nor what others kept busy were "
+            "recorded."
+        ]
+    else:
+        sentences = [
+            f"{UNSURE} marks the times, {unsure} of {len(timed)}, that miss the suite's criterion: "
+            f"the 95 % intervals of a median and of its ratio are within {part} of them, and other "
+            f"processes keep less than {share} of the cores busy meanwhile."
+        ]
+        if bare:
+            sentences.append(
+                f"For {bare} of these times neither was recorded: there it says that the "
+                f"{quartiles}."
+            )
     older = by([row for row in timed if row.get("chosen_by")], "chosen_by")
     if older:
         how = ", by ".join(f"{chosen_by} ({len(same)})" for (chosen_by,), same in older.items())

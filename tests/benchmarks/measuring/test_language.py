@@ -66,6 +66,24 @@ def test_the_other_softmaxes_take_the_oracles_step(name: str, cell: str, passed:
     assert passed == [name]
 
 
+@pytest.mark.parametrize("choice", [0, -1])
+def test_chunks_of_any_size_take_the_oracles_step(
+    choice: int, passed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    functional = pytest.importorskip("torch").nn.functional
+    if not hasattr(functional, "linear_cross_entropy"):
+        pytest.skip("PyTorch has had linear_cross_entropy since 2.13")
+    from benchmarks.peers import language_pytorch
+
+    monkeypatch.setattr(language_pytorch, "fastest", lambda calls: list(calls)[choice])
+    prepared = language._open(replace(SMALL, clip=None), "step")(language.TORCH_CHUNKED)
+    prepared.call()
+    assert passed == [language.TORCH_CHUNKED]
+    # Its own choice, and a quarter of two times six rows.
+    assert prepared.facts is not None
+    assert prepared.facts()["chunk_rows"] == (0 if choice == 0 else 3)
+
+
 @pytest.mark.parametrize("kind", TRUNCATIONS[1:])
 def test_every_truncation_is_checked(kind: str) -> None:
     workload = replace(SMALL, truncation=kind.replace("8", "2"), layers=1, embedding=None)

@@ -75,5 +75,5 @@ def test_what_has_a_dtype_of_its_own_is_missed_in_no_other_part() -> None:
 def test_the_command_that_measures_again_is_that_of_a_quick_run_where_the_rows_are() -> None:
     for quick in (False, True):
         rows = [row | {"date": "2026-11-30T12:00:00"} for row in rows_of(Options(quick=quick))]
-        again = next(line for line in machine(rows, None).splitlines() if "whole:" in line)
+        again = next(line for line in machine(rows, None).splitlines() if "groups, whole" in line)
         assert ("--quick" in again) == quick
