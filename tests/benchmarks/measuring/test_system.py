@@ -171,7 +171,7 @@ def test_a_row_has_its_joules_or_a_reason(monkeypatch: pytest.MonkeyPatch) -> No
     assert (row["joules_per_step"], row["energy_reason"]) == (None, "no RAPL")
     said = machine(noted([row]), None)
     assert "- energy: no RAPL" in said
-    assert "whole: `python -m benchmarks" not in said  # of no group of the suite
+    assert "these groups, whole" not in said  # of no group of the suite
     row["group"] = "devices"
     assert "on 1, 2, 4 and 8 devices: `python -m benchmarks devices --dtype float32" in machine(
         noted([row]), None
