@@ -30,8 +30,8 @@ from benchmarks.measuring.roofline import Roofline
 from benchmarks.measuring.runner import Limits, lacking, run
 from benchmarks.measuring.workloads import CELLS, DTYPES, PRECISIONS
 from benchmarks.peers import IMPLEMENTATIONS
-from benchmarks.reporting.page import of_medians
-from benchmarks.reporting.summary import criterion, noted, summarise, summary
+from benchmarks.reporting.page import sureness
+from benchmarks.reporting.summary import noted, summarise, summary
 from benchmarks.reporting.tables import UNSURE, table
 from benchmarks.result_files import new_file, read_rows, resumed_on
 from benchmarks.rows import QUIET, Row, settled, unsteady
@@ -225,7 +225,7 @@ def measure(options: argparse.Namespace) -> int:
     if compared:
         print("\nTime of a peer divided by that of rnn_jax\n")
         print(summary(compared))
-    if sentence := criterion(of_medians(noted(rows))):
+    if sentence := sureness(noted(rows)):
         print(f"\n{sentence}")
     missing = [row for row in rows if row["status"] != "ok"]
     print(

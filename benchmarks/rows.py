@@ -133,7 +133,7 @@ Row = TypedDict(
         "chunk_rows": NotRequired[Annotated[int | None, "rows of a chunk; 0 is its own choice"]],
         # In rows of JAX's other libraries only, where they have the option.
         "unroll": NotRequired[Annotated[int | None, "steps an iteration takes; the fastest tried"]],
-        # In rows only that are older than the medians of turns which choose a form now.
+        # In rows only whose form was chosen otherwise than `timing.fastest` does now.
         "chosen_by": NotRequired[
             Annotated[str, "how `threads`, `unroll`, `chunk_rows` were chosen"]
         ],

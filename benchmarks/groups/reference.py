@@ -206,19 +206,20 @@ def _headline(rows: list[NotedRow]) -> tuple[list[Line], str]:
 
 def _times(row: NotedRow, ours: NotedRow) -> str:
     """How often ours goes into a peer's time: with its 95 % interval, or by the quartiles."""
-    ratio, any_row = number(row, "median_ms") / number(ours, "median_ms"), cast(Any, row)
-    low, high = any_row.get("ratio_low"), any_row.get("ratio_high")
+    any_row = cast(Any, row)
+    return _quotient(row, ours, (any_row.get("ratio_low"), any_row.get("ratio_high")))
+
+
+def _quotient(
+    row: NotedRow, other: NotedRow, ends: tuple[float | None, float | None] = (None, None)
+) -> str:
+    """One time by another, with the ends of its interval or the spread that quartiles give it."""
+    ratio, (low, high) = number(row, "median_ms") / number(other, "median_ms"), ends
     digits = 1 if ratio >= 10 else 2
     if low is not None and high is not None:
         return f"{ratio:.{digits}f} times [{low:.{digits}f}, {high:.{digits}f}]"
-    return _quotient(row, ours)
-
-
-def _quotient(row: NotedRow, other: NotedRow) -> str:
-    """One time by another, with the spread that their quartiles give it."""
-    ratio = number(row, "median_ms") / number(other, "median_ms")
     spread = ratio * math.hypot(relative_spread(row), relative_spread(other))
-    return f"{ratio:.{1 if ratio >= 10 else 2}f} times (± {spread:.2g})"
+    return f"{ratio:.{digits}f} times (± {spread:.2g})"
 
 
 def _spread(row: NotedRow) -> str:

@@ -96,9 +96,8 @@ def findings(rows: Sequence[Row]) -> list[str]:
             share = f"{seconds / every:.2%} of the {every:g} s from one to the next"
             between = f" (between {least:.2f} and {most:.2f})" if least < most else ""
             cost = f"{seconds:.2f} s{between}, which is {share}"
-            unseen = f"less than these times can tell: {most:.2f} s at most"
-            if most <= 0:
-                unseen = "less than these times can tell"
+            at_most = f": {most:.2f} s at most" if most > 0 else ""
+            unseen = f"less than these times can tell{at_most}"
             sentences.append(
                 f"{workload}: a checkpoint costs training {cost if least > 0 else unseen}."
             )

@@ -36,10 +36,8 @@ def build(name: str, workload: Recurrence, arrays: Arrays) -> _Numpy:
     if workload.dtype not in ("float32", "float64"):
         raise Unavailable(f"NumPy has no products in {workload.dtype}")
     loop = name == "numpy-loop"
-    work, limit = (
-        flops.layer_pass(workload, "forward").flops,
-        _LOOP_FLOPS if loop else _VECTORISED_FLOPS,
-    )
+    work = flops.layer_pass(workload, "forward").flops
+    limit = _LOOP_FLOPS if loop else _VECTORISED_FLOPS
     if work > limit:
         raise Unavailable(f"left out above {limit / 1e9:,.0f} GFLOP forward: {work / 1e9:.0f} here")
     return _Numpy(workload.equations, workload.cell, arrays, loop)

@@ -21,7 +21,7 @@ from benchmarks.reporting.tables import Line, cell, table
 from benchmarks.reporting.timed import timed
 from benchmarks.rows import Row, measured
 
-__all__ = ["Page", "Part", "headline", "of_medians", "page", "parts"]
+__all__ = ["Page", "Part", "headline", "page", "parts", "sureness"]
 
 _GPU = ("gpu", "cuda")
 
@@ -65,7 +65,7 @@ def page(rows: list[Row], out: Path, files: list[str], *, suite: bool = True) ->
         texts += [
             f"## {part.title}",
             machine(part.rows, _ceilings(part.rows), again=suite),
-            criterion(of_medians(part.rows)),
+            sureness(part.rows),
         ]
         # A section is written to stand on a page of its own.
         texts += [re.sub("^(?=#)", "#", text) for text in _sections(part.rows, drawings, suite)]
@@ -152,10 +152,10 @@ def _section(group: Group, rows: list[NotedRow], pictures: Pictures) -> list[str
     return [*heading[:1], timed(own), *heading[1:]]
 
 
-def of_medians(rows: list[NotedRow]) -> list[NotedRow]:
-    """Rows whose medians count: of a ceiling it is the best call."""
+def sureness(rows: list[NotedRow]) -> str:
+    """`criterion` of the rows whose medians count: of a ceiling it is the best call."""
     bests = {group.name for group in GROUPS.values() if group.roofline is not None}
-    return [row for row in rows if row.get("group") not in bests]
+    return criterion([row for row in rows if row.get("group") not in bests])
 
 
 def _own(group: Group, rows: list[NotedRow]) -> list[NotedRow]:

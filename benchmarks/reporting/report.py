@@ -7,8 +7,7 @@ import os
 from pathlib import Path
 
 from benchmarks.groups import GROUPS
-from benchmarks.reporting.page import Page, headline, of_medians, page
-from benchmarks.reporting.summary import criterion
+from benchmarks.reporting.page import Page, headline, page, sureness
 from benchmarks.result_files import read_rows
 from rnn_jax.host.files import atomic_path
 
@@ -60,7 +59,7 @@ def with_headline(text: str, made: Page, out: Path, folder: Path) -> str:
         raise ValueError(f"--readme needs {BEGIN} and {END} in its file, once each and in order")
     cores = made.first.rows[0].get("cpu_count")
     blocks = [f"On {made.first.title}, {cores} CPU cores:", *headline(made.first.rows)]
-    blocks.append(criterion(of_medians(made.first.rows)))
+    blocks.append(sureness(made.first.rows))
     for group in GROUPS.values():
         if group.in_readme and group.name in made.pictures:
             link = Path(os.path.relpath(out / made.pictures[group.name], folder)).as_posix()

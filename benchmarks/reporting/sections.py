@@ -28,19 +28,17 @@ Section = Callable[["Group", list[NotedRow], Pictures], list[str]]
 OVER_ALL = (
     "Over all workloads that have a time: `worst` is the smallest ratio, `lost` counts those "
     "below 1, where rnn_jax was the slower one, and `unsure` those that miss the criterion. "
-    "`mean_95` is the interval of the mean, as all ratios' own make it; one ratio of three "
-    "rounds, which has none, leaves the mean without one. `°` counts those of a form that was "
-    "chosen otherwise than now."
+    "`mean_95` is the interval of the mean, as all ratios' own make it; one ratio without an "
+    "interval leaves the mean without one."
 )
 # How to read the tables of `by_peer`.
 BY_PEER = (
     "In the tables brackets hold the 95 % interval of a ratio; ± stands where there is none, "
     "which is where there were three rounds, or they were not recorded, and is one standard "
-    "deviation of a single time, by the quartiles of both sides. An interval speaks for its run: "
-    "between two of the grid ratios moved by 5 % in the median, and one in ten by more than 22 "
-    "%. In bold what is below 1. Each ratio is to rnn_jax's time in the peer's own run; where "
-    "that was another run than the one whose milliseconds stand in the line, the two need not "
-    "agree."
+    "deviation of a single time, by the quartiles of both sides. An interval speaks for its run; "
+    "by how much two runs may differ stands in the benchmarks' README. In bold what is below 1. "
+    "Each ratio is to rnn_jax's time in the peer's own run; where that was another run than the "
+    "one whose milliseconds stand in the line, the two need not agree."
 )
 PLAIN_COLUMNS = (
     "workload", "pass", "implementation", "median_ms", "ratio", "ratio_95", "value", "unit",

@@ -13,8 +13,8 @@ from typing import Any
 
 from benchmarks.machines import MACHINE, model_of, other_machine
 from benchmarks.peers import OURS
-from benchmarks.reporting.page import of_medians
-from benchmarks.reporting.summary import criterion, noted
+from benchmarks.reporting.page import sureness
+from benchmarks.reporting.summary import noted
 from benchmarks.reporting.tables import UNSURE, Line, cell, table
 from benchmarks.rows import Row, key_of, measured, number, unsteady
 
@@ -66,7 +66,7 @@ def _described(first: list[Row], second: list[Row], names: tuple[str, str]) -> l
     notes = [
         f"{name}: {sentence}"
         for name, rows in zip(names, (first, second), strict=True)
-        if (sentence := criterion(of_medians(noted(rows))))
+        if (sentence := sureness(noted(rows)))
     ]
     return [table(lines, ("", *names)), *notes]
 
