@@ -1,12 +1,14 @@
-"""What each kind of truncation costs: the same training step under all of them."""
+"""What each kind of truncation costs: the same training step under all of them, in turns."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from benchmarks.group import COLUMNS, Group
 from benchmarks.measuring import language
 from benchmarks.measuring.case import Case, Options
+from benchmarks.measuring.implementation import Prepared
 from benchmarks.measuring.workloads import Language
 from benchmarks.peers import OURS
 from benchmarks.reporting.sections import plain
@@ -17,24 +19,41 @@ TRUNCATIONS = ("full", "chunked:8", "sliding:4", "tail:8", "randomized:0.9")
 
 
 def _cases(options: Options) -> list[Case]:
-    """Every kind on one-hot characters and, unless the run is quick, on the reference model."""
+    """On one-hot characters and, unless the run is quick, on the reference model."""
     characters = Language("characters", "gru", 28, 256, 32, 64)
     small = replace(characters, hidden=32, batch=4, length=16)
     words = Language("words", "rnn", 8000, 100, 1, 45, learning_rate=0.005)
-    return [
-        language.case(
+    return [_case(one, options) for one in ((small,) if options.quick else (characters, words))]
+
+
+def _case(workload: Language, options: Options) -> Case:
+    """All kinds of one step; "rnn_jax" is `full`, by which the others' ratios are."""
+    each = {
+        OURS if kind == "full" else f"{OURS}-{kind}": language.case(
             GROUP.name, replace(workload, truncation=kind), "step", options, rank=1, names=(OURS,)
         )
-        for workload in ((small,) if options.quick else (characters, words))
         for kind in TRUNCATIONS
-    ]
+    }
+
+    def start() -> Callable[[str], Prepared]:
+        return lambda name: each[name].open()(OURS)
+
+    return replace(
+        each[OURS],
+        implementations=tuple(each),
+        open=start,
+        cost=None,  # a truncated gradient is another number of operations
+        own={name: {"truncation": case.facts["truncation"]} for name, case in each.items()},
+    )
 
 
 GROUP = Group(
     "truncation",
     _cases,
     COLUMNS,
-    "What each truncation costs: the same step, otherwise. Each is a case of its own, which took "
-    "no turns with the others: differences of less than a fifth may be the machine's.",
-    plain(),
+    "What each truncation costs: the same step of rnn_jax under all kinds, and a ratio is to "
+    "`full`, with which the kind took turns. Rows without a ratio took none: a difference of less "
+    "than a fifth between those may be the machine's.",
+    plain(("workload", "implementation", "median_ms", "ratio", "ratio_95", "value", "unit")),
+    summarised=False,
 )

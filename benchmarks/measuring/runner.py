@@ -150,6 +150,8 @@ def measure(
         elif name in failures:
             _fail(row, failures[name])
         row |= {"load_average_after": load_average(), "waited_s": waited, "busy_share": busy}
+        if case.timed:
+            row["case_budget_s"] = limits.case_s
         if throttled is not None and throttled_after is not None:
             row["throttled"] = throttled_after > throttled
     if case.ours in rows:

@@ -78,7 +78,7 @@ def machine(rows: list[NotedRow], ceilings: Roofline | None, *, again: bool = Tr
         )
     if any(one.get("throttled") for one in rows):
         facts.append("throttled at times")
-    facts += [_energy(rows), *(_again(rows) if again else [])]
+    facts += [*_budgets(rows), _energy(rows), *(_again(rows) if again else [])]
     return "\n".join(f"- {fact}" for fact in facts)
 
 
@@ -133,6 +133,16 @@ def _energy(rows: list[NotedRow]) -> str:
     return f"energy: {'; '.join(sorted(reasons)) or 'not asked for when these rows were measured'}"
 
 
+def _budgets(rows: list[NotedRow]) -> list[str]:
+    """How long the rounds of a case went on at most, and how many rows do not say it."""
+    given = by([row for row in rows if row.get("median_ms")], "case_budget_s")
+    unknown = len(given.pop((None,), []))
+    said = [f"{seconds:g} s in {len(same)}" for (seconds,), same in sorted(given.items())]
+    if unknown:
+        said.append(f"not recorded in {unknown}")
+    return [f"time a case had for its rounds: {', '.join(said)} rows"] if said else []
+
+
 def _again(rows: list[NotedRow]) -> list[str]:
     """The commands that measure the groups of the rows whole, on one device and on several."""
     row, here = rows[0], {row.get("group") for row in rows}
@@ -143,9 +153,8 @@ def _again(rows: list[NotedRow]) -> list[str]:
     lines = []
     if one:
         lines.append(
-            "these groups, whole, with the time a case that the suite gives by default, which "
-            f"these rows may not have had: `python -m benchmarks {' '.join(one)} {common} "
-            "ROWS.jsonl`"
+            "these groups, whole, with the time a case that the suite gives by default: "
+            f"`python -m benchmarks {' '.join(one)} {common} ROWS.jsonl`"
         )
     if more:
         lines.append(

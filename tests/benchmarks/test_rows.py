@@ -58,7 +58,8 @@ def test_the_runner_writes_the_keys_that_are_documented() -> None:
     prepared = Prepared(lambda: None, dict, start=lambda: None)
     case = Case("group", "pass", facts, ("rnn_jax",), lambda: lambda name: prepared)
     (row,) = written(case)
-    assert row.keys() - GPU == Row.__required_keys__
+    assert row.keys() - GPU == Row.__required_keys__ | {"case_budget_s"}
+    assert row["case_budget_s"] == 0
     small = Workload(vocab_size=30, hidden_size=4, length=6, window=2, sentences=3)
     for row in written(reference.reference_case(small)):
         assert row.keys() - GPU == Row.__annotations__.keys() - GPU - OTHERS - LAW
@@ -68,7 +69,7 @@ def test_the_committed_rows_have_the_keys_that_are_documented() -> None:
     lines = (RESULTS / "cpu-2-cores.jsonl").read_text(encoding="utf-8").splitlines()
     keys = [json.loads(line).keys() for line in lines]
     assert set().union(*keys) <= Row.__annotations__.keys() - GPU
-    single = {"threads", "unroll", "temperature", *LAW}
+    single = {"threads", "unroll", "temperature", "case_budget_s", *LAW}
     assert set().union(*keys) >= Row.__annotations__.keys() - GPU - single
     assert set.intersection(*map(set, keys)) >= Row.__required_keys__
 
