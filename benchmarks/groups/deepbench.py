@@ -26,8 +26,9 @@ DEEPBENCH: tuple[tuple[str, int, int, int], ...] = (
     ("gru", 1024, 64, 1500),
     ("gru", 512, 32, 1),
 )
-# Milliseconds in float32, of the forward pass alone and of all passes, as DeepBench gives them:
-# V100 in results/train/DeepBench_NV_V100.xlsx, the others (all passes only) in its README.
+# Milliseconds in float32, of the forward pass alone and of all that was timed, as DeepBench gives
+# them: V100 in results/train/DeepBench_NV_V100.xlsx, the gradients of data and weights included;
+# the others in its README, of a program (code/nvidia/rnn_bench.cu) without that of the weights.
 PUBLISHED: dict[tuple[str, int, int, int], dict[str, tuple[float | None, float]]] = {
     ("lstm", 512, 64, 25): {"published V100": (1.34, 1.34 + 1.26 + 0.44)},
     ("lstm", 1024, 128, 25): {
@@ -91,7 +92,10 @@ def _section(group: Group, rows: list[NotedRow], pictures: Pictures) -> list[str
         names = [row["implementation"].removeprefix("published ") for row in published]
         about += (
             f" The published times are DeepBench's own, in float32 on NVIDIA GPUs "
-            f"({', '.join(dict.fromkeys(names))}); none of them was measured here."
+            f"({', '.join(dict.fromkeys(names))}); none of them was measured here. Those of a V100 "
+            "are of the forward pass and both gradients; the program that timed the TITANs leaves "
+            "the gradient of the weights out. Forward is that of training, which keeps what the "
+            "gradients need, where here it keeps nothing."
         )
     parts = ["## DeepBench", about]
     compared = [row for row in timed if row.get("ratio")]

@@ -44,7 +44,7 @@ _SINGLE = 4  # bytes of a number of a gradient, which is summed in float32 at le
 # The models of the group of whole steps, and one with a vocabulary of subwords in many languages.
 MODELS = (
     Language("characters", "gru", 28, 256, 32, 35),
-    Language("reference words", "rnn", 8000, 100, 1, 45, 100),
+    Language("embedded words", "rnn", 8000, 100, 1, 45, 100),
     Language("ptb-small", "lstm", 10_000, 200, 20, 20, 200, 2),
     Language("ptb-medium", "lstm", 10_000, 650, 20, 35, 650, 2),
     Language("awd", "lstm", 10_000, 1150, 20, 70, 400, 3, tied=True),
