@@ -336,10 +336,10 @@ def test_a_classifier_and_an_encoder_decoder_learn() -> None:
     pairs = rnn_jax.Windows(
         jnp.concatenate([start, ids[:, :2]], 1), ids[:, :3], None, None, ids[:, :3]
     )
-    state, history = rnn_jax.fit(
-        copier, optax.adam(0.02), pairs, epochs=60, key=KEY, validation=pairs
-    )
-    assert history.rows[-1]["loss"] < 0.5 < 2 < history.rows[0]["loss"]
+    # With a rate that stays as it is the last steps are as rough as rounding has them.
+    optimizer = optax.adam(optax.cosine_decay_schedule(0.02, 60 * pairs.count))
+    state, history = rnn_jax.fit(copier, optimizer, pairs, epochs=60, key=KEY, validation=pairs)
+    assert history.rows[-1]["loss"] < 0.1 < 2 < history.rows[0]["loss"]
     carry = copier.encode(state.params, ids[0, :3])
     logits = copier.apply(state.params, carry, pairs.inputs[0])[1]
     assert jnp.mean(logits.argmax(-1) == ids[0, :3]) > 0.9
