@@ -9,6 +9,7 @@ send each other, ``python -m benchmarks accelerator`` takes some minutes of a GP
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -297,9 +298,9 @@ def _limits(options: argparse.Namespace) -> Limits:
         raise ValueError(f"--rounds must be at least 1, not {rounds}")
     for name in ("budget", "case_budget", "wait"):
         seconds = getattr(options, name)
-        if seconds is not None and not seconds >= 0:
+        if seconds is not None and not 0 <= seconds < math.inf:
             option = f"--{name.replace('_', '-')}"
-            raise ValueError(f"{option} must be at least 0 seconds, not {seconds}")
+            raise ValueError(f"{option} must be at least 0 seconds, and finite, not {seconds}")
     wait_s = options.wait if options.wait is not None else 0.0 if options.quick else 60.0
     return Limits(rounds, options.case_budget, wait_s=wait_s)
 

@@ -117,9 +117,9 @@ Row = TypedDict(
         "throttled": Annotated[bool | None, "whether heat or a quota slowed the CPUs meanwhile"],
         "waited_s": Annotated[float | None, "seconds waited before, for the machine to be quiet"],
         "busy_share": Annotated[float | None, "of the cores: what others kept busy while timed"],
-        # Not in rows from before it was recorded, nor in those of cases that are not timed.
+        # Only in rows that were timed since it is recorded.
         "case_budget_s": NotRequired[
-            Annotated[float, "seconds after which the case began no further round"]
+            Annotated[float, "seconds that its case had for rounds beyond the first, which all get"]
         ],
         # In rows of generated tokens only.
         "temperature": NotRequired[Annotated[float, "of drawing; 0 is the likeliest token"]],

@@ -252,11 +252,13 @@ def expected_step(workload: Language, arrays: Arrays, tokens: np.ndarray) -> Arr
             picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
             return jnp.mean(jax.nn.logsumexp(logits, axis=-1) - picked)
 
-        value, gradient = jax.jit(jax.value_and_grad(loss))(double)
-        moved = first_update(workload, {name: np.asarray(g) for name, g in gradient.items()})
-        if workload.truncation.startswith("randomized"):
-            moved = {}
-        elif workload.truncation != "full":
+        moved: dict[str, Any] = {}
+        if workload.truncation == "full":
+            value, gradient = jax.jit(jax.value_and_grad(loss))(double)
+            moved = first_update(workload, {name: np.asarray(g) for name, g in gradient.items()})
+        else:
+            value = jax.jit(loss)(double)
+        if workload.truncation != "full" and not workload.truncation.startswith("randomized"):
             wide = {name: np.asarray(array) for name, array in double.items()}
             state, step = train_step(workload, wide, backend="scan")
             after, _ = jax.jit(step)(state, rnn_jax.Batch(inputs, targets))

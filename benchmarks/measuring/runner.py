@@ -135,6 +135,8 @@ def measure(
         waited = _wait(limits, began, clock)
         left = limits.left_s - (clock() - began)
         bounded = replace(limits, case_s=min(limits.case_s, max(left, 0.0)))
+        for name in ready:
+            rows[name]["case_budget_s"] = round(bounded.case_s, 1)
         before, ends = used(), clock() + bounded.case_s
         time_in_turns(case, rows, ready, failures, bounded)
     after, throttled_after = used(), throttle_events()
@@ -150,8 +152,6 @@ def measure(
         elif name in failures:
             _fail(row, failures[name])
         row |= {"load_average_after": load_average(), "waited_s": waited, "busy_share": busy}
-        if case.timed:
-            row["case_budget_s"] = limits.case_s
         if throttled is not None and throttled_after is not None:
             row["throttled"] = throttled_after > throttled
     if case.ours in rows:

@@ -16,7 +16,8 @@ from benchmarks.measuring.workloads import Arrays, Recurrence
 from rnn_jax.recurrence import BACKENDS, Backend
 
 __all__ = [
-    "IMPLEMENTATIONS", "OURS", "backend_of", "build", "each_backend", "notes", "versions",
+    "IMPLEMENTATIONS", "OURS", "backend_of", "build", "each_backend", "is_ours", "notes",
+    "versions",
 ]  # fmt: skip
 
 OURS = "rnn_jax"
@@ -35,6 +36,11 @@ IMPLEMENTATIONS = {
     "numpy-vectorised": "numpy",
     "numpy-loop": "numpy",
 }
+
+
+def is_ours(name: str) -> bool:
+    """Whether an implementation is rnn_jax, by whatever way: ``rnn_jax``, ``rnn_jax-chunked:8``."""
+    return name == OURS or name.startswith(f"{OURS}-")
 
 
 def each_backend() -> dict[str, Backend]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from benchmarks.machines import model_of, other_machine
-from benchmarks.peers import OURS
+from benchmarks.peers import OURS, is_ours
 from benchmarks.reporting.estimates import Estimate, changes_of
 from benchmarks.reporting.side_by_side import side_by_side
 from benchmarks.reporting.tables import Line, table
@@ -85,9 +85,9 @@ class Comparison(NamedTuple):
 
     @property
     def regressions(self) -> list[Change]:
-        """Where rnn_jax is slower."""
+        """Where rnn_jax is slower, by any of its ways."""
         every = (*self.groups, *self.rows)
-        return [c for c in every if c.verdict == "slower" and c.row["implementation"] == OURS]
+        return [c for c in every if c.verdict == "slower" and is_ours(c.row["implementation"])]
 
 
 def compare(old: list[Row], new: list[Row], threshold: float = 0.1) -> Comparison:
@@ -194,7 +194,7 @@ def _shifts(whole: list[list[Row]], changes: dict[Any, Estimate]) -> dict[Any, S
     moved: dict[Any, dict[str, float]] = {}
     for same in whole:
         name = same[0]["implementation"]
-        if not name.startswith(OURS):
+        if not is_ours(name):
             own = [changes[key_of(row)].log for row in same]
             moved.setdefault(same[0].get("group"), {})[name] = _middle(own)
     ours = {same[0].get("group") for same in whole if same[0]["implementation"] == OURS}
@@ -291,7 +291,7 @@ def run(options: argparse.Namespace) -> int:
     for title, names in (("not in NEW", judged.missing), ("not in OLD", judged.new)):
         if names:
             print(f"\n{title}: {len(names)} rows, such as {names[0]}")
-    ours = [c for c in (*judged.groups, *judged.rows) if c.row["implementation"] == OURS]
+    ours = [c for c in (*judged.groups, *judged.rows) if is_ours(c.row["implementation"])]
     slower = bool(judged.regressions)
     faster = any(change.verdict == "faster" for change in ours)
     verdict = "slower" if slower else "faster in part" if faster else "no change"

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from benchmarks.peers import OURS
+from benchmarks.peers import OURS, is_ours
 from benchmarks.rows import LEAST_PAIRS, QUIET, Row, number, relative_spread
 
 __all__ = ["Estimate", "changes_of", "disturbed"]
@@ -78,7 +78,7 @@ def changes_of(pairs: Sequence[tuple[Row, Row]], *, by_peers: bool = True) -> li
 def _witness(row: Mapping[str, Any], of: Mapping[str, Any]) -> bool:
     """Peers are witnesses of all, and ours of peers; variants of ours change together."""
     name, judged = row["implementation"], of["implementation"]
-    return not name.startswith(OURS) or (name == OURS and not judged.startswith(OURS))
+    return not is_ours(name) or (name == OURS and not is_ours(judged))
 
 
 def _median(changes: list[Estimate]) -> Estimate:

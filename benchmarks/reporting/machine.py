@@ -134,13 +134,13 @@ def _energy(rows: list[NotedRow]) -> str:
 
 
 def _budgets(rows: list[NotedRow]) -> list[str]:
-    """How long the rounds of a case went on at most, and how many rows do not say it."""
+    """The time that cases had for their rounds, and in how many rows."""
     given = by([row for row in rows if row.get("median_ms")], "case_budget_s")
     unknown = len(given.pop((None,), []))
-    said = [f"{seconds:g} s in {len(same)}" for (seconds,), same in sorted(given.items())]
+    said = [f"{seconds:g} s ({len(same)})" for (seconds,), same in sorted(given.items())]
     if unknown:
-        said.append(f"not recorded in {unknown}")
-    return [f"time a case had for its rounds: {', '.join(said)} rows"] if said else []
+        said.append(f"not recorded ({unknown})")
+    return [f"time a case had for its rounds, of so many rows: {', '.join(said)}"] if said else []
 
 
 def _again(rows: list[NotedRow]) -> list[str]:

@@ -97,6 +97,7 @@ def test_the_list_of_what_is_resumed_leaves_out_what_the_file_has(
         (["--out", "x", "--resume", "y"], "give one of them"),
         (["--resume", "/no/such"], "--resume /no/such cannot be read"),
         (["--case-budget", "-1"], "--case-budget must be at least 0"),
+        (["--case-budget", "inf"], "--case-budget must be at least 0 seconds, and finite"),
         (["--corpus-mb", "10,many"], "--corpus-mb must be sizes from 0.02"),
         (["--corpus-mb", "0"], "--corpus-mb must be sizes from 0.02"),
     ],

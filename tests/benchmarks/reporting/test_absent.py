@@ -79,11 +79,13 @@ def test_the_command_that_measures_again_is_that_of_a_quick_run_where_the_rows_a
         assert ("--quick" in again) == quick
 
 
-def test_the_page_says_how_long_the_rounds_of_a_case_went_on() -> None:
+def test_the_page_says_how_much_time_cases_had() -> None:
     made = rows_of(Options(quick=True))[:3]
     rows = [row | {"date": "2026-11-30T12:00:00", "median_ms": 1.0} for row in made]
-    assert "- time a case had for its rounds: not recorded in 3 rows" in machine(rows, None)
+    assert "- time a case had for its rounds, of so many rows: not recorded (3)" in machine(
+        rows, None
+    )
     budgets = [row | {"case_budget_s": 5.0 if row is rows[0] else 20.0} for row in rows]
-    said = "- time a case had for its rounds: 5 s in 1, 20 s in 2"
-    assert f"{said} rows" in machine(budgets, None)
-    assert f"{said}, not recorded in 1 rows" in machine([*budgets, rows[0]], None)
+    said = "of so many rows: 5 s (1), 20 s (2)"
+    assert f"{said}\n" in machine(budgets, None)
+    assert f"{said}, not recorded (1)\n" in machine([*budgets, rows[0]], None)

@@ -107,6 +107,22 @@ def test_at_a_load_of_four_a_fifth_is_found_and_nothing_else(before: bool, after
     assert alarms <= 1 and found >= len(SEEDS) - 1
 
 
+def test_rnn_jax_is_slower_where_one_of_its_ways_is() -> None:
+    def with_ways(seed: int, slower: float) -> Any:
+        made = rounds_of(seed, loaded=False, slower=slower)
+        ours = [row for row in made if row["implementation"] == "rnn_jax"]
+        same = [r for r in rounds_of(seed, loaded=False) if r["implementation"] == "rnn_jax"]
+        return same + [row | {"implementation": "rnn_jax-chunked:8"} for row in ours]
+
+    for seed in SEEDS:
+        old = with_ways(seed, 1.0)
+        assert not compare(old, with_ways(seed + 100, 1.0)).regressions
+        found = {
+            c.row["implementation"] for c in compare(old, with_ways(seed + 200, 1.5)).regressions
+        }
+        assert found == {"rnn_jax-chunked:8"}
+
+
 def moved(row: Any, wall: float, processor: float) -> Any:
     """A row of a later run whose own and whose control's times have moved by as much."""
     new = row | {n: row[n] * wall for n in ("median_ms", "q25_ms", "q75_ms", "control_ms")}
