@@ -32,7 +32,6 @@ def _case(workload: Language, options: Options) -> Case:
         )
         for kind in TRUNCATIONS
     }
-
     return replace(
         each[OURS],
         implementations=tuple(each),

@@ -258,9 +258,9 @@ def expected_step(workload: Language, arrays: Arrays, tokens: np.ndarray) -> Arr
             moved = first_update(workload, {name: np.asarray(g) for name, g in gradient.items()})
         else:
             value = jax.jit(loss)(double)
-        if workload.truncation != "full" and not workload.truncation.startswith("randomized"):
-            wide = {name: np.asarray(array) for name, array in double.items()}
-            state, step = train_step(workload, wide, backend="scan")
-            after, _ = jax.jit(step)(state, rnn_jax.Batch(inputs, targets))
-            moved = updates_of(workload, state, after)
+            if not workload.truncation.startswith("randomized"):
+                wide = {name: np.asarray(array) for name, array in double.items()}
+                state, step = train_step(workload, wide, backend="scan")
+                after, _ = jax.jit(step)(state, rnn_jax.Batch(inputs, targets))
+                moved = updates_of(workload, state, after)
         return {"loss": np.asarray(value), **{n: np.asarray(a) for n, a in moved.items()}}
