@@ -51,8 +51,8 @@ def test_a_row_has_every_key_and_what_was_counted() -> None:
     assert saved == rows and [row["implementation"] for row in rows] == [
         "rnn_jax", "peer", "published V100",
     ]  # fmt: skip
-    assert len({tuple(sorted(row)) for row in rows}) == 1
     ours, peer, published = rows
+    assert ours.keys() == peer.keys() == published.keys() | {"case_budget_s"}  # it had no rounds
     assert ours["status"] == "ok" and ours["ratio"] is None and ours["reason"] is None
     assert (ours["calls"], ours["steps_per_call"], ours["compile_s"]) == (BLOCK, 4, 2.0)
     assert ours["equations"] == "lstm"
