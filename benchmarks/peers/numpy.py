@@ -87,12 +87,17 @@ def _sigmoid(x: Any) -> Any:
     return 0.5 + 0.5 * np.tanh(0.5 * x)
 
 
+def _product(steps: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """``steps @ matrix`` as one product, where NumPy multiplies three axes step by step."""
+    return (steps.reshape(-1, steps.shape[-1]) @ matrix).reshape(*steps.shape[:-1], matrix.shape[1])
+
+
 def _forward(
     cell: str, arrays: Arrays, rows: slice, *, keep: bool = True
 ) -> tuple[np.ndarray, list[Any]]:
     """Outputs ``[T, B, H]`` and, if they are to be kept, what each step's derivative needs."""
     xs, w_hh = arrays["xs"][:, rows], arrays["w_hh"]
-    zs = xs @ arrays["w_ih"] + arrays["b"]
+    zs = _product(xs, arrays["w_ih"]) + arrays["b"]
     size = len(w_hh)
     ys = np.empty((*xs.shape[:2], size), xs.dtype)
     h = np.zeros(ys.shape[1:], xs.dtype)
@@ -163,7 +168,7 @@ def _backward(
         "w_ih": xs.reshape(len(flat), -1).T @ flat,
         "w_hh": before_all.reshape(len(flat), -1).T @ drs.reshape(-1, columns),
         "b": flat.sum(axis=0),
-        "xs": dzs @ arrays["w_ih"].T,
+        "xs": _product(dzs, arrays["w_ih"].T),
     }
     if cell == "gru":
         gradients["b_hn"] = drs[..., 2 * size :].sum(axis=(0, 1))
