@@ -137,10 +137,8 @@ Row = TypedDict(
         "chunk_rows": NotRequired[Annotated[int | None, "rows of a chunk; 0 is its own choice"]],
         # In rows of JAX's other libraries only, where they have the option.
         "unroll": NotRequired[Annotated[int | None, "steps an iteration takes; the fastest tried"]],
-        # In rows only whose form was chosen otherwise than `timing.fastest` does now.
-        "chosen_by": NotRequired[
-            Annotated[str, "how `threads`, `unroll`, `chunk_rows` were chosen"]
-        ],
+        # In rows of peers only that the suite would time in another form now.
+        "older_form": NotRequired[Annotated[str, "how the form was chosen, or what it is"]],
         # In rows of processes of their own only.
         "corpus_bytes": NotRequired[Annotated[int | None, "the text's size, or its tokens'"]],
         "resident_bytes": NotRequired[Annotated[int | None, "most memory of it and its children"]],

@@ -5,10 +5,10 @@
 # pays from as many rows as features on, where there are more classes than features. But with as
 # many rows as a small language model's step has, a chunk is one row: three products of a matrix
 # and a vector for each, the gradient of the whole read-out added up row by row, where the plain
-# loss has three products in all. With 140 rows of 128 features and 16,384 classes that takes 9 to
-# 12 times as long as the plain loss on two cores of a CPU (168 ms in a training step of 19 ms
-# without it, 450 against 37 ms alone), with 2,048 rows still more than twice. The option
-# batch_chunk_size sets the rows of a chunk.
+# loss has three products in all. With 140 rows of 128 features and 16,384 classes that took 12
+# times as long as the plain loss on two cores of a CPU (450 against 37 ms), and a training step
+# with it 5 times (168 against 31 ms on another); with 2,048 rows it was still more than twice. The
+# option batch_chunk_size sets the rows of a chunk.
 #
 # Output seen (matrix products of one loss and its gradients, and whether the values agree):
 #   torch 2.13.0  140 rows: 420 products by its own choice, 3 plain, 3 with batch_chunk_size=140; same loss

@@ -99,7 +99,8 @@ GROUP = Group(
     "compile",
     _cases,
     COLUMNS,
-    "Compile time against T, and temporaries with `remat`.",
+    "`compile`: the time to compile 20 training steps as one program, the median of several. "
+    "`memory`: a forward and backward pass alone, and its temporaries with `remat` and without.",
     plain(("workload", "pass", "implementation", "T", "compile_s", "temp_mb")),
     closing=_closing,
 )

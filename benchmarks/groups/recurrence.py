@@ -70,7 +70,7 @@ def _headline(rows: list[NotedRow]) -> tuple[list[Line], str]:
     trained = [row for row in measured(rows) if row["pass"] == TRAINED]
     cells = [cell for (cell,) in by(trained, "cell")]
     peers = by([row for row in trained if row.get("ratio") is not None], "implementation")
-    older = any(row.get("chosen_by") for row in trained)
+    older = any(row.get("older_form") for row in trained)
     lines = [
         {
             "what": "one layer, forward and backward, geometric mean",

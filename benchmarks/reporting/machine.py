@@ -60,7 +60,9 @@ def machine(rows: list[NotedRow], ceilings: Roofline | None, *, again: bool = Tr
             f"not equally fast at all times: a large product came to {min(stated):.0f} to "
             f"{max(stated):.0f} GFLOP/s, run by run"
         )
-    copies = [copy for one in rows if (copy := one.get("copy_gb_per_s"))]
+    # Of older rows, which have no ceiling, copies were timed into fresh memory.
+    held = [one for one in rows if one.get("ceiling_gflops_per_s")]
+    copies = [copy for one in held if (copy := one.get("copy_gb_per_s"))]
     if copies and max(copies) > 1.2 * min(copies):
         facts.append(
             f"memory came to {min(copies):.0f} to {max(copies):.0f} GB/s, run by run: a row's "

@@ -53,7 +53,8 @@ def page(rows: list[Row], out: Path, files: list[str], *, suite: bool = True) ->
         "# Results\n\nMade by `python -m benchmarks report` of "
         + ", ".join(f"`{name}`" for name in files)
         + ". What is compared was timed after its check against a float64 oracle of its own "
-        "equations. Those are the same for all, and so is the work, but for what is marked "
+        "equations (which results that compares, the suite's README says, under \"How it "
+        'measures"). Those are the same for all, and so is the work, but for what is marked '
         f"{SIGN}, what the text of a section says and what the last section names. A layer's "
         "workload is its cell, B, T, H and D, as `lstm-32x35x256x28`; a language model's has V "
         f"in place of D. {_turns(rows)} Ratios are a peer's time by that of rnn_jax: above 1 "

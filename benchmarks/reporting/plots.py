@@ -15,8 +15,10 @@ from rnn_jax.host.files import atomic_path
 
 __all__ = ["ratios", "roofline", "scaling"]
 
-_FAINT = 0.35  # what misses the suite's criterion
-_MISSES = "faint: misses the criterion"
+_SMALL = 0.6  # of the usual size: what misses the suite's criterion
+_MISSES = "small: misses the criterion"
+# Opaque, with an edge: points that lie on each other keep their colours.
+_EDGE = {"markeredgecolor": "white", "markeredgewidth": 0.4}
 
 
 def scaling(path: Path, machine: str, rows: Iterable[NotedRow], axis: str, fixed: str) -> None:
@@ -33,9 +35,8 @@ def scaling(path: Path, machine: str, rows: Iterable[NotedRow], axis: str, fixed
                 points = [number(r, axis) for r in line], [number(r, "median_ms") for r in line]
                 panel.loglog(*points, color=colours[name], linewidth=1, base=2)
                 for row, x, y in zip(line, *points, strict=True):
-                    faint = _FAINT if unsteady(row) else 1
-                    panel.plot(x, y, "o", markersize=3.5, color=colours[name], alpha=faint)
-                panel.plot([], [], "o-", markersize=3.5, color=colours[name], label=name)
+                    panel.plot(x, y, "o", markersize=_size(row, 6), color=colours[name], **_EDGE)
+                panel.plot([], [], "o-", markersize=6, color=colours[name], label=name, **_EDGE)
             panel.xaxis.set_major_formatter("{x:g}")
             panel.set_yscale("log", base=10)
             panel.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
@@ -43,7 +44,7 @@ def scaling(path: Path, machine: str, rows: Iterable[NotedRow], axis: str, fixed
             panel.yaxis.set_minor_formatter(NullFormatter())
             panel.set(title=cell, xlabel=f"{axis} ({fixed})" if fixed else axis)
             panel.grid(alpha=0.3)
-        _explain_faint(axes[-1], rows)
+        _explain_small(axes[-1], rows)
         axes[0].set_ylabel("ms, forward and backward")
 
     _save(path, machine, len(panels), draw)
@@ -52,7 +53,7 @@ def scaling(path: Path, machine: str, rows: Iterable[NotedRow], axis: str, fixed
 def ratios(path: Path, machine: str, rows: Iterable[NotedRow], title: str) -> None:
     """A point a workload and peer: its time by ours, logarithmic, with its 95 % interval.
 
-    Hollow for other equations, faint for what misses the criterion.
+    Hollow for other equations, small for what misses the criterion.
     """
     from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -64,22 +65,19 @@ def ratios(path: Path, machine: str, rows: Iterable[NotedRow], title: str) -> No
         for place, own in enumerate(table.values()):
             for row in own:
                 name = row["implementation"]
-                fill = "none" if row.get("other") else colours[name]
-                faint = _FAINT if unsteady(row) else 0.85
                 low, high = row.get("ratio_low"), row.get("ratio_high")
                 if low is not None and high is not None:
-                    axis.plot(
-                        (low, high), (place, place), color=colours[name], alpha=faint, linewidth=1
-                    )
+                    axis.plot((low, high), (place, place), color=colours[name], linewidth=0.7)
+                look = {"markerfacecolor": "none"} if row.get("other") else _EDGE
                 axis.plot(
-                    row["ratio"], place, "o", markersize=5.5, alpha=faint, color=colours[name],
-                    markerfacecolor=fill, clip_on=False,
+                    row["ratio"], place, "o", markersize=_size(row, 7.5), color=colours[name],
+                    clip_on=False, **look,
                 )  # fmt: skip
         for name, colour in colours.items():
             axis.plot([], [], "o", color=colour, label=name)
         if any(row.get("other") for row in compared):
             axis.plot([], [], "o", color="gray", markerfacecolor="none", label="other equations")
-        _explain_faint(axis, compared)
+        _explain_small(axis, compared)
         axis.axvline(1, color="black", linewidth=1)
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
@@ -121,9 +119,9 @@ def roofline(
                 points = _intensities(shown), [row["gflops_per_s"] for row in shown]
                 # Ours lies above the others.
                 axis.loglog(
-                    *points, "o", markersize=4, alpha=0.7, color=colours[name], label=name,
+                    *points, "o", markersize=4.5, color=colours[name], label=name,
                     zorder=3 if name == OURS else 2,
-                    markerfacecolor="none" if above == (True,) else colours[name],
+                    **({"markerfacecolor": "none"} if above == (True,) else _EDGE),
                 )  # fmt: skip
         axis.grid(alpha=0.3)
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -134,9 +132,13 @@ def roofline(
     _save(path, machine, 1, draw, width=5.5, height=4.5)
 
 
-def _explain_faint(axis: Any, rows: Iterable[NotedRow]) -> None:
+def _size(row: NotedRow, usual: float) -> float:
+    return usual * _SMALL if unsteady(row) else usual
+
+
+def _explain_small(axis: Any, rows: Iterable[NotedRow]) -> None:
     if any(map(unsteady, rows)):
-        axis.plot([], [], "o", color="gray", alpha=_FAINT, label=_MISSES)
+        axis.plot([], [], "o", color="gray", markersize=7.5 * _SMALL, label=_MISSES)
 
 
 def _above(row: NotedRow) -> bool:

@@ -69,7 +69,7 @@ def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
                 "at": worst["workload"],
                 "lost": sum(row["ratio"] < 1 for row in same),
                 "unsure": sum(map(bool, map(unsteady, same))),
-                FORM: sum(bool(row.get("chosen_by")) for row in same),
+                FORM: sum(bool(row.get("older_form")) for row in same),
             }
         )
     return lines
@@ -117,12 +117,13 @@ def criterion(rows: list[NotedRow]) -> str:
                 f"For {bare} of these times neither was recorded: there it says that the "
                 f"{quartiles}."
             )
-    older = by([row for row in timed if row.get("chosen_by")], "chosen_by")
+    older = by([row for row in timed if row.get("older_form")], "older_form")
     if older:
-        how = ", by ".join(f"{chosen_by} ({len(same)})" for (chosen_by,), same in older.items())
+        which = ", ".join(f"{form} ({len(same)})" for (form,), same in older.items())
         sentences.append(
-            f"{FORM} marks peers' times whose form (threads, unrolled steps, chunks) was chosen "
-            f"otherwise than now, which is by turns of a second: by {how}. Another may be faster."
+            f"{FORM} marks peers' times in an older form than the suite has now, which chooses "
+            "threads, unrolled steps and chunks by turns of a second, and where NumPy takes a "
+            f"layer's inputs in one product: {which}. Another form may be faster."
         )
     return " ".join(sentences)
 

@@ -12,7 +12,7 @@ __all__ = ["FORM", "UNSURE", "Line", "cell", "marks", "table"]
 Line = dict[str, Any]  # of a table: values by column
 
 UNSURE = "~"  # marks a time that is not as sure as it ought to be
-FORM = "°"  # marks a peer's time whose form was chosen otherwise than now
+FORM = "°"  # marks a peer's time in a form that the suite would not take, or not so choose, now
 
 # Columns that show two keys of a row, and those that bear the mark.
 _INTERVALS = {"ms_95": ("low_ms", "high_ms"), "ratio_95": ("ratio_low", "ratio_high")}
@@ -60,10 +60,10 @@ def marks(row: Mapping[str, Any]) -> list[str]:
     """`UNSURE` of a row that is `benchmarks.rows.unsteady`, and `FORM`.
 
     Example:
-      >>> marks({"median_ms": 2.0, "busy_share": 0.5, "chosen_by": "the shortest of five calls"})
+      >>> marks({"median_ms": 2.0, "busy_share": 0.5, "older_form": "the library's default"})
       ['~', '°']
     """
-    signs = {UNSURE: unsteady(row), FORM: row.get("chosen_by")}
+    signs = {UNSURE: unsteady(row), FORM: row.get("older_form")}
     return [sign for sign, applies in signs.items() if applies]
 
 

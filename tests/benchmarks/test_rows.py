@@ -25,7 +25,7 @@ LAW = {"largest_error", "allowed_error", "error_in"}
 OTHERS = {
     "all_reduces", "all_reduces_in_loops", "all_reduces_run", "all_reduce_bytes",
     "corpus_bytes", "resident_bytes", "resident_before_bytes",
-    "threads", "unroll", "temperature", "chunk_rows", "chosen_by",
+    "threads", "unroll", "temperature", "chunk_rows", "older_form",
 }  # fmt: skip
 
 

@@ -410,7 +410,7 @@ def test_the_page_says_where_no_other_form_of_a_peer_was_tried(tmp_path: Path) -
 
 def test_forms_that_were_chosen_otherwise_are_marked(tmp_path: Path) -> None:
     assert "° |" not in report_of(tmp_path, some_rows())
-    old = {"unroll": 4, "ratio": 0.75, "chosen_by": "the shortest of five calls"}
+    old = {"unroll": 4, "ratio": 0.75, "older_form": "chosen by the shortest of five calls"}
     (tmp_path / "old").mkdir()
     rows = [*some_rows(), row("recurrence", "lstm-a", "flax-linen", 1.5, **old)]
     page = report_of(tmp_path / "old", rows)
