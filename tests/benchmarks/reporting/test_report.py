@@ -415,6 +415,6 @@ def test_forms_that_were_chosen_otherwise_are_marked(tmp_path: Path) -> None:
     rows = [*some_rows(), row("recurrence", "lstm-a", "flax-linen", 1.5, **old)]
     page = report_of(tmp_path / "old", rows)
     assert "**0.75 ± 0.02** °" in page
-    assert "turns of a second: by the shortest of five calls (1). Another may be faster" in page
+    assert "in one product: chosen by the shortest of five calls (1). Another form may be" in page
     summary = page[page.index("## One recurrent layer") :]
     assert "| unsure | ° |" in " ".join(summary.split())
