@@ -37,7 +37,13 @@ def build(name: str, workload: Recurrence, arrays: Arrays) -> JaxImplementation:
         "gru": (keras.layers.GRU, "gru reset after, two biases"),
         "lstm": (keras.layers.LSTM, "lstm"),
     }[workload.cell]
-    layer = kind(workload.hidden, return_sequences=True, dtype=workload.dtype)
+    # Whatever is drawn is replaced, and the default, an orthogonal matrix, does not exist in bfloat16.
+    layer = kind(
+        workload.hidden,
+        return_sequences=True,
+        dtype=workload.dtype,
+        recurrent_initializer="zeros",
+    )
     layer.build((workload.batch, workload.length, workload.features))
     others = [variable.value for variable in layer.non_trainable_variables]
 

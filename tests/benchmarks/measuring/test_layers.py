@@ -65,6 +65,20 @@ def test_every_pass_of_ours_is_right(cell: str) -> None:
         assert prepared.temp_bytes is not None
 
 
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("name", [name for name in IMPLEMENTATIONS if name != OURS])
+def test_every_library_is_right_in_bfloat16(name: str, cell: str) -> None:
+    workload = dataclasses.replace(SMALL[cell], dtype="bfloat16")
+    case = layers.case("recurrence", workload, "forward+backward", names=(name,))
+    try:
+        with jax.numpy_rank_promotion("allow"):  # by which Keras adds its biases
+            case.open()(name)
+    except Unavailable as error:
+        pytest.skip(str(error))
+    except ImportError:
+        pytest.skip(f"{name} is not installed")
+
+
 def test_the_other_equations_are_the_librarys_too() -> None:
     arrays = SMALL["gru"].arrays() | {"b_hn": np.zeros(4, np.float32)}
     before = rnn_jax.recurrent(rnn_jax.gru(4, reset="before"))
