@@ -37,7 +37,7 @@ def build(name: str, workload: Recurrence, arrays: Arrays) -> JaxImplementation:
         "gru": (keras.layers.GRU, "gru reset after, two biases"),
         "lstm": (keras.layers.LSTM, "lstm"),
     }[workload.cell]
-    # Whatever is drawn is replaced, and the default, an orthogonal matrix, does not exist in bfloat16.
+    # What is drawn is replaced. The default, an orthogonal matrix, does not exist in bfloat16.
     layer = kind(
         workload.hidden,
         return_sequences=True,
