@@ -21,7 +21,7 @@ from benchmarks.reporting.tables import Line, cell, table
 from benchmarks.reporting.timed import timed
 from benchmarks.rows import Row, measured
 
-__all__ = ["Page", "Part", "headline", "page", "parts", "sureness"]
+__all__ = ["Page", "Part", "follows_dtype", "headline", "page", "parts", "sureness"]
 
 _GPU = ("gpu", "cuda")
 
@@ -173,7 +173,7 @@ def parts(rows: list[Row]) -> list[Part]:
         by_numbers: dict[tuple[Any, ...], list[Row]] = {}
         runs = _dtypes(own)
         for row in own:
-            dtype = row.get("dtype") if _follows_dtype(row) else None
+            dtype = row.get("dtype") if follows_dtype(row) else None
             numbers = (dtype if dtype in runs else runs[0], row.get("precision") or "highest")
             by_numbers.setdefault(numbers, []).append(row)
         first = sorted(by_numbers, key=lambda numbers: numbers != ("float32", "highest"))
@@ -197,13 +197,14 @@ def _dtypes(rows: list[Row]) -> list[Any]:
 
     NumPy's double loop is in float64 in every run, and the reference step in float32.
     """
-    following = [row for row in rows if _follows_dtype(row)]
+    following = [row for row in rows if follows_dtype(row)]
     ours = [row for row in following if row["implementation"] == OURS]
     dtypes = dict.fromkeys(row.get("dtype") for row in ours or following)
     return sorted(dtypes, key=lambda dtype: dtype != "float32") or ["float32"]
 
 
-def _follows_dtype(row: Row) -> bool:
+def follows_dtype(row: Row) -> bool:
+    """Whether it is in the dtype of its run."""
     group = GROUPS.get(row.get("group", ""))
     return group is None or group.follows_dtype
 

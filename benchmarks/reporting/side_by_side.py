@@ -13,15 +13,16 @@ from typing import Any
 
 from benchmarks.machines import MACHINE, model_of, other_machine
 from benchmarks.peers import OURS
-from benchmarks.reporting.page import sureness
+from benchmarks.reporting.page import follows_dtype, sureness
 from benchmarks.reporting.summary import noted
-from benchmarks.reporting.tables import UNSURE, Line, cell, table
+from benchmarks.reporting.tables import FORM, UNSURE, Line, cell, table
 from benchmarks.rows import Row, key_of, measured, number, unsteady
 
 __all__ = ["side_by_side"]
 
 Pair = tuple[Row, Row]  # the same row of both
 
+_OF_OLDER = f"of them {FORM}"
 _FACTS = (*MACHINE, "model", "machine", "python", "jax", "numpy", "commit")
 
 
@@ -58,17 +59,26 @@ def _described(first: list[Row], second: list[Row], names: tuple[str, str]) -> l
         stated = [_values(row.get(fact) for row in rows) for rows in facts]
         if any(stated):
             lines.append({"": fact, **dict(zip(names, stated, strict=True))})
-    for fact in ("gemm_gflops_per_s", "copy_gb_per_s"):
-        known = [[number(row, fact) for row in rows if row.get(fact)] for rows in (first, second)]
-        if any(known):
-            most = [max(values, default=None) for values in known]
-            lines.append({"": fact, **dict(zip(names, most, strict=True))})
+    # Rows in a dtype of their own, as NumPy's double loop, have the ceiling of the run's.
+    own = [[row for row in rows if follows_dtype(row)] for rows in (first, second)]
+    for dtype in dict.fromkeys(row.get("dtype") for rows in own for row in rows):
+        fact = f"gemm_gflops_per_s, {dtype}"
+        known = [[row for row in rows if row.get("dtype") == dtype] for rows in own]
+        lines += _best(fact, "gemm_gflops_per_s", known, names)
+    lines += _best("copy_gb_per_s", "copy_gb_per_s", [first, second], names)
     notes = [
         f"{name}: {sentence}"
         for name, rows in zip(names, (first, second), strict=True)
         if (sentence := sureness(noted(rows)))
     ]
     return [table(lines, ("", *names)), *notes]
+
+
+def _best(said: str, key: str, files: list[list[Row]], names: tuple[str, str]) -> list[Line]:
+    """A line with the highest of either file, if one has any."""
+    known = [[number(row, key) for row in rows if row.get(key)] for rows in files]
+    most = [max(values, default=None) for values in known]
+    return [{"": said, **dict(zip(names, most, strict=True))}] if any(known) else []
 
 
 def _values(values: Iterable[object]) -> str | None:
@@ -79,16 +89,17 @@ def _values(values: Iterable[object]) -> str | None:
 
 
 def _groups(pairs: list[Pair], names: tuple[str, str]) -> str:
-    """A line a group, implementation and pass: geometric means, and the extremes."""
+    """A line a group, implementation, pass and dtype: geometric means, and the extremes."""
     lines: list[Line] = []
-    alike = _alike(pairs, "group", "implementation", "pass")
-    for (group, implementation, pass_name), same in alike.items():
+    alike = _alike(pairs, "group", "implementation", "pass", "dtype")
+    for (group, implementation, pass_name, dtype), same in alike.items():
         logs = [_log(a, b) for a, b in same]
         lines.append(
             {
                 "group": group,
                 "implementation": implementation,
                 "pass": pass_name,
+                "dtype": dtype,
                 "rows": len(same),
                 _by(names): math.exp(math.fsum(logs) / len(logs)),
                 "least": math.exp(min(logs)),
@@ -96,9 +107,11 @@ def _groups(pairs: list[Pair], names: tuple[str, str]) -> str:
                 f"ratio, {names[0]}": _mean_ratio([a for a, _ in same]),
                 f"ratio, {names[1]}": _mean_ratio([b for _, b in same]),
                 f"of them {UNSURE}": sum(bool(unsteady(a) or unsteady(b)) for a, b in same),
+                _OF_OLDER: sum(any(row.get("older_form") for row in pair) for pair in same),
             }
         )
-    return table(lines, tuple(lines[0]))
+    marked = any(line[_OF_OLDER] for line in lines)
+    return table(lines, [name for name in lines[0] if marked or name != _OF_OLDER])
 
 
 def _rows(pairs: list[Pair], names: tuple[str, str]) -> str:

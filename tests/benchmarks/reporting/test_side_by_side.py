@@ -34,9 +34,9 @@ def test_two_machines_are_put_side_by_side(
         "| | epyc | xeon |",
         "| processor | EPYC | Xeon |",
         "| cpu_count | 2 | 8 |",
-        "| group | implementation | pass | rows | epyc / xeon |",
+        "| group | implementation | pass | dtype | rows | epyc / xeon |",
         # Twice as fast there, and torch by ours the same on both.
-        "| recurrence | torch | forward+backward | 2 | 2.000 | 2.000 | 2.000 | 2.000 | 2.000 |",
+        f"| recurrence | torch | forward+backward | float32 | 2 |{' 2.000 |' * 5}",
         "| lstm-b | forward+backward | torch | float32 | 16.000 | 8.000 | 2.000 | 8.000 | 8.000 |",
         "Only epyc has 1 further rows, such as recurrence/lstm-a/forward+backward/rnn_jax.",
     ):
@@ -67,6 +67,33 @@ def test_cpus_of_one_name_differ_by_their_models(
     assert "| model | family 25, model 1, stepping 1 | family 25, model 17, stepping 1 |" in text
     # Rows from before it was recorded may be of either.
     assert not other_machine(one, on("EPYC")) and not other_machine(on("EPYC"), other)
+
+
+def test_dtypes_are_apart() -> None:
+    half = {"dtype": "bfloat16", "gemm_gflops_per_s": 400.0}
+    loop = {"group": "reference", "dtype": "float64"}
+    one, two = (
+        [row | {"gemm_gflops_per_s": product} for row in (*rows, rows[0] | loop)]
+        + [row | half for row in on(name, 4 * faster)]
+        for name, product, faster in (("EPYC", 200.0, 1.0), ("Xeon", 100.0, 2.0))
+        for rows in [on(name, faster)]
+    )
+    text = " ".join(side_by_side(one, two).split())
+    assert "| gemm_gflops_per_s, float32 | 200.000 | 100.000 |" in text
+    assert "| gemm_gflops_per_s, bfloat16 | 400.000 | 400.000 |" in text
+    assert "gemm_gflops_per_s, float64" not in text
+    for dtype in ("float32", "bfloat16"):
+        assert f"| recurrence | torch | forward+backward | {dtype} | 2 | 2.000 |" in text
+
+
+def test_a_mean_counts_the_older_forms_in_it() -> None:
+    one, two = on("EPYC"), on("Xeon", 2.0)
+    assert "of them °" not in side_by_side(one, two)
+    peers = [row for row in one if row["implementation"] == "torch"]
+    peers[0]["older_form"] = "the library's default"
+    text = " ".join(side_by_side(one, two).split())
+    mean = f"| recurrence | torch | forward+backward | float32 | 2 |{' 2.000 |' * 5}"
+    assert f"{mean} 0 | 1 |" in text
 
 
 def test_a_quotient_has_an_interval_where_both_times_have_one() -> None:
