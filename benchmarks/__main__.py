@@ -29,6 +29,7 @@ from benchmarks.measuring.numbers import computing_in
 from benchmarks.measuring.quiet import wait_until_quiet
 from benchmarks.measuring.roofline import Roofline
 from benchmarks.measuring.runner import Limits, lacking, run
+from benchmarks.measuring.system import chosen_by_hand
 from benchmarks.measuring.workloads import CELLS, DTYPES, PRECISIONS
 from benchmarks.peers import IMPLEMENTATIONS
 from benchmarks.reporting.page import sureness
@@ -194,6 +195,8 @@ def measure(options: argparse.Namespace) -> int:
                 reasons = (f"{name}: {', '.join(why)}" for name, why in unsure.items())
                 print(f"\n{UNSURE} {'; '.join(reasons)}", flush=True)
 
+    if variables := chosen_by_hand():
+        print(f"set in the environment, and decisive for threads or kernels: {variables}")
     began = time.perf_counter()
     with computing_in(options.dtype, options.precision):
         if waited := wait_until_quiet(limits.wait_s):

@@ -26,13 +26,19 @@ PAGES = {
     "benchmarks/README.md": "benchmarks/running.md",
     "benchmarks/results/README.md": "benchmarks/results.md",
 }
+RESULTS = ROOT / "benchmarks" / "results"
+# The pages of other machines are in folders of their own.
+PAGES |= {
+    f"benchmarks/results/{path.parent.name}/README.md": f"benchmarks/{path.parent.name}.md"
+    for path in sorted(RESULTS.glob("*/README.md"))
+}
 NOTEBOOKS = {
     f"notebooks/{path.name}": f"tutorials/{path.stem}.md"
     for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
 }
 PICTURES = {
-    f"benchmarks/results/{path.name}": f"benchmarks/{path.name}"
-    for path in sorted((ROOT / "benchmarks" / "results").glob("*.png"))
+    path.relative_to(ROOT).as_posix(): f"benchmarks/{path.relative_to(RESULTS).as_posix()}"
+    for path in sorted(RESULTS.rglob("*.png"))
 }
 SITE = PAGES | NOTEBOOKS | PICTURES
 SOURCES = {page: source for source, page in SITE.items()}

@@ -15,11 +15,11 @@ from typing import Any, cast
 
 import numpy as np
 
-__all__ = ["blas", "described", "limits", "system"]
+__all__ = ["blas", "chosen_by_hand", "described", "limits", "system"]
 
-_THREADS = (
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_THREAD_TIMEOUT",
-)  # fmt: skip
+# Variables that set a library's threads or choose its kernels begin so.
+_VARIABLES = ("OMP_", "OPENBLAS_", "MKL_", "ONEDNN_", "DNNL_", "ATEN_CPU_", "NPY_")
+_OURS = {"OPENBLAS_THREAD_TIMEOUT": "20"}  # which the package sets
 # Of the flags those that decide which kernels a library takes.
 _FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "hypervisor", "asimd", "sve")
 
@@ -58,8 +58,18 @@ def system(root: Path = Path("/")) -> dict[str, Any]:
         "kernel": f"{platform.system()} {platform.release().split('-')[0]}",
         "os": name[1] if name else None,
         "blas": blas(),
-        "threads": {name: os.environ[name] for name in _THREADS if name in os.environ},
+        "threads": _variables(),
     }
+
+
+def chosen_by_hand() -> str:
+    """What variables set of a library's threads or kernels, beside our own; "" for nothing."""
+    found = _variables().items() - _OURS.items()
+    return ", ".join(f"{name}={value}" for name, value in sorted(found))
+
+
+def _variables() -> dict[str, str]:
+    return {n: v for n, v in sorted(os.environ.items()) if n.startswith(_VARIABLES)}
 
 
 def described(found: dict[str, Any]) -> list[str]:
@@ -85,7 +95,7 @@ def described(found: dict[str, Any]) -> list[str]:
         known("threads_a_core", "", "threads a core"),
         f"{memory / 2**30:.1f} GiB memory" if memory else "memory not known",
         f"limits: {found.get('limits') or 'none'}",
-        f"threads: {threads or 'no variable sets them'}",
+        f"variables of threads and kernels: {threads or 'none'}",
     ]
     return [
         f"{kind}; {clock}; {known('governor', '', 'governor')}{flags}",

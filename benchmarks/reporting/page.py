@@ -42,8 +42,10 @@ class Page(NamedTuple):
     pictures: dict[str, str]
 
 
-def page(rows: list[Row], out: Path, files: list[str], *, suite: bool = True) -> Page:
-    """The page; its pictures go into ``out``.
+def page(
+    rows: list[Row], out: Path, files: list[str], *, suite: bool = True, other: str = ""
+) -> Page:
+    """The page; its pictures go into ``out``. ``other`` says where other machines' pages are.
 
     Without ``suite`` the rows are of another command than the suite's: it has no pictures, headline
     and roofline, and does not speak of what the suite has besides.
@@ -58,7 +60,8 @@ def page(rows: list[Row], out: Path, files: list[str], *, suite: bool = True) ->
         f"{SIGN}, what the text of a section says and what the last section names. A layer's "
         "workload is its cell, B, T, H and D, as `lstm-32x35x256x28`; a language model's has V "
         f"in place of D. {_turns(rows)} Ratios are a peer's time by that of rnn_jax: above 1 "
-        f"rnn_jax is faster. {_recorded(rows)}"
+        f"rnn_jax is faster. {_recorded(rows)}",
+        other,
     ]
     drawn = []
     for part in split:
@@ -217,8 +220,7 @@ def _title(key: tuple[Any, ...], keys: list[tuple[Any, ...]]) -> str:
         name += f" beside {processor}"
     if any(k[:3] == key[:3] and k[3] != cores for k in keys):
         name += f" with {cores} CPU cores"
-    models = {k[4] for k in keys if k[:4] == key[:4]}
-    if len(models) > 1:
+    if model or len({k[4] for k in keys if k[:4] == key[:4]}) > 1:
         name += f", {model or 'its model not recorded'}"
     numbers = str(dtype)
     if precision != "highest":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from pathlib import Path
 
 from benchmarks.groups import GROUPS
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
     rows = [row for name in options.files for row in read_rows(name)]
     readme = None if options.readme is None else Path(options.readme)
     old = "" if readme is None else _text_of(readme)
-    made = page(rows, out, [Path(name).name for name in options.files])
+    made = page(rows, out, [Path(name).name for name in options.files], other=_elsewhere(out))
     # Made before anything is written, for the marks may be missing.
     new = None if readme is None else with_headline(old, made, out, readme.parent)
     _write(out / "README.md", made.text)
@@ -66,6 +67,16 @@ def with_headline(text: str, made: Page, out: Path, folder: Path) -> str:
             blocks.append(f"![{group.caption}]({link})")
     before, after = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
     return f"{before}\n\n" + "\n\n".join(filter(None, blocks)) + f"\n\n{after}"
+
+
+def _elsewhere(out: Path) -> str:
+    """Links to the pages that lie in folders of ``out``, by the machines they are of."""
+    links = []
+    for file in sorted(out.glob("*/README.md")):
+        titles = re.findall(r"^## (.* \(\w+\),.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+        if titles:
+            links.append(f"[{'; '.join(titles)}]({file.parent.name}/README.md)")
+    return f"Pages of other machines: {', '.join(links)}." if links else ""
 
 
 def _text_of(file: Path) -> str:

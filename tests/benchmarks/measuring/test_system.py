@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from benchmarks.measuring import energy, runner
 from benchmarks.measuring.case import Case
 from benchmarks.measuring.energy import Counter, NoCounter, counter, rapl
 from benchmarks.measuring.implementation import Prepared
-from benchmarks.measuring.system import described, limits, system
+from benchmarks.measuring.system import chosen_by_hand, described, limits, system
 from benchmarks.reporting.machine import machine
 from benchmarks.reporting.summary import noted
 from tests.benchmarks.clock import Clock
@@ -70,6 +71,22 @@ def test_everything_that_the_system_tells_is_stated(tmp_path: Path) -> None:
     for part in ("stepping 8; clock 3800.0 MHz at most; governor performance; avx2", "0.0 GiB",
                  "caches: L1 Data 48K"):  # fmt: skip
         assert part in said
+
+
+def test_variables_of_threads_and_kernels_are_stated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith(("OMP_", "OPENBLAS_", "MKL_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("OPENBLAS_THREAD_TIMEOUT", "20")  # as the package sets it
+    assert chosen_by_hand() == ""
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setenv("MKL_NUM_THREADS", "1")
+    assert chosen_by_hand() == "MKL_NUM_THREADS=1, OPENBLAS_CORETYPE=Haswell"
+    system.cache_clear()
+    said = "; ".join(described(system(tmp_path)))
+    system.cache_clear()
+    assert "kernels: MKL_NUM_THREADS 1, OPENBLAS_CORETYPE Haswell, OPENBLAS_THREAD" in said
 
 
 def test_what_the_system_does_not_tell_is_said_to_be_unknown(tmp_path: Path) -> None:

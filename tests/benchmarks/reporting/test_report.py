@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,9 @@ def test_models_of_one_name_are_machines_of_their_own(tmp_path: Path) -> None:
     named = (f"family 25, model {model}, stepping 1" for model in ("1", "17"))
     for model in (*named, "its model not recorded"):
         assert page.count(f"## EPYC (cpu), {model}, float32\n") == 1
+    assert "## EPYC (cpu), family 25, model 1, stepping 1, float32\n" in report_of(
+        tmp_path, new[: len(old)]
+    )
     assert "## EPYC (cpu), float32\n" in report_of(tmp_path, old)
     for r in new:
         r |= {"device": "a GPU", "platform": "gpu"}
@@ -362,13 +366,29 @@ def test_the_page_allows_a_time_twice_its_spread_up_to_a_limit(
     assert "15 %, or by more than twice its own spread" in page and "30 %" in page
 
 
-def test_the_committed_page_is_made_of_the_committed_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["", "xeon", "zen3", "zen4"])
+def test_the_committed_pages_are_made_of_the_committed_rows(tmp_path: Path, name: str) -> None:
     results = Path(benchmarks.__file__).parent / "results"
-    rows = [str(results / f"cpu-2-cores{name}.jsonl") for name in ("", "-xeon", "-zen3")]
-    assert main(["report", *rows, "--out", str(tmp_path)]) == 0
-    assert (tmp_path / "README.md").read_bytes() == (results / "README.md").read_bytes()
-    pictures = {path.name for path in results.glob("*.png")}
+    for page in () if name else results.glob("*/README.md"):  # which the first links to
+        shutil.copytree(page.parent, tmp_path / page.parent.name)
+    rows = str(results / name / "cpu-2-cores.jsonl")
+    assert main(["report", rows, "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "README.md").read_bytes() == (results / name / "README.md").read_bytes()
+    pictures = {path.name for path in (results / name).glob("*.png")}
     assert {path.name for path in tmp_path.glob("*.png")} == pictures
+
+
+def test_a_page_links_to_those_in_its_folders(tmp_path: Path) -> None:
+    out = tmp_path / "page"
+    assert "Pages of other machines" not in report_of(tmp_path, some_rows())
+    old = [r | {"processor": "Xeon"} for r in some_rows()]
+    half = [r | {"dtype": "bfloat16"} for r in old if r["group"] == "recurrence"]
+    rows = write(tmp_path / "old.jsonl", [*old, *half])
+    assert main(["report", rows, "--out", str(out / "xeon")]) == 0
+    (out / "notes").mkdir()
+    (out / "notes" / "README.md").write_text("## Of another kind\n")
+    said = "Pages of other machines: [Xeon (cpu), float32; Xeon (cpu), bfloat16](xeon/README.md).\n"
+    assert said in report_of(tmp_path, some_rows())
 
 
 def test_a_peers_time_against_a_size_is_its_ratio_times_ours(tmp_path: Path) -> None:
