@@ -15,11 +15,12 @@ from typing import Any, cast
 
 import numpy as np
 
+from benchmarks import VARIABLES
+
 __all__ = ["blas", "chosen_by_hand", "described", "limits", "system"]
 
 # Variables that set a library's threads or choose its kernels begin so.
 _VARIABLES = ("OMP_", "OPENBLAS_", "MKL_", "ONEDNN_", "DNNL_", "ATEN_CPU_", "NPY_")
-_OURS = {"OPENBLAS_THREAD_TIMEOUT": "20"}  # which the package sets
 # Of the flags those that decide which kernels a library takes.
 _FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "hypervisor", "asimd", "sve")
 
@@ -64,7 +65,7 @@ def system(root: Path = Path("/")) -> dict[str, Any]:
 
 def chosen_by_hand() -> str:
     """What variables set of a library's threads or kernels, beside our own; "" for nothing."""
-    found = _variables().items() - _OURS.items()
+    found = _variables().items() - VARIABLES.items()
     return ", ".join(f"{name}={value}" for name, value in sorted(found))
 
 

@@ -72,7 +72,7 @@ def test_every_library_is_right_in_bfloat16(name: str, cell: str) -> None:
     case = layers.case("recurrence", workload, "forward+backward", names=(name,))
     try:
         with jax.numpy_rank_promotion("allow"):  # by which Keras adds its biases
-            case.open()(name)
+            case.open()(name)  # which compares with the oracle, and raises
     except Unavailable as error:
         pytest.skip(str(error))
     except ImportError:
